@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint docs bench clean
+
+PYTHON ?= python3
+VENV ?= .venv
+# How many processes run the tests, and what else to tell pytest: make test PYTEST_ARGS='-k codec'
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+# The pyright wheel asks the network for newer versions of itself unless told not to.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-all ## see Belayed at work: a newsletter sent by workers
+	$(BIN)/python examples/newsletter/demo.py
+
+test: $(VENV)/.installed-test ## run every test, on SQLite and on a PostgreSQL of its own
+	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-lint ## check style, types, layers and spelling
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PYTHONPATH=src $(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.installed-test ## measure throughput and latency
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what the other targets made, but for the virtual environment
+	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"Belayed needs Python 3.11 or later, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each extra: nothing is installed again until pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,236 @@
+"""Settings: their meaning, unit, default and environment variable; and the `Jobs` that the program uses by default."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from urllib.parse import unquote, urlsplit
+
+from belayed.errors import ConfigError
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """What a `Jobs` object is told. Each setting may come from the environment as `BELAYED_` and its name in capitals.
+
+    A time may be written there as seconds (`90`, `0.5`) or with a unit (`30s`, `5m`, `12h`, `7d`), a list with commas.
+    """
+
+    url: str = ""
+    """Where jobs are kept: `sqlite:///file.db`, `postgresql://…`. Also `DATABASE_URL`; default: see `default_url()`."""
+    schema: str | None = None
+    """PostgreSQL schema of the tables. Default: the first of the search path."""
+    prefix: str = "belayed_"
+    """What the tables' names begin with."""
+    trust: tuple[str, ...] | None = None
+    """Packages whose code workers may run. Default: registered tasks and the application's own top-level packages."""
+    payload_limit: int = 1024 * 1024
+    """The largest payload, in bytes of UTF-8."""
+    default_queue: str = "default"
+    default_priority: int = 0
+    max_attempts: int = 25
+    """How many failures end a job: 25 are 20 days of retries."""
+    max_run_time: timedelta | None = timedelta(hours=4)
+    """How long one attempt may run. None: for ever."""
+    keep_succeeded: timedelta | bool = DAY
+    """How long succeeded jobs stay in the history. True: for ever; False: they are deleted when they end."""
+    keep_failed: timedelta | bool = 30 * DAY
+    keep_cancelled: timedelta | bool = 30 * DAY
+    max_succeeded: int = 1_000_000
+    """At most so many succeeded jobs stay in the history."""
+    unknown_task_limit: timedelta = DAY
+    """How long a job whose code no worker has may wait before it fails."""
+    log_arguments: bool = False
+    """Whether log lines show the arguments of jobs."""
+    synchronous: str = "full"
+    """SQLite only: `full` (an accepted job survives a power cut) or `normal` (it survives a crash)."""
+
+    def __post_init__(self) -> None:
+        check(self.prefix.isidentifier(), "prefix", self.prefix, "letters, digits and underscores")
+        check(self.schema is None or self.schema.isidentifier(), "schema", self.schema, "letters, digits, underscores")
+        check(self.payload_limit > 0, "payload_limit", self.payload_limit, "a number of bytes above 0")
+        check(self.max_attempts > 0, "max_attempts", self.max_attempts, "a whole number above 0")
+        check(self.synchronous in ("full", "normal"), "synchronous", self.synchronous, "full or normal")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerConfig:
+    """What a worker is told. Each setting may come from the environment as `BELAYED_` and its name in capitals."""
+
+    queues: tuple[str, ...] = ("*",)
+    """The queues to serve: names, `*` for all, `!name` for all but that."""
+    min_priority: int | None = None
+    max_priority: int | None = None
+    threads: int = 5
+    """How many `def` jobs run at once."""
+    async_slots: int = 100
+    """How many `async def` jobs run at once."""
+    poll_interval: timedelta = timedelta(seconds=5)
+    """The longest time between two looks at the store while nothing wakes the worker."""
+    read_ahead: int = 500
+    """The most jobs to claim at once."""
+    beat: timedelta = timedelta(seconds=5)
+    """How often the worker says that it is alive."""
+    lapse: timedelta = timedelta(seconds=30)
+    """After how long without a beat its claims lapse and other workers rescue its jobs."""
+    grace: timedelta = timedelta(seconds=25)
+    """How long running jobs may go on after a stop."""
+    name: str | None = None
+    """For people. Default: the host's name and the process id."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.queues), "queues", self.queues, "at least one queue, or *")
+        check(self.threads >= 1, "threads", self.threads, "1 or more")
+        check(self.async_slots >= 1, "async_slots", self.async_slots, "1 or more")
+        check(self.read_ahead >= 1, "read_ahead", self.read_ahead, "1 or more")
+        check(self.beat > timedelta(), "beat", self.beat, "a time above 0")
+        check(self.lapse >= 2 * self.beat, "lapse", self.lapse, f"at least twice the beat ({self.beat})")
+        check(self.poll_interval > timedelta(), "poll_interval", self.poll_interval, "a time above 0")
+        check(self.grace >= timedelta(), "grace", self.grace, "a time of 0 or more")
+
+
+def check(good: bool, name: str, value: object, takes: str) -> None:
+    """Raise the ConfigError of a setting whose value is not *good*."""
+    if not good:
+        raise ConfigError(f"{name} (or BELAYED_{name.upper()}) is {value!r}: it takes {takes}")
+
+
+C = TypeVar("C")
+
+
+def settings(kind: type[C], given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> C:
+    """A Config or WorkerConfig from what was *given*, then the environment, then the defaults."""
+    environ = os.environ if environ is None else environ
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(given) - set(hints)):
+        raise ConfigError(f"unknown setting {unknown[0]!r}: there are {', '.join(sorted(hints))}")
+    values = {name: typed(name, value, hints[name]) for name, value in given.items()}
+    for setting in fields(cast(Any, kind)):
+        variable = f"BELAYED_{setting.name.upper()}"
+        if setting.name not in values and variable in environ:
+            values[setting.name] = parsed(variable, environ[variable], hints[setting.name])
+    return kind(**values)
+
+
+def typed(name: str, value: Any, hint: Any) -> Any:
+    """*value* as the setting's type, or a ConfigError: a misspelt type is found at start-up, not in a worker."""
+    kinds = tuple(get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
+    if tuple in kinds and isinstance(value, Iterable):
+        return (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, bool) and bool not in kinds or not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+        raise ConfigError(f"{name} is {value!r}: it takes a {wanted}{' or None' if NoneType in kinds else ''}")
+    return value
+
+
+def parsed(variable: str, text: str, hint: Any) -> Any:
+    """The value that an environment variable's *text* stands for."""
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))]
+    word = text.strip()
+    try:
+        if NoneType in kinds and word.lower() in ("", "none"):
+            return None
+        if bool in kinds and word.lower() in ("true", "yes", "on", "false", "no", "off"):
+            return word.lower() in ("true", "yes", "on")
+        if timedelta in kinds:
+            return duration(word)
+        if tuple in kinds:
+            return tuple(part.strip() for part in word.split(",") if part.strip())
+        if int in kinds:
+            return int(word)
+        if bool in kinds:
+            raise ValueError("it takes true or false")
+    except ValueError as error:
+        raise ConfigError(f"{variable}={text!r}: {error}") from error
+    return word
+
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> timedelta:
+    """A time from text: seconds (`90`, `0.5`) or with a unit: `250ms`, `30s`, `5m`, `12h`, `7d`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no time: write seconds (90) or a unit (250ms, 30s, 5m, 12h, 7d)")
+    return timedelta(seconds=float(match[1]) * UNITS[match[2] or "s"])
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a store is: the dialect, and the file or connection URL for its driver."""
+
+    dialect: str
+    target: str
+
+
+def address(url: str) -> Address:
+    """The address that *url* names, as SQLAlchemy and Heroku write them. Raises ConfigError."""
+    scheme, colon, rest = url.partition(":")
+    name = scheme.partition("+")[0].lower()
+    if not colon or not rest.startswith("//"):
+        raise ConfigError(f"database URL {hidden(url)!r}: not a URL; write sqlite:///jobs.db or postgresql://host/name")
+    if name == "sqlite":
+        return Address("sqlite", sqlite_file(url))
+    if name in ("postgresql", "postgres"):
+        return Address("postgresql", f"postgresql:{rest}")
+    raise ConfigError(f"database URL {hidden(url)!r}: unknown scheme {scheme!r}; use sqlite or postgresql")
+
+
+def sqlite_file(url: str) -> str:
+    """The path that an SQLite URL names: three slashes for a relative one, four for an absolute one."""
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(f"database URL {url!r}: write sqlite:///relative/file.db or sqlite:////absolute/file.db")
+    path = unquote(parts.path[1:])
+    return path or ":memory:"
+
+
+def hidden(url: str) -> str:
+    """*url* with its password hidden, for messages."""
+    return re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
+def default_url(environ: Mapping[str, str] | None = None) -> str:
+    """BELAYED_URL, or DATABASE_URL, or `belayed.db` beside the nearest pyproject.toml (without one: right here)."""
+    environ = os.environ if environ is None else environ
+    for variable in ("BELAYED_URL", "DATABASE_URL"):
+        if environ.get(variable):
+            return environ[variable]
+    project = nearest_project()
+    return f"sqlite:///{(project.parent if project else Path.cwd()) / 'belayed.db'}"
+
+
+def nearest_project() -> Path | None:
+    """The pyproject.toml of this directory or the nearest above it."""
+    here = Path.cwd()
+    return next((path for folder in (here, *here.parents) if (path := folder / "pyproject.toml").is_file()), None)
+
+
+class Current:
+    """The `Jobs` of the program: what `configure()` set, or made from the environment when first asked for."""
+
+    def __init__(self) -> None:
+        self.jobs: Any = None
+        self.make: Callable[[], Any] | None = None
+        self.lock = threading.Lock()
+
+    def __call__(self) -> Any:
+        if self.jobs is None:
+            with self.lock:
+                if self.jobs is None:
+                    assert self.make is not None, "belayed.jobs sets it when it is imported"
+                    self.jobs = self.make()
+        return self.jobs
+
+
+current = Current()

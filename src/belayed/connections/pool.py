@@ -1,0 +1,186 @@
+"""Connections of ours: few, opened when first needed, closed when idle, and never carried over a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from belayed.errors import StoreUnavailable
+from belayed.steps import Steps
+
+T = TypeVar("T")
+
+IDLE = 60.0
+"""Seconds after which an idle connection is closed."""
+MOST = 4
+"""Connections of a pool: enough for the threads of a web process, which hold one for a millisecond each."""
+
+
+class OwnConnection(Protocol):
+    def perform(self, steps: Steps[T]) -> T: ...
+    def usable(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class OwnAsyncConnection(Protocol):
+    async def perform(self, steps: Steps[T]) -> T: ...
+    def usable(self) -> bool: ...
+    async def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=OwnConnection)
+A = TypeVar("A", bound=OwnAsyncConnection)
+
+LEAKED: list[object] = []
+"""Connections that a fork has brought into this process: closing one would end the parent's session."""
+
+
+class Pool(Generic[C]):
+    """Connections for threads."""
+
+    def __init__(self, open: Callable[[], C], *, most: int = MOST, idle: float = IDLE) -> None:
+        self.open, self.most, self.idle = open, most, idle
+        self.reset()
+
+    def reset(self) -> None:
+        self.pid = os.getpid()
+        self.free: list[tuple[float, C]] = []
+        self.places = threading.BoundedSemaphore(self.most)
+        self.lock = threading.Lock()
+        self.timer: threading.Timer | None = None
+
+    def perform(self, steps: Steps[T]) -> T:
+        """The result of *steps*, in a transaction of their own."""
+        if self.pid != os.getpid():
+            LEAKED.append(self.free)
+            self.reset()
+        with self.places:
+            connection = self.take()
+            try:
+                return connection.perform(steps)
+            except StoreUnavailable:
+                self.drop_idle(0)
+                raise
+            finally:
+                self.give(connection)
+
+    def take(self) -> C:
+        while True:
+            with self.lock:
+                if not self.free:
+                    break
+                _, connection = self.free.pop()
+            if connection.usable():
+                return connection
+            connection.close()
+        return self.open()
+
+    def give(self, connection: C) -> None:
+        if not connection.usable():
+            connection.close()
+            return
+        with self.lock:
+            self.free.append((time.monotonic(), connection))
+            if self.timer is None and self.idle:
+                self.timer = threading.Timer(self.idle, self.tidy)
+                self.timer.daemon = True
+                self.timer.start()
+
+    def tidy(self) -> None:
+        """Close what has been idle, and come again while there is anything left."""
+        with self.lock:
+            self.timer = None
+        self.drop_idle(self.idle)
+        with self.lock:
+            if self.free and self.timer is None:
+                self.timer = threading.Timer(self.idle, self.tidy)
+                self.timer.daemon = True
+                self.timer.start()
+
+    def drop_idle(self, idle: float) -> None:
+        limit = time.monotonic() - idle
+        with self.lock:
+            old = [connection for since, connection in self.free if since <= limit]
+            self.free = [(since, connection) for since, connection in self.free if since > limit]
+        for connection in old:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections. The pool can be used again."""
+        if self.pid != os.getpid():
+            return
+        with self.lock:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+        self.drop_idle(0)
+
+
+class AsyncPool(Generic[A]):
+    """Connections for event loops, each loop with its own."""
+
+    def __init__(self, open: Callable[[], Awaitable[A]], *, most: int = MOST, idle: float = IDLE) -> None:
+        self.open, self.most, self.idle = open, most, idle
+        self.reset()
+
+    def reset(self) -> None:
+        self.pid = os.getpid()
+        self.loops: weakref.WeakKeyDictionary[Any, AsyncPoolOfLoop[A]] = weakref.WeakKeyDictionary()
+
+    async def perform(self, steps: Steps[T]) -> T:
+        """The result of *steps*, in a transaction of their own."""
+        if self.pid != os.getpid():
+            LEAKED.append(dict(self.loops))
+            self.reset()
+        loop = asyncio.get_running_loop()
+        pool = self.loops.get(loop)
+        if pool is None:
+            pool = self.loops[loop] = AsyncPoolOfLoop(self.open, self.most, self.idle)
+        return await pool.perform(steps)
+
+    async def close(self) -> None:
+        """Close the idle connections of the running event loop."""
+        pool = self.loops.pop(asyncio.get_running_loop(), None)
+        if pool is not None and self.pid == os.getpid():
+            await pool.close()
+
+
+class AsyncPoolOfLoop(Generic[A]):
+    """The connections of one event loop."""
+
+    def __init__(self, open: Callable[[], Awaitable[A]], most: int, idle: float) -> None:
+        self.open, self.idle = open, idle
+        self.free: list[tuple[float, A]] = []
+        self.places = asyncio.Semaphore(most)
+
+    async def perform(self, steps: Steps[T]) -> T:
+        async with self.places:
+            connection = await self.take()
+            try:
+                return await connection.perform(steps)
+            finally:
+                await self.give(connection)
+
+    async def take(self) -> A:
+        limit = time.monotonic() - self.idle
+        while self.free:
+            since, connection = self.free.pop()
+            if since > limit and connection.usable():
+                return connection
+            await connection.close()
+        return await self.open()
+
+    async def give(self, connection: A) -> None:
+        if connection.usable():
+            self.free.append((time.monotonic(), connection))
+        else:
+            await connection.close()
+
+    async def close(self) -> None:
+        while self.free:
+            await self.free.pop()[1].close()

@@ -1,0 +1,286 @@
+"""PostgreSQL connections: the caller's (psycopg, asyncpg) and ours (psycopg), and the listener for hints."""
+
+from __future__ import annotations
+
+import select
+from typing import Any, TypeVar
+
+from belayed.connections.base import store_error
+from belayed.errors import ConfigError, StoreError, StoreUnavailable
+from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
+
+try:
+    import psycopg
+    from psycopg.pq import TransactionStatus
+    from psycopg.rows import tuple_row
+except ImportError as error:
+    raise ConfigError(
+        f"PostgreSQL needs psycopg, which cannot be imported ({error}): pip install 'belayed[postgres]'"
+    ) from error
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+
+
+class CallersPsycopg:
+    """A psycopg connection of the application's: the job joins its transaction."""
+
+    dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self.raw = raw
+
+    def perform(self, steps: Steps[T]) -> T:
+        return run(steps, self.send)
+
+    def send(self, request: Request) -> Answer:
+        try:
+            if isinstance(request, Load):
+                return [copied(self.raw, request)]
+            return [executed(self.raw, statement.pyformat, params) for statement, params in request.calls]
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+
+
+class OwnPsycopg:
+    """A psycopg connection of ours: each operation is a transaction, in as few trips as can be.
+
+    It leaves no trace in the session (no prepared statements, no settings), so that it works through PgBouncer.
+    """
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.raw = psycopg.connect(
+                url,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=CONNECT_TIMEOUT,
+                fallback_application_name="belayed",
+            )
+        except psycopg.Error as error:
+            raise unreachable(error) from error
+        self.begun = False
+
+    def perform(self, steps: Steps[T]) -> T:
+        try:
+            result = run(steps, self.send)
+            if self.begun:
+                self.end("COMMIT")
+        except BaseException:
+            if self.begun and not self.raw.closed:
+                self.end("ROLLBACK")
+            raise
+        return result
+
+    def send(self, request: Request) -> Answer:
+        # Without a transaction open, a last request commits by itself: one statement alone, or one pipeline, which
+        # is a transaction up to its end.
+        opening = not self.begun and not request.last and not request.read
+        closing = self.begun and request.last
+        try:
+            if isinstance(request, Load):
+                if opening:
+                    self.begin()
+                answer = [copied(self.raw, request)]
+                if closing:
+                    self.end("COMMIT")
+                return answer
+            if len(request.calls) == 1 and not opening and not closing:
+                ((statement, params),) = request.calls
+                return [executed(self.raw, statement.pyformat, params)]
+            with self.raw.pipeline():
+                if opening:
+                    self.begin()
+                cursors = [self.raw.cursor(row_factory=tuple_row, binary=True) for _ in request.calls]
+                for cursor, (statement, params) in zip(cursors, request.calls, strict=True):
+                    cursor.execute(statement.pyformat, params)
+                if closing:
+                    self.end("COMMIT")
+            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+
+    def begin(self) -> None:
+        self.raw.execute("BEGIN")
+        self.begun = True
+
+    def end(self, how: str) -> None:
+        self.begun = False
+        try:
+            self.raw.execute(how.encode())
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=how == "COMMIT") from error
+
+    def usable(self) -> bool:
+        """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
+        if self.raw.closed or self.raw.info.transaction_status != TransactionStatus.IDLE:
+            return False
+        return not select.select([self.raw.fileno()], [], [], 0)[0]
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class CallersAsyncPsycopg:
+    """An async psycopg connection of the application's: the job joins its transaction."""
+
+    dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.AsyncConnection[Any]) -> None:
+        self.raw = raw
+
+    async def perform(self, steps: Steps[T]) -> T:
+        return await arun(steps, self.send)
+
+    async def send(self, request: Request) -> Answer:
+        try:
+            if isinstance(request, Load):
+                return [await acopied(self.raw, request)]
+            return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+
+
+class OwnAsyncPsycopg:
+    """As OwnPsycopg, awaited."""
+
+    dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.AsyncConnection[Any]) -> None:
+        self.raw = raw
+        self.begun = False
+
+    @classmethod
+    async def open(cls, url: str) -> OwnAsyncPsycopg:
+        try:
+            raw = await psycopg.AsyncConnection.connect(
+                url,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=CONNECT_TIMEOUT,
+                fallback_application_name="belayed",
+            )
+        except psycopg.Error as error:
+            raise unreachable(error) from error
+        return cls(raw)
+
+    async def perform(self, steps: Steps[T]) -> T:
+        try:
+            result = await arun(steps, self.send)
+            if self.begun:
+                await self.end("COMMIT")
+        except BaseException:
+            if self.begun and not self.raw.closed:
+                await self.end("ROLLBACK")
+            raise
+        return result
+
+    async def send(self, request: Request) -> Answer:
+        try:
+            if not self.begun and not request.read and not (request.last and is_single(request)):
+                await self.raw.execute("BEGIN")
+                self.begun = True
+            if isinstance(request, Load):
+                answer = [await acopied(self.raw, request)]
+            else:
+                answer = [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+        if request.last and self.begun:
+            await self.end("COMMIT")
+        return answer
+
+    async def end(self, how: str) -> None:
+        self.begun = False
+        try:
+            await self.raw.execute(how.encode())
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=how == "COMMIT") from error
+
+    def usable(self) -> bool:
+        """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
+        if self.raw.closed or self.raw.info.transaction_status != TransactionStatus.IDLE:
+            return False
+        return not select.select([self.raw.fileno()], [], [], 0)[0]
+
+    async def close(self) -> None:
+        await self.raw.close()
+
+
+class Listener:
+    """A connection of its own that hears the hints of a channel."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        self.own = OwnPsycopg(url)
+        self.channel = channel
+        try:
+            self.own.raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+        except psycopg.Error as error:
+            raise translated(error, self.own.raw) from error
+
+    def fileno(self) -> int:
+        return self.own.raw.fileno()
+
+    def hints(self) -> list[str]:
+        """What has come since the last time, without waiting. Raises StoreUnavailable when the connection is lost."""
+        try:
+            return [note.payload for note in self.own.raw.notifies(timeout=0)]
+        except psycopg.Error as error:
+            raise translated(error, self.own.raw) from error
+
+    def echo(self, text: str) -> None:
+        """Send a hint to oneself: heard, it proves that hints arrive (through PgBouncer they may not)."""
+        try:
+            self.own.raw.execute("SELECT pg_notify(%s, %s)", (self.channel, text))
+        except psycopg.Error as error:
+            raise translated(error, self.own.raw) from error
+
+    def close(self) -> None:
+        self.own.close()
+
+
+def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any]) -> list[Row]:
+    """The rows of a statement, through a cursor that the caller's row factory does not change."""
+    with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
+        cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+
+async def aexecuted(raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any]) -> list[Row]:
+    """The rows of a statement, through a cursor that the caller's row factory does not change."""
+    async with psycopg.AsyncCursor(raw, row_factory=tuple_row) as cursor:
+        await cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
+        return await cursor.fetchall() if cursor.description else []
+
+
+def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
+    with psycopg.Cursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
+        for row in load.rows:
+            copy.write_row(row)
+    return []
+
+
+async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
+    async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
+        for row in load.rows:
+            await copy.write_row(row)
+    return []
+
+
+def is_single(request: Request) -> bool:
+    return not isinstance(request, Load) and len(request.calls) == 1
+
+
+def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> StoreError:
+    """The error of ours for what psycopg raised on *raw*."""
+    gone = raw.closed or isinstance(error, psycopg.InterfaceError)
+    return store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
+
+
+def unreachable(error: psycopg.Error) -> StoreUnavailable:
+    text = str(error).strip() or type(error).__name__
+    return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")

@@ -1,0 +1,161 @@
+"""SQLite connections: the caller's (sqlite3, aiosqlite) and ours."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from belayed.connections.base import NO_TABLES, store_error
+from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.steps import Answer, Load, Request, Steps, arun, run
+
+T = TypeVar("T")
+
+BUSY_WAIT = 30.0
+"""Seconds to wait for another connection's write."""
+OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+                sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
+
+
+class CallersSqlite:
+    """A sqlite3 connection of the application's: the job joins its transaction."""
+
+    dialect = "sqlite"
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.raw = raw
+
+    def perform(self, steps: Steps[T]) -> T:
+        return run(steps, self.send)
+
+    def send(self, request: Request) -> Answer:
+        assert not isinstance(request, Load), "SQLite has no bulk load"
+        cursor = self.raw.cursor()
+        cursor.row_factory = None  # type: ignore[assignment]  # the caller's may make dictionaries
+        try:
+            return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        finally:
+            cursor.close()
+
+
+class OwnSqlite:
+    """A sqlite3 connection of ours: each operation is a transaction, begun IMMEDIATE if it writes."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: str, *, synchronous: str = "full") -> None:
+        try:
+            # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
+            # never seen free. `patiently` asks every millisecond or two.
+            self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False)
+            self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
+            self.raw.execute(f"PRAGMA synchronous = {synchronous}")
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+        self.begun = False
+
+    def perform(self, steps: Steps[T]) -> T:
+        try:
+            result = run(steps, self.send)
+            self.commit()
+        except BaseException:
+            self.roll_back()
+            raise
+        return result
+
+    def send(self, request: Request) -> Answer:
+        assert not isinstance(request, Load), "SQLite has no bulk load"
+        try:
+            if not self.begun and not request.read:
+                self.patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"))
+                self.begun = True
+            answer = [
+                self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023
+                for statement, params in request.calls
+            ]
+            if request.last:
+                self.commit()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        return answer
+
+    def commit(self) -> None:
+        if self.begun:
+            self.patiently(lambda: self.raw.execute("COMMIT"))
+            self.begun = False
+
+    def roll_back(self) -> None:
+        self.begun = False
+        if self.raw.in_transaction:
+            self.raw.execute("ROLLBACK")
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """The result of *call*, asked again while another connection writes."""
+        deadline = time.monotonic() + BUSY_WAIT
+        while True:
+            try:
+                return call()
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.0015))
+
+    def usable(self) -> bool:
+        return True
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has written."""
+        return self.raw.execute("PRAGMA data_version").fetchone()[0]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class CallersAiosqlite:
+    """An aiosqlite connection of the application's: the job joins its transaction."""
+
+    dialect = "sqlite"
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    async def perform(self, steps: Steps[T]) -> T:
+        return await arun(steps, self.send)
+
+    async def send(self, request: Request) -> Answer:
+        assert not isinstance(request, Load), "SQLite has no bulk load"
+        answer = []
+        try:
+            for statement, params in request.calls:
+                cursor = await self.raw.cursor()
+                try:
+                    cursor.row_factory = None
+                    await cursor.execute(statement.named, params)
+                    answer.append(list(await cursor.fetchall()))
+                finally:
+                    await cursor.close()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        return answer
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
+    """The error of ours for what sqlite3 raised."""
+    if "no such table" in str(error):
+        return SchemaMissing(f"{NO_TABLES} ({error})")
+    if path is not None and not Path(path).parent.is_dir():
+        return StoreUnavailable(f"cannot open {path}: there is no folder {Path(path).parent}")
+    if path is not None:
+        return StoreUnavailable(f"cannot open {path} as a SQLite database: {error}")
+    return store_error(error, gone=primary_code(error) in OUT_OF_REACH)

@@ -1,0 +1,49 @@
+"""From a wish to a draft that can be saved: the job's own settings, its hook, and its payload's text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from belayed.codec import Codec
+from belayed.config import Config
+from belayed.errors import PayloadTooLarge
+from belayed.job import Draft
+from belayed.options import check_priority, check_queue, check_run_at, checked, resolved
+from belayed.payload import Performance, attribute, call_hook, performance
+
+SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
+"""What an object with perform() may say of itself."""
+
+
+def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
+    """A draft with *options* put in, or the draft of an object with perform(). Raises OptionError."""
+    if isinstance(job, Draft):
+        for name, value in resolved(checked(options)).items():
+            setattr(job, name, value)
+        return job
+    payload = performance(job)
+    own = {name: value for name in SETTINGS if (value := attribute(job, name)) is not None}
+    return Draft(payload, payload.task, **resolved(checked({**own, **options}), job))
+
+
+def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
+    """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError."""
+    if isinstance(draft.payload, Performance):
+        call_hook(draft.payload.subject, "enqueue", draft)
+    draft.queue = draft.queue or config.default_queue
+    draft.priority = config.default_priority if draft.priority is None else draft.priority
+    # Once more: plugins and the hook may have changed them.
+    check_queue(draft.queue)
+    check_priority(draft.priority)
+    check_run_at(draft.run_at)
+    if draft.meta:
+        codec.text(draft.meta)
+    draft.text = draft.payload.write(codec)
+    size = len(draft.text) if draft.text.isascii() else len(draft.text.encode())
+    if size > config.payload_limit:
+        raise PayloadTooLarge(
+            f"the payload of {draft.task} has {size:,} bytes, the limit is {config.payload_limit:,}: pass a reference "
+            "(an id, a path) instead, or raise payload_limit (BELAYED_PAYLOAD_LIMIT)"
+        )
+    return draft

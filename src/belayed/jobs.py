@@ -1,0 +1,468 @@
+"""`Jobs`: saves, finds and changes jobs in one store; the place where codec, store and connections come together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, Unpack, cast
+
+from belayed.codec import Codec
+from belayed.config import Config, address, current, default_url, hidden, settings
+from belayed.connections import Connections, is_async, wrap
+from belayed.drafts import completed, draft_of
+from belayed.errors import ConfigError, JobNotFound, OptionError, SchemaMissing, WaitTimeout
+from belayed.job import LIVE, Attempt, Draft, Filter, Job, Options, State
+from belayed.options import check_priority, check_queue, check_run_at
+from belayed.plugin import Plugin, Plugins
+from belayed.steps import Steps, arun, run
+from belayed.store import Store, open_store
+from belayed.store.base import Counts, Inserted, WorkerRow
+from belayed.trust import Trust
+
+T = TypeVar("T")
+Operation = Callable[[], Steps[T]]
+Plan = Generator[Any, Any, T]
+"""Operations one after the other: it yields each operation's steps, and is sent what they return."""
+
+log = logging.getLogger("belayed")
+
+DEBOUNCE = 0.05
+"""Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
+BATCH = 1000
+"""Jobs that one transaction changes at most."""
+Action = Literal["cancel", "retry", "delete"]
+
+
+class Jobs:
+    """Jobs in one store. Nothing is opened before it is first needed.
+
+    *url* says where (default: see belayed.config.default_url); the settings are those of belayed.config.Config.
+    """
+
+    def __init__(self, url: str | None = None, *, plugins: Iterable[Plugin] = (), **given: Any) -> None:
+        self.config = settings(Config, {**given, **({"url": url} if url else {})})
+        self.url = self.config.url or default_url()
+        self.address = address(self.url)
+        self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
+        self.connections = Connections(self.address, synchronous=self.config.synchronous)
+        self.trust = Trust(self.config.trust)
+        self.codec = Codec(self.trust)
+        self.plugins = Plugins(plugins)
+        self._hinted: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Jobs in {hidden(self.url)}>"
+
+    # Saving jobs.
+
+    def enqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+        """Save a draft, or an object with perform(), and return the Job.
+
+        With `connection=` it joins that connection's transaction. Raises EnqueueError or StoreError.
+        """
+        draft = self._prepared(job, options)
+        return self._saved(
+            draft, self._do(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
+        )
+
+    async def aenqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+        """As `enqueue`, without blocking the event loop."""
+        draft = self._prepared(job, options)
+        insert = self._ado(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
+        return self._saved(draft, await insert)
+
+    def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+        """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
+        drafts, connection = self._prepared_many(jobs, options)
+        if not drafts:
+            return []
+        found = self._do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
+
+    async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+        """As `enqueue_many`, without blocking the event loop."""
+        drafts, connection = self._prepared_many(jobs, options)
+        if not drafts:
+            return []
+        found = await self._ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
+
+    # Reading jobs.
+
+    def get(self, id: int) -> Job:
+        """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
+        return self._found(id, self._do(lambda: self.store.get(id)))
+
+    async def aget(self, id: int) -> Job:
+        """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
+        return self._found(id, await self._ado(lambda: self.store.get(id)))
+
+    def find(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
+        """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        return [self._owned(job) for job in self._do(lambda: self.store.find(filter, before=before, count=limit))]
+
+    async def afind(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
+        """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        return [
+            self._owned(job) for job in await self._ado(lambda: self.store.find(filter, before=before, count=limit))
+        ]
+
+    def attempts(self, id: int) -> list[Attempt]:
+        """The attempts of a job that did not succeed, oldest first."""
+        return self._do(lambda: self.store.attempts(id))
+
+    def counts(self, *, most: int = 1_000_000) -> Counts:
+        """Jobs by queue and state; the ended ones by state, counted up to *most*."""
+        return self._do(lambda: self.store.counts(most=most))
+
+    async def acounts(self, *, most: int = 1_000_000) -> Counts:
+        """Jobs by queue and state; the ended ones by state, counted up to *most*."""
+        return await self._ado(lambda: self.store.counts(most=most))
+
+    def workers(self) -> list[WorkerRow]:
+        """The registered workers, oldest first; those that have stopped beating are not `alive`."""
+        return self._do(self.store.workers)
+
+    async def aworkers(self) -> list[WorkerRow]:
+        """The registered workers, oldest first; those that have stopped beating are not `alive`."""
+        return await self._ado(self.store.workers)
+
+    def wait(self, job: Job, timeout: timedelta | float | None = None) -> Job:
+        """See Job.wait."""
+        for pause in pauses(job, timeout):
+            if self._take(job, self.get).ended:
+                break
+            time.sleep(pause)
+        return job
+
+    async def await_(self, job: Job, timeout: timedelta | float | None = None) -> Job:
+        """See Job.wait."""
+        for pause in pauses(job, timeout):
+            if job.take(await self.aget(job.id)).ended:
+                break
+            await asyncio.sleep(pause)
+        return job
+
+    # Changing jobs: those with the ids given, or all that a filter finds.
+
+    def cancel(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
+        return run(self._changing("cancel", ids, filter), self._perform)
+
+    async def acancel(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
+        return await arun(self._changing("cancel", ids, filter), self._aperform)
+
+    def retry(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """Run failed, cancelled or scheduled jobs now, their counters at zero. How many it was.
+
+        A filter that names no states means the failed ones.
+        """
+        return run(self._changing("retry", ids, filter), self._perform)
+
+    async def aretry(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """As `retry`, without blocking the event loop."""
+        return await arun(self._changing("retry", ids, filter), self._aperform)
+
+    def delete(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """Delete jobs and their history. Running ones stay. How many it was."""
+        return run(self._changing("delete", ids, filter), self._perform)
+
+    async def adelete(self, *ids: int, **filter: Unpack[Filter]) -> int:
+        """Delete jobs and their history. Running ones stay. How many it was."""
+        return await arun(self._changing("delete", ids, filter), self._aperform)
+
+    def change(
+        self,
+        *ids: int,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | timedelta | None = None,
+        **filter: Unpack[Filter],
+    ) -> int:
+        """Change the queue, priority or time of waiting jobs. How many it was."""
+        return run(self._moving(ids, filter, queue, priority, run_at), self._perform)
+
+    async def achange(
+        self,
+        *ids: int,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | timedelta | None = None,
+        **filter: Unpack[Filter],
+    ) -> int:
+        """Change the queue, priority or time of waiting jobs. How many it was."""
+        return await arun(self._moving(ids, filter, queue, priority, run_at), self._aperform)
+
+    def bulk(self, action: Action, filter: Filter, report: Callable[[int], None] | None = None) -> int:
+        """`cancel`, `retry` or `delete` what the filter finds; *report* is told how many after each batch."""
+        return run(self._changing(action, (), filter, report), self._perform)
+
+    def pause(self, queue: str) -> None:
+        """Let no worker claim from *queue* until it is resumed."""
+        check_queue(queue)
+        self._do(lambda: self.store.pause(queue))
+
+    async def apause(self, queue: str) -> None:
+        """Let no worker claim from *queue* until it is resumed."""
+        check_queue(queue)
+        await self._ado(lambda: self.store.pause(queue))
+
+    def resume(self, queue: str) -> None:
+        """Let workers claim from *queue* again."""
+        self._do(lambda: self.store.resume(queue))
+
+    async def aresume(self, queue: str) -> None:
+        """Let workers claim from *queue* again."""
+        await self._ado(lambda: self.store.resume(queue))
+
+    def paused(self) -> list[str]:
+        """The paused queues."""
+        return self._do(self.store.paused)
+
+    async def apaused(self) -> list[str]:
+        """The paused queues."""
+        return await self._ado(self.store.paused)
+
+    # The database itself.
+
+    def migrate(self) -> list[int]:
+        """Bring the tables to this version; the versions applied."""
+        return cast("list[int]", self._perform(self.store.migrate()))
+
+    async def amigrate(self) -> list[int]:
+        """Bring the tables to this version; the versions applied."""
+        return cast("list[int]", await self._aperform(self.store.migrate()))
+
+    def check_schema(self) -> int:
+        """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
+        return cast(int, self._do(self.store.version))
+
+    def decode(self, text: str) -> Any:
+        """A stored value. Raises PayloadError."""
+        return self.codec.loads(text)
+
+    def close(self) -> None:
+        """Close idle connections. They are opened again when needed."""
+        self.connections.close()
+
+    async def aclose(self) -> None:
+        """Close idle connections, the running event loop's too."""
+        await self.connections.aclose()
+
+    # How it is done.
+
+    def _prepared(self, job: Any, options: Mapping[str, Any]) -> Draft:
+        draft = draft_of(job, options)
+        self.plugins.notify("on_enqueue", draft)
+        return completed(draft, self.config, self.codec)
+
+    def _prepared_many(self, jobs: Iterable[Any], options: Mapping[str, Any]) -> tuple[list[Draft], Any]:
+        drafts = [self._prepared(job, options) for job in jobs]
+        connections = {id(draft.connection): draft.connection for draft in drafts}
+        if len(connections) > 1:
+            raise OptionError("enqueue_many saves all or none, so all drafts must name the same connection")
+        return drafts, next(iter(connections.values()), None)
+
+    def _saved(self, draft: Draft, inserted: Inserted) -> Job:
+        if log.isEnabledFor(logging.INFO):
+            arguments = f" {draft.text}" if self.config.log_arguments else ""
+            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments)
+        return Job(
+            id=inserted.id,
+            state=inserted.state,
+            queue=draft.queue,
+            priority=cast(int, draft.priority),
+            run_at=inserted.run_at,
+            task=draft.task,
+            payload=draft.text,
+            created_at=inserted.created_at,
+            max_attempts=draft.max_attempts,
+            max_run_time=draft.max_run_time,
+            keep_failed=draft.keep_failed,
+            meta=draft.meta,
+            jobs=self,
+            loaded_attempts=(),
+        )
+
+    def _hint(self, drafts: Sequence[Draft]) -> str | None:
+        """News for idle workers of the first of *drafts*, if it is time for one.
+
+        Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
+        the transaction may be rolled back.
+        """
+        draft = drafts[0]
+        hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
+        if draft.connection is not None:
+            return hint
+        now = time.monotonic()
+        if now - self._hinted.get(hint, 0.0) < DEBOUNCE:
+            return None
+        if len(self._hinted) > BATCH:
+            self._hinted.clear()
+        self._hinted[hint] = now
+        return hint
+
+    def _found(self, id: int, found: tuple[Job, list[Attempt]] | None) -> Job:
+        if found is None:
+            raise JobNotFound(
+                f"there is no job {id}: the transaction that enqueued it is still open or was rolled back, or the job "
+                "was deleted, has been pruned, or ended and is not kept"
+            )
+        job, attempts = found
+        job.loaded_attempts = tuple(attempts)
+        return self._owned(job)
+
+    def _owned(self, job: Job) -> Job:
+        job.jobs = self
+        return job
+
+    def _take(self, job: Job, get: Callable[[int], Job]) -> Job:
+        return job.take(get(job.id))
+
+    def _changing(
+        self, action: Action, ids: tuple[int, ...], filter: Filter, report: Callable[[int], None] | None = None
+    ) -> Plan[int]:
+        """Change the jobs of these ids, or all that the filter finds; how many it was."""
+        change = {"cancel": self.store.cancel, "retry": self.store.retry, "delete": self.store.delete}[action]
+        if action != "delete" and filter and "states" not in filter:
+            filter = {**filter, "states": list(LIVE) if action == "cancel" else [State.FAILED]}
+        return (yield from self._each_batch(change, ids, filter, report))
+
+    def _moving(
+        self,
+        ids: tuple[int, ...],
+        filter: Filter,
+        queue: str | None,
+        priority: int | None,
+        run_at: datetime | timedelta | None,
+    ) -> Plan[int]:
+        """Change the queue, priority or time of waiting jobs; how many it was."""
+        if queue is not None:
+            check_queue(queue)
+        if priority is not None:
+            check_priority(priority)
+        check_run_at(run_at)
+        delay = run_at.total_seconds() if isinstance(run_at, timedelta) else None
+        at = run_at if isinstance(run_at, datetime) else None
+
+        def change(ids: Sequence[int]) -> Steps[list[int]]:
+            return self.store.change(ids, queue=queue, priority=priority, run_at=at, delay=delay)
+
+        if filter and "states" not in filter:
+            filter = {**filter, "states": [State.SCHEDULED, State.READY]}
+        return (yield from self._each_batch(change, ids, filter, None))
+
+    def _each_batch(
+        self,
+        change: Callable[[Sequence[int]], Steps[list[int]]],
+        ids: tuple[int, ...],
+        filter: Filter,
+        report: Callable[[int], None] | None,
+    ) -> Plan[int]:
+        if bool(ids) == bool(filter):
+            raise OptionError("which jobs? Give ids, or a filter such as states=[State.FAILED] or queues=['mail']")
+        changed, last, start = 0, 0, 0
+        while True:
+            if ids:
+                batch = list(ids[start : (start := start + BATCH)])
+            else:
+                batch = yield from self._existing(lambda: self.store.matching(filter, after=last, count=BATCH))  # noqa: B023
+            if not batch:
+                return changed
+            last = batch[-1]
+            count = len((yield from self._existing(lambda: change(batch))))  # noqa: B023
+            changed += count
+            if report is not None:
+                report(count)
+
+    def _existing(self, operation: Operation[T]) -> Plan[T]:
+        """The operation's answer; on SQLite its tables are made when they are not there."""
+        try:
+            return cast(T, (yield operation()))
+        except SchemaMissing:
+            if self.address.dialect != "sqlite":
+                raise
+            yield self.store.migrate()
+            return cast(T, (yield operation()))
+
+    def _do(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer, in its own transaction or that of the caller's connection."""
+        if connection is None:
+            return run(self._existing(operation), self._perform)
+        wrapped = self._wrapped(connection)
+        if is_async(wrapped):
+            raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
+        return run(self._existing(operation), wrapped.perform)
+
+    async def _ado(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer, in its own transaction or that of the caller's connection."""
+        if connection is None:
+            return await arun(self._existing(operation), self._aperform)
+        wrapped = self._wrapped(connection)
+        if is_async(wrapped):
+            return await arun(self._existing(operation), wrapped.perform)
+        return run(self._existing(operation), wrapped.perform)
+
+    def _wrapped(self, connection: Any) -> Any:
+        wrapped = wrap(connection)
+        if wrapped.dialect != self.address.dialect:
+            raise ConfigError(
+                f"connection={connection!r} is of {wrapped.dialect}, but the jobs are kept in {self!r}: a job can join "
+                "only a transaction of its own database"
+            )
+        return wrapped
+
+    def _perform(self, steps: Steps[T]) -> T:
+        return self.connections.perform(steps)
+
+    async def _aperform(self, steps: Steps[T]) -> T:
+        return await self.connections.aperform(steps)
+
+
+def pauses(job: Job, timeout: timedelta | float | None) -> Iterator[float]:
+    """Seconds to pause between looks at a job, from 5 ms to a quarter of a second; WaitTimeout when time is up."""
+    limit = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    deadline = None if limit is None else time.monotonic() + limit
+    pause = 0.005
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        yield pause if left is None else max(0.0, min(pause, left))
+        if deadline is not None and time.monotonic() >= deadline:
+            raise WaitTimeout(f"job {job.id} ({job.task}) has not ended within {limit:g} s: it is {job.state.value}")
+        pause = min(pause * 1.5, 0.25)
+
+
+def configure(url: str | None = None, *, plugins: Iterable[Plugin] = (), **settings: Any) -> Jobs:
+    """Set the `Jobs` that the program uses by default, and return it. Raises ConfigError.
+
+    *url* says where jobs are kept; the settings are those of belayed.config.Config.
+    """
+    current.jobs = Jobs(url, plugins=plugins, **settings)
+    return cast(Jobs, current.jobs)
+
+
+def enqueue(job: Any, /, **options: Unpack[Options]) -> Job:
+    """Save a draft, or an object with perform(), and return the Job. See Jobs.enqueue."""
+    return cast(Job, (options.pop("jobs", None) or current()).enqueue(job, **options))
+
+
+async def aenqueue(job: Any, /, **options: Unpack[Options]) -> Job:
+    """As `enqueue`, without blocking the event loop."""
+    return cast(Job, await (options.pop("jobs", None) or current()).aenqueue(job, **options))
+
+
+def enqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+    """Save drafts and objects with perform(), all or none; the Jobs in the order given. See Jobs.enqueue_many."""
+    return cast("list[Job]", (options.pop("jobs", None) or current()).enqueue_many(jobs, **options))
+
+
+async def aenqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+    """As `enqueue_many`, without blocking the event loop."""
+    return cast("list[Job]", await (options.pop("jobs", None) or current()).aenqueue_many(jobs, **options))
+
+
+current.make = Jobs

@@ -1,0 +1,102 @@
+"""Checks the options of a job: at import where they are values, at each enqueue where they are callables."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from belayed.errors import OptionError
+from belayed.job import Options
+
+NAMES = tuple(Options.__annotations__)
+AS_THEY_ARE = ("connection", "jobs")
+"""Options that are never called, though their values may be callable."""
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of *options*, all known and of the right types; callables are left for `resolved`. Raises OptionError."""
+    for name, value in options.items():
+        if name not in NAMES:
+            raise OptionError(f"unknown option {name!r}: there are {', '.join(NAMES)}")
+        if name in CHECKS and not callable(value):
+            CHECKS[name](value)
+    return dict(options)
+
+
+def resolved(options: Mapping[str, Any], subject: object | None = None) -> dict[str, Any]:
+    """*options* with their callables called: with *subject* if there is one and they take an argument."""
+    values = dict(options)
+    for name, value in options.items():
+        if callable(value) and name not in AS_THEY_ARE:
+            values[name] = called(value, subject)
+            CHECKS[name](values[name])
+    return values
+
+
+def called(option: Callable[..., Any], subject: object | None) -> Any:
+    return option(subject) if subject is not None and takes_one(option) else option()
+
+
+def takes_one(option: Callable[..., Any]) -> bool:
+    """Whether a callable option can be given the instance."""
+    try:
+        inspect.signature(option).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def check_queue(queue: Any) -> None:
+    """Raise OptionError for what is no name of a queue."""
+    takes = "a queue's name is a text of 1 to 255 characters"
+    if not isinstance(queue, str) or not 1 <= len(queue) <= 255:
+        raise OptionError(f"queue={queue!r}: {takes}")
+    if bad := next((char for char in queue if not char.isprintable() or char in "*!,"), None):
+        raise OptionError(
+            f"queue={queue!r}: {takes}, none of them {bad!r} (control characters, *, ! and , are not taken)"
+        )
+    if queue != queue.strip():
+        raise OptionError(f"queue={queue!r}: {takes}, without spaces around it")
+
+
+def check_priority(priority: Any) -> None:
+    if type(priority) is not int or not -(2**31) <= priority < 2**31:
+        raise OptionError(f"priority={priority!r}: it takes a whole number from -2147483648 to 2147483647")
+
+
+def check_run_at(run_at: Any) -> None:
+    if run_at is None or isinstance(run_at, timedelta):
+        return
+    if not isinstance(run_at, datetime):
+        raise OptionError(f"run_at={run_at!r}: it takes an aware datetime, or a timedelta from now")
+    if run_at.utcoffset() is None:
+        raise OptionError(
+            f"run_at={run_at!r} has no time zone: write datetime.now(UTC) + …, or run_at.astimezone(), or a timedelta"
+        )
+
+
+def check_max_attempts(attempts: Any) -> None:
+    if attempts is not None and (type(attempts) is not int or not 1 <= attempts < 2**31):
+        raise OptionError(f"max_attempts={attempts!r}: it takes a whole number of 1 or more")
+
+
+def check_max_run_time(time: Any) -> None:
+    if time is not None and (not isinstance(time, timedelta) or time <= timedelta()):
+        raise OptionError(f"max_run_time={time!r}: it takes a timedelta above 0, such as timedelta(minutes=5)")
+
+
+def check_keep_failed(keep: Any) -> None:
+    if keep is not None and not isinstance(keep, bool):
+        raise OptionError(f"keep_failed={keep!r}: it takes True or False")
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "queue": check_queue,
+    "priority": check_priority,
+    "run_at": check_run_at,
+    "max_attempts": check_max_attempts,
+    "max_run_time": check_max_run_time,
+    "keep_failed": check_keep_failed,
+}

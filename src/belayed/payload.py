@@ -1,0 +1,303 @@
+"""What a job runs: a function call, a method call, or an object with perform(); written to text and loaded again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from typing import Any
+
+from belayed.codec import Codec
+from belayed.errors import (
+    BrokenPayload,
+    NotSerializable,
+    NotTrusted,
+    OptionError,
+    SignatureChanged,
+    UnknownTask,
+    UnknownVersion,
+    UntrustedPayload,
+)
+from belayed.retry import Rules
+from belayed.trust import name_of, resolve
+
+VERSION = 1
+NO_RULES = Rules()
+
+
+class Signature:
+    """What arguments a function takes; asking is cheap for the plain ones."""
+
+    def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        if skip_first and parameters:
+            parameters = parameters[1:]
+            signature = signature.replace(parameters=parameters)
+        self.whole = signature
+        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.plain = all(one.kind in plain for one in parameters)
+        self.most = len(parameters)
+        self.least = sum(one.default is inspect.Parameter.empty for one in parameters)
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise TypeError if a call with these arguments would."""
+        if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
+            self.whole.bind(*args, **kwargs)
+
+
+class Target:
+    """A function that can be run later, with its rules: what `@task` and `@handle_asynchronously` make."""
+
+    def __init__(self, function: Callable[..., Any], rules: Rules) -> None:
+        self.function = function
+        self.rules = rules
+        self.is_async = inspect.iscoroutinefunction(function)
+
+
+registry: dict[str, Target] = {}
+"""Tasks by name and alias. What is registered is trusted."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A payload ready to run."""
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    is_async: bool = False
+    rules: Rules = NO_RULES
+    subject: tuple[object, str] | None = None
+    hooks: Any = None
+    """The object with perform(), whose methods are the hooks; None for calls."""
+
+
+@dataclass(slots=True)
+class FunctionCall:
+    """A call of a function that a worker can import; `name` is set if it is a registered task."""
+
+    task: str
+    ref: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    name: str | None = None
+
+    def write(self, codec: Codec) -> str:
+        if self.name is None:
+            codec.trust.require(self.ref)
+        args, kwargs = codec.encode_call(self.args, self.kwargs)
+        envelope = {"v": VERSION, "call": self.ref, "args": args, "kwargs": kwargs}
+        if self.name is not None:
+            envelope["task"] = self.name
+        return codec.text(envelope)
+
+
+@dataclass(slots=True)
+class MethodCall:
+    """A call of a method; the object travels as the codec can name or rebuild it."""
+
+    task: str
+    subject: object
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def write(self, codec: Codec) -> str:
+        if not method_trusted(self.subject, self.method, codec):
+            raise NotTrusted(
+                f"delay({short(self.subject)}).{self.method}: neither its class nor the method is the application's own "
+                "code; write a function of yours that calls it, or name its package in configure(trust=[…])"
+            )
+        subject = codec.encode(self.subject, "self")
+        args, kwargs = codec.encode_call(self.args, self.kwargs)
+        return codec.text({"v": VERSION, "method": self.method, "self": subject, "args": args, "kwargs": kwargs})
+
+
+@dataclass(slots=True)
+class Performance:
+    """An object with perform()."""
+
+    task: str
+    subject: Any
+
+    def write(self, codec: Codec) -> str:
+        cls = type(self.subject)
+        try:
+            perform = codec.encode(self.subject, "job")
+        except NotSerializable as error:
+            # Any object with perform() may be a job; what the codec cannot rebuild whole is rebuilt from its attributes.
+            if error.path != "job" or not hasattr(self.subject, "__dict__") or cls.__module__ == "builtins":
+                raise
+            ref = name_of(cls)
+            codec.trust.require(ref)
+            fields = {name: codec.encode(value, f"job.{name}") for name, value in vars(self.subject).items()}
+            return codec.text({"v": VERSION, "class": ref, "fields": fields})
+        return codec.text({"v": VERSION, "perform": perform})
+
+
+def performance(subject: Any) -> Performance:
+    """The payload of an object with perform(). Raises OptionError for anything else."""
+    if not callable(getattr(subject, "perform", None)) or isinstance(subject, type):
+        hint = ": write it as an instance" if isinstance(subject, type) else ""
+        raise OptionError(
+            f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
+            "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
+        )
+    display = attribute(subject, "display_name")
+    return Performance(str(display) if display else readable(name_of(type(subject))), subject)
+
+
+def attribute(subject: Any, name: str) -> Any:
+    """A custom job's setting: an attribute, a property, or a method without arguments. None if it has none."""
+    value = getattr(subject, name, None)
+    return value() if callable(value) and not isinstance(value, type) else value
+
+
+def call_hook(subject: Any, name: str, *args: Any) -> None:
+    """Call a hook of a custom job, if it has it: with as many of *args* as it takes."""
+    hook = getattr(subject, name, None)
+    if callable(hook):
+        signature = signature_of(hook)
+        hook(*(args if not signature.plain else args[: signature.most]))
+
+
+def readable(ref: str) -> str:
+    """A name for people: `app.mail.send` of `app.mail:send`."""
+    return ref.replace(":", ".")
+
+
+def short(value: object) -> str:
+    """A value for messages: its class, never its contents."""
+    return value.__qualname__ if isinstance(value, type) else f"a {type(value).__qualname__}"
+
+
+def method_trusted(subject: object, method: str, codec: Codec) -> bool:
+    """Whether a row may call *method*: the object's class, or the method itself, must be trusted code.
+
+    Without this a row could call `unlink` of any path, which the codec rebuilds.
+    """
+    cls = subject if isinstance(subject, type) else type(subject)
+    if codec.trust.covers(cls.__module__):
+        return True
+    function = inspect.unwrap(
+        getattr(inspect.getattr_static(cls, method, None), "__func__", None) or getattr(cls, method)
+    )
+    module = getattr(function, "__module__", None)
+    return isinstance(function, Target) or (isinstance(module, str) and codec.trust.covers(module))
+
+
+def load(text: str, codec: Codec) -> Loaded:
+    """A saved payload ready to run. Raises PayloadError."""
+    envelope = codec.loads(text)
+    if not isinstance(envelope, dict) or not isinstance(envelope.get("v"), int):
+        raise BrokenPayload(f"the payload is no envelope of Belayed's: {text[:80]!r}")
+    if envelope["v"] > VERSION:
+        raise UnknownVersion(
+            f"the payload is of version {envelope['v']}, written by a newer Belayed than this worker's ({VERSION}): "
+            "upgrade the worker"
+        )
+    if "perform" in envelope or "class" in envelope:
+        return load_performance(envelope, codec)
+    args, kwargs = envelope.get("args"), envelope.get("kwargs")
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise BrokenPayload("the payload has no arguments")
+    if "method" in envelope:
+        return load_method(envelope, tuple(args), kwargs, codec)
+    return load_function(envelope, tuple(args), kwargs, codec)
+
+
+def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
+    """A call of a registered task by its name, or of a trusted function."""
+    name, ref = envelope.get("task"), envelope.get("call")
+    if not isinstance(ref, str) or not isinstance(name, str | None):
+        raise BrokenPayload("the payload names no function")
+    found: Any = registry.get(name) if name is not None else None
+    if found is None:
+        found = resolve(ref, codec.trust)
+        found = registry.get(name, found) if name is not None else found
+    function = found.function if isinstance(found, Target) else found
+    if not callable(function) or isinstance(function, type):
+        raise UnknownTask(f"{ref} is no function in this worker's code")
+    fits(signature_of(found), readable(ref), args, kwargs)
+    rules = found.rules if isinstance(found, Target) else NO_RULES
+    return Loaded(function, args, kwargs, is_async(function), rules, (found, ""))
+
+
+def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
+    """A call of a method: an override in a subclass is honoured, and a decorated one runs its body."""
+    subject, method = envelope.get("self"), envelope["method"]
+    if not isinstance(method, str) or method.startswith("__"):
+        raise BrokenPayload(f"the payload names no method: {method!r}")
+    try:
+        bound = getattr(subject, method)
+        trusted = method_trusted(subject, method, codec)
+    except AttributeError as error:
+        raise UnknownTask(f"{short(subject)} has no method {method} in this worker's code") from error
+    if not trusted:
+        raise UntrustedPayload(f"{method} of {short(subject)} is not code that this worker may run")
+    target = getattr(bound, "target", None)
+    if isinstance(target, Target):
+        fits(bound.signature, f"{short(subject)}.{method}", args, kwargs)
+        return Loaded(bound.now, args, kwargs, target.is_async, target.rules, (subject, method))
+    if not callable(bound):
+        raise UnknownTask(f"{short(subject)}.{method} is no method in this worker's code")
+    fits(signature_of(bound), f"{short(subject)}.{method}", args, kwargs)
+    return Loaded(bound, args, kwargs, is_async(bound), NO_RULES, (subject, method))
+
+
+def load_performance(envelope: dict[str, Any], codec: Codec) -> Loaded:
+    """An object with perform(), rebuilt."""
+    if "perform" in envelope:
+        subject = envelope["perform"]
+    else:
+        cls, fields = resolve(str(envelope["class"]), codec.trust), envelope.get("fields")
+        if not isinstance(cls, type) or not isinstance(fields, dict):
+            raise BrokenPayload("the payload names no class with fields")
+        subject = object.__new__(cls)
+        vars(subject).update(fields)
+    perform = getattr(subject, "perform", None)
+    if not callable(perform):
+        raise UnknownTask(f"{short(subject)} has no method perform() in this worker's code")
+    return Loaded(perform, (), {}, is_async(perform), rules_of(subject), (subject, "perform"), subject)
+
+
+def rules_of(subject: Any) -> Rules:
+    """The rules that a custom job states as attributes; `reschedule_at` stands for a backoff of its own."""
+    given = {
+        name: value
+        for name in ("retry_on", "discard_on", "backoff")
+        if (value := inspect.getattr_static(subject, name, None)) is not None
+    }
+    if isinstance(given.get("backoff"), staticmethod) or inspect.isfunction(given.get("backoff")):
+        given["backoff"] = subject.backoff
+    return Rules(**given) if given else NO_RULES
+
+
+def fits(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise SignatureChanged if the saved arguments do not fit."""
+    try:
+        signature.check(args, kwargs)
+    except TypeError as error:
+        raise SignatureChanged(
+            f"the saved arguments do not fit {name}{signature.whole}: {error}; its signature has changed since the job was "
+            "enqueued: give new parameters defaults, or deploy the code that fits and retry"
+        ) from error
+
+
+signatures: dict[Any, Signature] = {}
+
+
+def signature_of(found: Any) -> Signature:
+    """The signature of a task, function or bound method, remembered."""
+    function = found.function if isinstance(found, Target) else getattr(found, "__func__", found)
+    bound = function is not found and not isinstance(found, Target)
+    signature = signatures.get((function, bound))
+    if signature is None:
+        signature = signatures[function, bound] = Signature(function, skip_first=bound)
+    return signature
+
+
+def is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

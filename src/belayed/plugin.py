@@ -1,0 +1,106 @@
+"""Plugins: objects with hooks around enqueueing, attempts and the worker's life."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, ClassVar
+
+from belayed.errors import ConfigError
+from belayed.job import Draft, Job
+
+log = logging.getLogger("belayed")
+
+
+class Plugin:
+    """Override what you need. A hook that raises is logged, and neither loses a job nor changes how it ends.
+
+    `around_…` hooks are context managers (`@contextmanager`), entered in the order of the plugins and left in the
+    opposite one; they wrap `def` and `async def` jobs alike, and context variables set in them reach the job.
+    """
+
+    HOOKS: ClassVar = ("on_enqueue", "on_error", "on_failure", "around_attempt", "around_work")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            if name.startswith(("on_", "around_")) and name not in Plugin.HOOKS:
+                raise ConfigError(
+                    f"{cls.__qualname__}.{name} is no hook of a plugin: there are {', '.join(Plugin.HOOKS)}"
+                )
+
+    def on_enqueue(self, draft: Draft) -> None:
+        """Before a job is saved. It may change the draft; what it puts in `draft.meta` travels with the job."""
+
+    def around_attempt(self, job: Job) -> AbstractContextManager[None]:
+        """Around one attempt, in its thread or task."""
+        return nullcontext()
+
+    def around_work(self, worker: Any) -> AbstractContextManager[None]:
+        """Around a worker's run."""
+        return nullcontext()
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        """After an attempt that raised."""
+
+    def on_failure(self, job: Job, error: BaseException) -> None:
+        """When a job has failed for good."""
+
+
+class Plugins:
+    """The plugins of a `Jobs`, each hook with only those that override it: a hook nobody has costs nothing."""
+
+    def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
+        self.all = tuple(plugins)
+        for plugin in self.all:
+            if not isinstance(plugin, Plugin):
+                raise ConfigError(f"plugins: {plugin!r} is no Plugin instance")
+        self.by_hook: dict[str, list[Callable[..., Any]]] = {
+            name: [
+                getattr(plugin, name) for plugin in self.all if getattr(type(plugin), name) is not getattr(Plugin, name)
+            ]
+            for name in Plugin.HOOKS
+        }
+
+    def notify(self, hook: str, *args: Any) -> None:
+        """Call an `on_…` hook of every plugin."""
+        for call in self.by_hook[hook]:
+            with reported(hook, call):
+                call(*args)
+
+    @contextmanager
+    def around(self, hook: str, subject: Any) -> Iterator[None]:
+        """Enter an `around_…` hook of every plugin; an error of the body passes through them and comes out."""
+        with ExitStack() as stack:
+            for call in self.by_hook[hook]:
+                with reported(hook, call):
+                    stack.enter_context(Guarded(hook, call, call(subject)))
+            yield
+
+
+class Guarded(AbstractContextManager[None]):
+    """A plugin's context manager whose own errors on leaving are logged, and which cannot swallow the body's."""
+
+    def __init__(self, hook: str, call: Callable[..., Any], inner: AbstractContextManager[Any]) -> None:
+        self.hook, self.call, self.inner = hook, call, inner
+
+    def __enter__(self) -> None:
+        self.inner.__enter__()
+
+    def __exit__(self, *exception: object) -> bool:
+        try:
+            self.inner.__exit__(*exception)
+        except Exception as error:
+            if error is not exception[1]:
+                log.exception("plugin hook %s (%r) raised", self.hook, self.call)
+        return False
+
+
+@contextmanager
+def reported(hook: str, call: Callable[..., Any]) -> Iterator[None]:
+    """Log what a hook raises, and go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("plugin hook %s (%r) raised", hook, call)

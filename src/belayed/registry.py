@@ -1,0 +1,131 @@
+"""Types of the application's own: registered with the two functions that take them apart, or as references to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from belayed.errors import BrokenPayload, ConfigError, EnqueueError, NotSaved, ObjectNotFound, PayloadError
+from belayed.kinds import FROM_PLAIN, TO_PLAIN
+from belayed.records import RECORDS
+from belayed.refusals import Refused, shorten
+
+T = TypeVar("T")
+
+
+def register(type_: type[T], *, name: str, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
+    """Let values of exactly *type_* travel as what *encode* makes of them: anything that the codec takes.
+
+    *name* is their tag in saved payloads: keep it when the type is renamed. Raises ConfigError.
+    """
+    _add(Registered(type_, name, encode, decode))
+
+
+def register_reference(type_: type[T], *, name: str, key: Callable[[T], Any], load: Callable[[Any], T | None]) -> None:
+    """Let objects of *type_* and its subclasses travel as their *key*, and be loaded again when the job runs.
+
+    A key of None means that the object is not saved yet. *load* answers None or raises LookupError if it is gone.
+    *name* is the tag in saved payloads. Raises ConfigError.
+    """
+    _add(Reference(type_, name, key, load))
+
+
+def registered_for(kind: type) -> Registered | Reference | None:
+    """How values of *kind* travel: as registered, or as the nearest class above it that is a reference."""
+    if (registered := _by_type.get(kind)) is not None:
+        return registered
+    return next((_references[base] for base in kind.__mro__ if base in _references), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A type and the two functions that the application gave for it."""
+
+    type_: type
+    name: str
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+    def stand_in(self, value: object) -> Any:
+        try:
+            return self.encode(value)
+        except Exception as error:
+            fix = f"mend the encode given to register() as {self.name!r}, or pass something else"
+            raise Refused(f"{shorten(value)} could not be encoded ({type(error).__name__}: {error})", fix) from error
+
+    def restore(self, saved: Any) -> object:
+        try:
+            return self.decode(saved)
+        except PayloadError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise BrokenPayload(f"{self.name}: its decode refused {shorten(saved)} ({text})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A type whose objects stay where they are; only their keys travel."""
+
+    type_: type
+    name: str
+    key: Callable[[Any], Any]
+    load: Callable[[Any], Any]
+
+    def stand_in(self, value: object) -> Any:
+        try:
+            key = self.key(value)
+        except EnqueueError as error:
+            raise Refused(str(error), error=type(error)) from error
+        if key is None:
+            label = f"this {type(value).__qualname__}"
+            raise Refused(f"{label} is not saved yet: save it before it is used in a job", error=NotSaved)
+        return key
+
+    def restore(self, saved: Any) -> object:
+        try:
+            found = self.load(saved)
+        except LookupError as error:
+            raise ObjectNotFound(self._gone(saved)) from error
+        if found is None:
+            raise ObjectNotFound(self._gone(saved))
+        return found
+
+    def _gone(self, key: object) -> str:
+        return f"{self.type_.__qualname__} {shorten(key)} ({self.name}) is not in its database any more"
+
+
+TAGS = frozenset(
+    {*FROM_PLAIN, *(record.tag for record in RECORDS), "tuple", "set", "frozenset", "dict", "enum", "name"}
+)
+"""The codec's own tags, which no type of the application may have as its name."""
+
+by_name: dict[str, Registered | Reference] = {}
+"""What a tag stands for, apart from the codec's own."""
+
+_by_type: dict[type, Registered] = {}
+_references: dict[type, Reference] = {}
+_OWN_TYPES = frozenset({*TO_PLAIN, str, int, float, bool, type(None), list, dict, tuple, set, frozenset})
+
+
+def _add(entry: Registered | Reference) -> None:
+    if not entry.name:
+        raise ConfigError(f"{entry.name!r} names no type; give register() a name, such as 'money'")
+    if entry.name in TAGS:
+        raise ConfigError(f"the name {entry.name!r} is the codec's own; register {entry.type_.__qualname__} as another")
+    if entry.type_ in _OWN_TYPES:
+        raise ConfigError(f"the codec takes {entry.type_.__qualname__} as it is; register only types that it does not")
+    known = by_name.get(entry.name)
+    # By name, not identity: a module may be reloaded.
+    if known is not None and _label(known) != _label(entry):
+        raise ConfigError(f"the name {entry.name!r} is taken by {_label(known)}; register {_label(entry)} as another")
+    by_name[entry.name] = entry
+    if isinstance(entry, Reference):
+        _references[entry.type_] = entry
+    else:
+        _by_type[entry.type_] = entry
+
+
+def _label(entry: Registered | Reference) -> str:
+    return f"{entry.type_.__module__}.{entry.type_.__qualname__}"

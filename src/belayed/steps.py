@@ -1,0 +1,87 @@
+"""How one body serves threads and asyncio: an operation yields what it asks and never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL statement of a catalogue, in the placeholder styles of the drivers.
+
+    `named` has `:name`, `pyformat` has `%(name)s`, `numeric` has `$1` for the names in `order`.
+    """
+
+    name: str
+    named: str
+    pyformat: str
+    numeric: str
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Statements that may travel in one trip; the answer is one list of rows for each.
+
+    `last` promises that the operation asks nothing more, so that a connection of ours may commit in the same trip.
+    `read` promises that they write nothing, so that no transaction is opened for them.
+    """
+
+    calls: Sequence[tuple[Statement, Params]]
+    last: bool = False
+    read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Rows for a bulk load by `statement` (COPY … FROM STDIN); the answer is an empty list of rows."""
+
+    statement: Statement
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    table: tuple[str | None, str]
+    """The schema (None: the search path's) and the table, for drivers that name them apart."""
+    last: bool = False
+    read: bool = False
+
+
+Request = Ask | Load
+Answer = list[list[Row]]
+Steps = Generator[Request, Answer, T]
+
+
+def run(steps: Steps[T], send: Callable[[Request], Answer]) -> T:
+    """The result of *steps*, each request answered by *send*; its errors are raised inside *steps*."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = send(request)
+            except Exception as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def arun(steps: Steps[T], send: Callable[[Request], Awaitable[Answer]]) -> T:
+    """The result of *steps*, each request answered by awaiting *send*; its errors are raised inside *steps*."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = await send(request)
+            except Exception as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]

@@ -1,0 +1,15 @@
+"""Where jobs are kept: one contract, and a store for each database."""
+
+from __future__ import annotations
+
+from belayed.store.base import Store
+from belayed.store.postgresql import PostgresStore
+from belayed.store.sqlite import SqliteStore
+from belayed.store.statements import Tables
+
+STORES: dict[str, type[SqliteStore | PostgresStore]] = {"sqlite": SqliteStore, "postgresql": PostgresStore}
+
+
+def open_store(dialect: str, *, prefix: str = "belayed_", schema: str | None = None) -> Store:
+    """The store for a dialect, its tables named with *prefix*, in *schema* where there are such."""
+    return STORES[dialect](Tables(prefix, schema))

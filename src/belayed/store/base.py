@@ -1,0 +1,229 @@
+"""The contract of a store: where jobs are kept, and the operations on them. `tests/store/` is its full definition.
+
+Every operation is a generator (see belayed.steps): it yields what it asks and returns its answer, and is one
+transaction. Each takes `now`, for tests that move time; None is the database's clock.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from belayed.job import Attempt, Claimed, Draft, Filter, Finished, Job, State
+from belayed.steps import Steps
+from belayed.store.lanes import Lanes, Serving
+
+
+class Inserted(NamedTuple):
+    """What the database gave a new job."""
+
+    id: int
+    state: State
+    run_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A wish for a claim: at most `count` jobs of the `lanes`, for a `worker`."""
+
+    worker: str
+    count: int
+    lanes: Lanes
+
+
+class Turn(NamedTuple):
+    """What a worker's turn at the store brought."""
+
+    held: set[int]
+    """The jobs among the finished whose claim still held; the others' outcomes were refused."""
+    claimed: list[Claimed]
+    """Running now, most urgent first, each with a fresh token."""
+
+
+class Promoted(NamedTuple):
+    count: int
+    next_due: float | None
+    """Seconds until the next scheduled job is due."""
+
+
+class Beat(NamedTuple):
+    fresh: bool
+    """The worker was not registered (any more): it starts now, or its claims had lapsed and were rescued."""
+    cancels: list[int]
+    """Running jobs of this worker that were asked to be cancelled."""
+
+
+class Rescued(NamedTuple):
+    saved: list[int]
+    poisoned: list[int]
+    workers: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker as the store shows it."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    queues: str
+    version: str
+    started_at: datetime | None = None
+    beat_at: datetime | None = None
+    alive: bool = True
+    running: int = 0
+    lapse: float = field(default=30.0, compare=False)
+    """Seconds without a beat after which its claims lapse."""
+
+
+class QueueCount(NamedTuple):
+    queue: str
+    state: State
+    jobs: int
+    oldest: datetime
+    """The earliest `run_at`."""
+
+
+class Counts(NamedTuple):
+    live: list[QueueCount]
+    ended: dict[State, int]
+    """Counted up to the limit that was given: a value equal to it means "or more"."""
+
+
+class Store(ABC):
+    """Where jobs are kept."""
+
+    dialect: str
+
+    @abstractmethod
+    def lanes(self, serving: Serving) -> Lanes:
+        """The memory of a claimer that serves these jobs; one for each loop that claims."""
+
+    @abstractmethod
+    def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
+        """Save a draft whose `text` is written. *hint* wakes workers that listen, where the store can."""
+
+    @abstractmethod
+    def insert_many(
+        self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
+    ) -> Steps[list[Inserted]]:
+        """Save drafts, all or none; the answer is in their order, and so are the ids."""
+
+    @abstractmethod
+    def turn(
+        self, finished: Sequence[Finished], wanted: Wanted | None = None, *, now: datetime | None = None
+    ) -> Steps[Turn]:
+        """Write what has finished and claim new jobs, in one transaction and as few trips as can be.
+
+        Fenced: an outcome whose token is not the row's any more is refused and changes nothing. A claim brings at
+        most as many jobs as wanted, by priority, run_at and id over all lanes; none of a paused queue.
+        """
+
+    @abstractmethod
+    def payload(self, id: int, token: str) -> Steps[str | None]:
+        """The payload of a claimed job; None if the claim is lost."""
+
+    @abstractmethod
+    def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
+        """Say that *worker* is alive; registers it when it is not."""
+
+    @abstractmethod
+    def retire(self, worker: str) -> Steps[None]:
+        """Forget a worker that has given everything back."""
+
+    @abstractmethod
+    def rescue(self, *, most: int = 10, lapse: float = 30.0, now: datetime | None = None) -> Steps[Rescued]:
+        """Give back the jobs of workers that have not beaten for the time they gave (unregistered ones: *lapse* s).
+
+        A job that was rescued *most* times fails as poison; one that was asked to be cancelled is cancelled.
+        """
+
+    @abstractmethod
+    def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
+        """Make at most *count* scheduled jobs that are due ready."""
+
+    @abstractmethod
+    def get(self, id: int) -> Steps[tuple[Job, list[Attempt]] | None]:
+        """A job, live or ended, with its attempts."""
+
+    @abstractmethod
+    def attempts(self, id: int) -> Steps[list[Attempt]]:
+        """The attempts of a job that did not succeed, oldest first."""
+
+    @abstractmethod
+    def find(self, filter: Filter, *, before: int | None = None, count: int = 100) -> Steps[list[Job]]:
+        """At most *count* jobs, newest first, with ids below *before*: a page ends where the next begins."""
+
+    @abstractmethod
+    def matching(self, filter: Filter, *, after: int = 0, count: int = 1000) -> Steps[list[int]]:
+        """At most *count* ids above *after*, in order."""
+
+    @abstractmethod
+    def counts(self, *, most: int = 1_000_000) -> Steps[Counts]:
+        """Jobs by queue and state; ended ones by state, counted up to *most*."""
+
+    @abstractmethod
+    def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
+        """The registered workers, oldest first."""
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        """Cancel waiting jobs now, and running ones by request. The ids of both; those that had ended are missing."""
+
+    @abstractmethod
+    def retry(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        """Make failed, cancelled and scheduled jobs ready now, their counters at zero."""
+
+    @abstractmethod
+    def delete(self, ids: Sequence[int]) -> Steps[list[int]]:
+        """Delete waiting and ended jobs with their attempts. A running job stays."""
+
+    @abstractmethod
+    def change(
+        self,
+        ids: Sequence[int],
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | None = None,
+        delay: float | None = None,
+        now: datetime | None = None,
+    ) -> Steps[list[int]]:
+        """Change waiting jobs: what is None stays."""
+
+    @abstractmethod
+    def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
+        """No more claims from *queue*, until it is resumed."""
+
+    @abstractmethod
+    def resume(self, queue: str) -> Steps[None]:
+        """Claims from *queue* again."""
+
+    @abstractmethod
+    def paused(self) -> Steps[list[str]]:
+        """The paused queues."""
+
+    @abstractmethod
+    def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
+        """Delete at most *count* jobs that ended in *state* more than *age* seconds ago; how many it was."""
+
+    @abstractmethod
+    def prune_excess(self, most: int, *, count: int = 1000) -> Steps[int]:
+        """Delete at most *count* of the succeeded jobs beyond the newest *most*; how many it was."""
+
+    @abstractmethod
+    def now(self) -> Steps[datetime]:
+        """The database's clock."""
+
+    @abstractmethod
+    def version(self) -> Steps[int | None]:
+        """The version of the tables. Raises SchemaMissing without them, SchemaNewer for a newer version's."""
+
+    @abstractmethod
+    def migrate(self) -> Steps[list[int]]:
+        """Bring the tables to this version; the versions applied. Two at once: the second finds nothing to do."""

@@ -1,0 +1,93 @@
+-- Times are microseconds since 1970 in UTC, which compare fast and hold the years 1 to 9999;
+-- `datetime(run_at / 1000000, 'unixepoch')` shows them.
+-- The live jobs only: what has ended moves to the history, so that a claim never walks past it.
+-- AUTOINCREMENT: without it the id of a job that has moved to the history would be given out again.
+CREATE TABLE {jobs} (
+    id integer PRIMARY KEY AUTOINCREMENT,
+    run_at integer NOT NULL,
+    created_at integer NOT NULL,
+    claimed_at integer,
+    unknown_since integer,
+    max_run_time real,
+    priority integer NOT NULL,
+    attempt integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
+    crashes integer NOT NULL DEFAULT 0,
+    rescues integer NOT NULL DEFAULT 0,
+    free_retries integer NOT NULL DEFAULT 0,
+    max_attempts integer,
+    keep_failed integer,
+    suspect integer NOT NULL DEFAULT 0,
+    cancel_requested integer NOT NULL DEFAULT 0,
+    state text NOT NULL,
+    queue text NOT NULL,
+    task text NOT NULL,
+    worker text,
+    token text,
+    meta text,
+    error text,
+    payload text NOT NULL
+);
+-- In the order of claims; only due jobs are ready, so that it holds no job for the future.
+CREATE INDEX "{prefix}jobs_ready" ON {jobs} (queue, priority, run_at, id) WHERE state = 'ready';
+CREATE INDEX "{prefix}jobs_scheduled" ON {jobs} (run_at, id) WHERE state = 'scheduled';
+CREATE INDEX "{prefix}jobs_running" ON {jobs} (worker, id) WHERE state = 'running';
+
+CREATE TABLE {history} (
+    id integer PRIMARY KEY,
+    run_at integer NOT NULL,
+    created_at integer NOT NULL,
+    claimed_at integer,
+    finished_at integer NOT NULL,
+    seconds real,
+    max_run_time real,
+    priority integer NOT NULL,
+    attempt integer NOT NULL,
+    failures integer NOT NULL,
+    crashes integer NOT NULL,
+    rescues integer NOT NULL,
+    free_retries integer NOT NULL,
+    max_attempts integer,
+    keep_failed integer,
+    state text NOT NULL,
+    queue text NOT NULL,
+    task text NOT NULL,
+    worker text,
+    meta text,
+    error text,
+    payload text,
+    result text
+);
+CREATE INDEX "{prefix}history_ended" ON {history} (state, finished_at, id);
+
+-- One row for each attempt that started and did not succeed.
+CREATE TABLE {attempts} (
+    id integer PRIMARY KEY,
+    job_id integer NOT NULL,
+    started_at integer,
+    ended_at integer NOT NULL,
+    number integer NOT NULL,
+    outcome text NOT NULL,
+    worker text,
+    error_type text,
+    message text,
+    traceback text
+);
+CREATE INDEX "{prefix}attempts_job" ON {attempts} (job_id, id);
+
+CREATE TABLE {workers} (
+    id text PRIMARY KEY,
+    started_at integer NOT NULL,
+    beat_at integer NOT NULL,
+    lapse real NOT NULL,
+    pid integer NOT NULL,
+    name text NOT NULL,
+    host text NOT NULL,
+    queues text NOT NULL,
+    version text NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE {queues} (
+    name text PRIMARY KEY,
+    paused_at integer
+) WITHOUT ROWID;

@@ -1,0 +1,78 @@
+"""What travels to and from the database: drafts and outcomes as rows of JSON binds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from belayed.job import Claimed, Finished, State
+
+as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def seconds(time: timedelta | None) -> float | None:
+    return None if time is None else time.total_seconds()
+
+
+def order_of_claims(job: Claimed) -> tuple[int, datetime, int]:
+    return job.priority, job.run_at, job.id
+
+
+def outcomes(finished: Sequence[Finished]) -> Iterable[tuple[str, list[dict[str, Any]], list[int]]]:
+    """What has finished by the statement that writes it, each as rows of a JSON bind in the order of ids."""
+    succeeded, ended, back = [], [], []
+    for one in finished:
+        if one.state is State.SUCCEEDED:
+            succeeded.append(one)
+        elif one.state.ended:
+            ended.append(one)
+        else:
+            back.append(one)
+    for name, group in (("succeed", succeeded), ("finish", ended), ("back", back)):
+        if group:
+            # In the order of ids: two transactions that change the same rows must lock them in the same order.
+            group.sort(key=lambda one: one.id)
+            yield name, [WRITERS[name](one) for one in group], [one.id for one in group]
+
+
+def succeeded_row(one: Finished) -> dict[str, Any]:
+    return {"id": one.id, "token": one.token, "seconds": one.seconds, "result": one.result, "keep": one.keep}
+
+
+def ended_row(one: Finished) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "token": one.token,
+        "state": one.state.value,
+        "outcome": one.outcome.value,
+        "started": one.started,
+        "seconds": one.seconds,
+        "failed": one.failed,
+        "crashed": one.crashed,
+        "keep": one.keep,
+        "error": summary(one),
+        "error_type": one.error_type,
+        "message": one.message,
+        "traceback": one.traceback,
+    }
+
+
+def back_row(one: Finished) -> dict[str, Any]:
+    return {
+        **ended_row(one),
+        "delay": one.delay,
+        "free": one.free,
+        "unknown": one.unknown,
+    }
+
+
+WRITERS = {"succeed": succeeded_row, "finish": ended_row, "back": back_row}
+
+
+def summary(one: Finished) -> str | None:
+    """The error in a line, for lists: its type and the first 500 characters of its message."""
+    if one.error_type is None and one.message is None:
+        return None
+    return f"{one.error_type or 'stopped'}: {(one.message or '')[:500]}"

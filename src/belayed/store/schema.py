@@ -1,0 +1,60 @@
+"""Numbered migrations: brings a database's tables to this version, and refuses those of a newer one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from belayed.errors import SchemaMissing, SchemaNewer
+from belayed.steps import Ask, Statement, Steps
+from belayed.store.statements import COMMENT, Tables, split, statement
+
+
+@cache
+def migrations(dialect: str, tables: Tables) -> dict[int, list[Statement]]:
+    """The statements of each version, in order."""
+    folder = files("belayed.store").joinpath("migrations", dialect)
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql"):
+            code = tables.fill(COMMENT.sub("", file.read_text("utf-8")))
+            found[int(file.name.partition("_")[0])] = [statement(file.name, one) for one in split(code)]
+    return found
+
+
+def latest(dialect: str) -> int:
+    """The version that this code needs."""
+    return max(migrations(dialect, Tables()))
+
+
+def checked(version: int | None, dialect: str) -> int:
+    """*version* if this code can work with it."""
+    needed = latest(dialect)
+    if version is None or version < needed:
+        have = f"are of version {version}, this Belayed needs {needed}" if version else "are not in this database"
+        raise SchemaMissing(f"Belayed's tables {have}: run `belayed migrate`")
+    if version > needed:
+        raise SchemaNewer(
+            f"Belayed's tables are of version {version}, made by a newer Belayed than this one ({needed}): "
+            "upgrade this one (pip install -U belayed); it changes nothing here"
+        )
+    return version
+
+
+def migrate(store: Any) -> Steps[list[int]]:
+    """Apply what is missing, in one transaction."""
+    table = store.tables.named("versions")
+    yield Ask(store.calls("lock_versions", table=table))
+    if store.tables.schema and "create_schema" in store.statements:
+        yield Ask(store.calls("create_schema"))
+    yield Ask(store.calls("create_versions"))
+    have = (yield Ask(store.calls("version")))[-1][0][0]
+    if have is not None and have > latest(store.dialect):
+        checked(have, store.dialect)
+    applied = []
+    for number, statements in migrations(store.dialect, store.tables).items():
+        if have is None or number > have:
+            yield Ask([*((one, {}) for one in statements), *store.calls("migrated", version=number)])
+            applied.append(number)
+    return applied

@@ -1,0 +1,409 @@
+"""The operations that every SQL dialect shares; what differs is in the catalogues and in one small class each."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from belayed.job import LIVE, Attempt, Claimed, Draft, Filter, Finished, Job, Outcome, State
+from belayed.steps import Ask, Params, Row, Statement, Steps
+from belayed.store import schema
+from belayed.store.base import (
+    Beat,
+    Counts,
+    Inserted,
+    Promoted,
+    QueueCount,
+    Rescued,
+    Store,
+    Turn,
+    Wanted,
+    WorkerRow,
+)
+from belayed.store.lanes import Lane, Lanes, Serving
+from belayed.store.rows import as_json, order_of_claims, outcomes, seconds
+from belayed.store.statements import Tables, catalogue
+
+Call = tuple[Statement, Params]
+
+POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
+
+
+class SqlStore(Store):
+    """A store in a SQL database."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        self.tables = tables or Tables()
+        self.statements = catalogue(self.dialect, self.tables)
+
+    # What a dialect says of itself.
+
+    @abstractmethod
+    def time(self, value: Any) -> datetime:
+        """A time as the database gave it."""
+
+    @abstractmethod
+    def bind(self, time: datetime | None) -> Any:
+        """A time as a bind; None stays None."""
+
+    @abstractmethod
+    def text(self, time: datetime | None) -> Any:
+        """A time within a JSON bind; None stays None."""
+
+    def clock(self, now: datetime | None) -> Any:
+        """The bind `now`: None leaves it to the database."""
+        return self.bind(now)
+
+    def claiming(self, wanted: Wanted, lanes: Sequence[Lane], now: Any) -> Steps[list[Call]]:
+        """The calls that claim from *lanes*; the last one answers with the claimed rows."""
+        claim = {"worker": wanted.worker, "token": secrets.token_hex(8), "count": wanted.count, "now": now}
+        if len(lanes) == 1:
+            lane = lanes[0]
+            mark = {"mark_at": self.bind(lane.mark_at), "mark_id": lane.mark_id}
+            return self.calls("claim", queue=lane.queue, priority=lane.priority, upto=lane.upto, **mark, **claim)
+        listed = [
+            {
+                "nth": nth,
+                "queue": lane.queue,
+                "priority": lane.priority,
+                "upto": lane.upto,
+                "mark_at": self.text(lane.mark_at),
+                "mark_id": lane.mark_id,
+            }
+            for nth, lane in enumerate(lanes)
+        ]
+        return self.calls("claim_lanes", lanes=as_json(listed), **claim)
+        yield
+
+    def lanes(self, serving: Serving) -> Lanes:
+        return Lanes(serving)
+
+    # The operations, as belayed.store.base describes them.
+
+    def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
+        delay = draft.run_at.total_seconds() if isinstance(draft.run_at, timedelta) else 0.0
+        (row,) = yield from self.ask(
+            "insert",
+            last=True,
+            queue=draft.queue,
+            priority=draft.priority,
+            run_at=self.bind(draft.run_at) if isinstance(draft.run_at, datetime) else None,
+            delay=delay,
+            task=draft.task,
+            payload=draft.text,
+            max_attempts=draft.max_attempts,
+            max_run_time=seconds(draft.max_run_time),
+            keep_failed=draft.keep_failed,
+            meta=as_json(draft.meta) if draft.meta else None,
+            now=self.clock(now),
+            **self.hinted(hint),
+        )
+        return self.inserted(row)
+
+    def insert_many(
+        self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
+    ) -> Steps[list[Inserted]]:
+        found: list[Inserted] = []
+        pieces = [drafts[start : start + 2000] for start in range(0, len(drafts), 2000)]
+        for piece in pieces:
+            rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(piece)])
+            calls = self.calls("insert_many", rows=rows, now=self.clock(now))
+            answers = yield Ask([*calls, *self.notify(hint)], last=piece is pieces[-1])
+            found += sorted(self.inserted(row) for row in answers[len(calls) - 1])
+        return found
+
+    def turn(
+        self, finished: Sequence[Finished], wanted: Wanted | None = None, *, now: datetime | None = None
+    ) -> Steps[Turn]:
+        at = self.clock(now)
+        calls: list[Call] = []
+        answering: list[int] = []
+        for name, listed, ids in outcomes(finished):
+            calls += self.calls(name, outcomes=as_json(listed), now=at)
+            answering.append(len(calls) - 1)
+            if name == "back":
+                calls += self.calls("settle", ids=as_json(ids), now=at)
+        if many := [one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED]:
+            calls += self.calls("trim", ids=as_json(many))
+        lanes = wanted.lanes if wanted and wanted.count > 0 else None
+        if lanes is not None and lanes.due():
+            yield from self.scan(lanes)
+        if wanted and lanes and lanes.lanes:
+            calls += yield from self.claiming(wanted, lanes.lanes, at)
+        if not calls:
+            if lanes is not None:
+                lanes.short = True
+            return Turn(set(), [])
+        answers = yield Ask(calls, last=True)
+        held = {row[0] for nth in answering for row in answers[nth]}
+        if not wanted or not lanes or not lanes.lanes:
+            return Turn(held, [])
+        claimed = sorted((self.claimed(row) for row in answers[-1]), key=order_of_claims)
+        lanes.claimed(claimed, wanted.count)
+        return Turn(held, claimed)
+
+    def scan(self, lanes: Lanes) -> Steps[None]:
+        """Find the lanes that have ready jobs."""
+        begun = monotonic()
+        named = lanes.serving.named
+        if named is None:
+            rows = yield from self.ask("lanes", last=True, read=True)
+        else:
+            rows = yield from self.ask("lanes_of", last=True, read=True, queues=as_json(named))
+        lanes.found([(row[0], row[1], self.time(row[2]), row[3]) for row in rows], monotonic() - begun)
+
+    def payload(self, id: int, token: str) -> Steps[str | None]:
+        rows = yield from self.ask("payload", last=True, read=True, id=id, token=token)
+        return rows[0][0] if rows else None
+
+    def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
+        at = self.clock(now)
+        beating = self.calls("beat", worker=worker.id, now=at)
+        answers = yield Ask([*beating, *self.calls("cancels", worker=worker.id)])
+        fresh = not answers[0]
+        if fresh:
+            yield from self.ask(
+                "register",
+                last=True,
+                worker=worker.id,
+                lapse=worker.lapse,
+                pid=worker.pid,
+                name=worker.name,
+                host=worker.host,
+                queues=worker.queues,
+                version=worker.version,
+                now=at,
+            )
+        return Beat(fresh, [row[0] for row in answers[-1]])
+
+    def retire(self, worker: str) -> Steps[None]:
+        yield from self.ask("retire", last=True, worker=worker)
+
+    def rescue(self, *, most: int = 10, lapse: float = 30.0, now: datetime | None = None) -> Steps[Rescued]:
+        at = self.clock(now)
+        answers = yield Ask(
+            [*self.calls("lapsed", now=at), *self.calls("orphaned", lapse=lapse, now=at)], last=True, read=True
+        )
+        dead = [row[0] for rows in answers for row in rows]
+        if not dead:
+            return Rescued([], [], [])
+        which = {"workers": as_json(dead), "most": most, "count": 1000, "now": at}
+        saving = self.calls("rescue", **which)
+        poisoning = self.calls("poison", error=POISON.format(most=most), **which)
+        answers = yield Ask([*saving, *poisoning])
+        saved = [row[0] for row in answers[len(saving) - 1]]
+        yield Ask([*self.calls("settle", ids=as_json(saved), now=at), *self.calls("bury", **which)], last=True)
+        return Rescued(saved, [row[0] for row in answers[-1]], dead)
+
+    def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
+        at = self.clock(now)
+        due = yield from self.ask("next_due", last=True, read=True, now=at)
+        if not due or due[0][0] > 0:
+            return Promoted(0, due[0][0] if due else None)
+        answers = yield Ask([*self.calls("promote", count=count, now=at), *self.calls("next_due", now=at)], last=True)
+        return Promoted(len(answers[0]), answers[1][0][0] if answers[1] else None)
+
+    def get(self, id: int) -> Steps[tuple[Job, list[Attempt]] | None]:
+        answers = yield Ask([*self.calls("get", id=id), *self.calls("attempts", id=id)], last=True, read=True)
+        if not answers[0]:
+            return None
+        return self.job(answers[0][0]), [self.attempt(row) for row in answers[1]]
+
+    def attempts(self, id: int) -> Steps[list[Attempt]]:
+        rows = yield from self.ask("attempts", last=True, read=True, id=id)
+        return [self.attempt(row) for row in rows]
+
+    def find(self, filter: Filter, *, before: int | None = None, count: int = 100) -> Steps[list[Job]]:
+        page = {"before": 2**63 - 1 if before is None else before, "count": count}
+        rows = yield from self.ask("find", last=True, read=True, **page, **self.conditions(filter))
+        return [self.job(row) for row in rows]
+
+    def matching(self, filter: Filter, *, after: int = 0, count: int = 1000) -> Steps[list[int]]:
+        page = {"after": after, "count": count}
+        rows = yield from self.ask("matching", last=True, read=True, **page, **self.conditions(filter))
+        return [row[0] for row in rows]
+
+    def counts(self, *, most: int = 1_000_000) -> Steps[Counts]:
+        answers = yield Ask([*self.calls("counts"), *self.calls("ended_counts", most=most)], last=True, read=True)
+        live = [QueueCount(row[0], State(row[1]), row[2], self.time(row[3])) for row in answers[0]]
+        return Counts(live, {State(row[0]): row[1] for row in answers[1]})
+
+    def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
+        rows = yield from self.ask("workers", last=True, read=True, now=self.clock(now))
+        return [
+            WorkerRow(*row[:6], self.time(row[6]), self.time(row[7]), alive=bool(row[8]), running=row[9])
+            for row in rows
+        ]
+
+    def cancel(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        at = self.clock(now)
+        waiting = self.calls("cancel_waiting", ids=as_json(list(ids)), now=at)
+        running = self.calls("cancel_running", ids=as_json(list(ids)))
+        answers = yield Ask([*waiting, *running], last=True)
+        return [row[0] for row in (*answers[len(waiting) - 1], *answers[-1])]
+
+    def retry(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        at = self.clock(now)
+        ended = self.calls("retry_ended", ids=as_json(list(ids)), now=at)
+        waiting = self.calls("retry_waiting", ids=as_json(list(ids)), now=at)
+        answers = yield Ask([*ended, *waiting], last=True)
+        return [row[0] for row in (*answers[len(ended) - 1], *answers[-1])]
+
+    def delete(self, ids: Sequence[int]) -> Steps[list[int]]:
+        listed = as_json(list(ids))
+        answers = yield Ask([*self.calls("delete_waiting", ids=listed), *self.calls("delete_ended", ids=listed)])
+        gone = [row[0] for rows in answers for row in rows]
+        yield from self.ask("delete_attempts", last=True, ids=as_json(gone))
+        return gone
+
+    def change(
+        self,
+        ids: Sequence[int],
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | None = None,
+        delay: float | None = None,
+        now: datetime | None = None,
+    ) -> Steps[list[int]]:
+        rows = yield from self.ask(
+            "change",
+            last=True,
+            ids=as_json(list(ids)),
+            queue=queue,
+            priority=priority,
+            run_at=self.bind(run_at),
+            delay=delay,
+            now=self.clock(now),
+        )
+        return [row[0] for row in rows]
+
+    def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
+        yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))
+
+    def resume(self, queue: str) -> Steps[None]:
+        yield from self.ask("resume", last=True, queue=queue)
+
+    def paused(self) -> Steps[list[str]]:
+        rows = yield from self.ask("paused", last=True, read=True)
+        return [row[0] for row in rows]
+
+    def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
+        at = self.clock(now)
+        rows = yield from self.ask("prune", last=True, state=state.value, age=float(age), count=count, now=at)
+        return len(rows)
+
+    def prune_excess(self, most: int, *, count: int = 1000) -> Steps[int]:
+        edge = yield from self.ask("edge", last=True, read=True, most=most)
+        if not edge:
+            return 0
+        finished_at = self.bind(self.time(edge[0][0]))
+        rows = yield from self.ask("prune_excess", last=True, finished_at=finished_at, id=edge[0][1], count=count)
+        return len(rows)
+
+    def now(self) -> Steps[datetime]:
+        rows = yield from self.ask("now", last=True, read=True, now=self.clock(None))
+        return self.time(rows[0][0])
+
+    def version(self) -> Steps[int | None]:
+        rows = yield from self.ask("version", last=True, read=True)
+        return schema.checked(rows[0][0], self.dialect)
+
+    def migrate(self) -> Steps[list[int]]:
+        return (yield from schema.migrate(self))
+
+    # How rows are read and calls are made.
+
+    def calls(self, name: str, /, **params: Any) -> list[Call]:
+        """The statements of *name*, each with these binds."""
+        return [(statement, params) for statement in self.statements[name]]
+
+    def ask(self, name: str, /, *, last: bool = False, read: bool = False, **params: Any) -> Steps[list[Row]]:
+        """The rows that the last statement of *name* answers."""
+        answers = yield Ask(self.calls(name, **params), last=last, read=read)
+        return answers[-1]
+
+    def hinted(self, hint: str | None) -> Params:
+        """The binds of a hint, for dialects that send it with the insert."""
+        return {}
+
+    def notify(self, hint: str | None) -> list[Call]:
+        """The call that sends a hint, if the dialect can and there is one."""
+        return []
+
+    def listed(self, nth: int, draft: Draft) -> dict[str, Any]:
+        """A draft as a row of a JSON bind."""
+        run_at = draft.run_at
+        return {
+            "nth": nth,
+            "queue": draft.queue,
+            "priority": draft.priority,
+            "due": self.text(run_at) if isinstance(run_at, datetime) else None,
+            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
+            "task": draft.task,
+            "payload": draft.text,
+            "max_attempts": draft.max_attempts,
+            "max_run_time": seconds(draft.max_run_time),
+            "keep_failed": draft.keep_failed,
+            "meta": as_json(draft.meta) if draft.meta else None,
+        }
+
+    def conditions(self, filter: Filter) -> Params:
+        """The binds of a filter: a condition that is not given is NULL."""
+
+        def listed(values: Iterable[Any] | None) -> str | None:
+            return None if values is None else as_json(list(values))
+
+        return {
+            "ids": listed(filter.get("ids")),
+            "states": listed(filter.get("states")),
+            "queues": listed(filter.get("queues")),
+            "tasks": listed(filter.get("tasks")),
+            "created_after": self.bind(filter.get("created_after")),
+            "created_before": self.bind(filter.get("created_before")),
+        }
+
+    def inserted(self, row: Row) -> Inserted:
+        return Inserted(row[0], State(row[1]), self.time(row[2]), self.time(row[3]))
+
+    def claimed(self, row: Row) -> Claimed:
+        return Claimed(*row[:3], self.time(row[3]), *row[4:6], self.time(row[6]), *row[7:])
+
+    def job(self, row: Row) -> Job:
+        """A job from the columns `live` or `ended` of the catalogue."""
+        state = State(row[1])
+        return Job(
+            id=row[0],
+            state=state,
+            queue=row[2],
+            priority=row[3],
+            run_at=self.time(row[4]),
+            task=row[5],
+            payload=row[6],
+            created_at=self.time(row[7]),
+            attempt=row[8],
+            failures=row[9],
+            crashes=row[10],
+            rescues=row[11],
+            free_retries=row[12],
+            max_attempts=row[13],
+            max_run_time=None if row[14] is None else timedelta(seconds=row[14]),
+            keep_failed=None if row[15] is None else bool(row[15]),
+            meta=json.loads(row[16]) if row[16] else {},
+            error=row[17],
+            worker=row[18] if state not in LIVE or state is State.RUNNING else None,
+            started_at=None if row[19] is None else self.time(row[19]),
+            cancel_requested=bool(row[20]),
+            finished_at=None if row[21] is None else self.time(row[21]),
+            run_time=None if row[22] is None else timedelta(seconds=row[22]),
+            result_text=row[23],
+        )
+
+    def attempt(self, row: Row) -> Attempt:
+        started_at = None if row[3] is None else self.time(row[3])
+        return Attempt(row[0], Outcome(row[1]), row[2], started_at, self.time(row[4]), *row[5:])

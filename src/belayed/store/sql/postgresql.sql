@@ -1,0 +1,710 @@
+-- part: now
+COALESCE(CAST(:now AS timestamptz), (SELECT clock_timestamp()))
+
+-- part: ids
+ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS listed(value)))
+
+-- part: claimed
+-- The columns of a claimed job, in the order of job.Claimed.
+j.id, j.queue, j.priority, j.run_at AT TIME ZONE 'UTC', j.task,
+CASE WHEN octet_length(j.payload) <= 16384 THEN j.payload END,
+j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.free_retries,
+j.max_attempts, j.max_run_time, j.keep_failed, j.meta,
+CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token
+
+-- part: live
+-- A live job as people see it; the same columns as {ended}.
+id, state, queue, priority, run_at AT TIME ZONE 'UTC', task, payload, created_at AT TIME ZONE 'UTC',
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
+worker, claimed_at AT TIME ZONE 'UTC', cancel_requested,
+CAST(NULL AS timestamp), CAST(NULL AS double precision), CAST(NULL AS text)
+
+-- part: ended
+id, state, queue, priority, run_at AT TIME ZONE 'UTC', task, payload, created_at AT TIME ZONE 'UTC',
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
+worker, claimed_at AT TIME ZONE 'UTC', false,
+finished_at AT TIME ZONE 'UTC', seconds, result
+
+-- part: filter
+-- A bind that is NULL asks nothing; the planner sees the value and drops the condition.
+(CAST(:ids AS text) IS NULL OR id = {ids})
+AND (CAST(:states AS text) IS NULL OR state IN (SELECT json_array_elements_text(CAST(:states AS json))))
+AND (CAST(:queues AS text) IS NULL OR queue IN (SELECT json_array_elements_text(CAST(:queues AS json))))
+AND (CAST(:tasks AS text) IS NULL OR task IN (SELECT json_array_elements_text(CAST(:tasks AS json))))
+AND (CAST(:created_after AS timestamptz) IS NULL OR created_at > :created_after)
+AND (CAST(:created_before AS timestamptz) IS NULL OR created_at < :created_before)
+
+-- name: create_schema
+CREATE SCHEMA IF NOT EXISTS {schema};
+
+-- name: create_versions
+CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+
+-- name: lock_versions
+-- Two migrators at once: the second waits here, and then finds nothing to do.
+SELECT pg_advisory_xact_lock(hashtext('belayed migrate'), hashtext(CAST(:table AS text)));
+
+-- name: version
+SELECT max(version)
+FROM {versions};
+
+-- name: migrated
+INSERT INTO {versions} (version)
+VALUES (:version);
+
+-- name: now
+SELECT {now} AT TIME ZONE 'UTC';
+
+-- name: insert
+-- The hint rides along: one trip, and PostgreSQL sends the same hint of one transaction only once.
+WITH job AS (
+    INSERT INTO {jobs} AS j (state, queue, priority, run_at, task, payload, created_at,
+                             max_attempts, max_run_time, keep_failed, meta)
+    SELECT CASE WHEN due.at <= due.now THEN 'ready' ELSE 'scheduled' END, :queue, CAST(:priority AS integer), due.at,
+           :task, :payload, due.now, CAST(:max_attempts AS integer), CAST(:max_run_time AS double precision),
+           CAST(:keep_failed AS boolean), :meta
+    FROM (
+        SELECT clock.now, COALESCE(CAST(:run_at AS timestamptz), clock.now
+                                   + make_interval(secs => CAST(:delay AS double precision))) AS at
+        FROM (SELECT {now} AS now) AS clock
+    ) AS due
+    RETURNING j.id, j.state, j.run_at, j.created_at
+)
+SELECT id, state, run_at AT TIME ZONE 'UTC', created_at AT TIME ZONE 'UTC',
+       CASE WHEN CAST(:hint AS text) IS NOT NULL THEN pg_notify(:channel, :hint) END
+FROM job;
+
+-- name: insert_many
+-- Ids are given in the order of the rows: the sort comes before the identity column's default.
+INSERT INTO {jobs} AS j (state, queue, priority, run_at, task, payload, created_at,
+                         max_attempts, max_run_time, keep_failed, meta)
+SELECT CASE WHEN due.at <= due.now THEN 'ready' ELSE 'scheduled' END, queue, priority, due.at, task, payload,
+       due.now, max_attempts, max_run_time, keep_failed, meta
+FROM (
+    SELECT r.*, clock.now, COALESCE(r.due, clock.now + make_interval(secs => r.delay)) AS at
+    FROM (SELECT {now} AS now) AS clock,
+         json_to_recordset(CAST(:rows AS json)) AS r(
+             nth integer, queue text, priority integer, due timestamptz, delay double precision, task text,
+             payload text, max_attempts integer, max_run_time double precision, keep_failed boolean, meta text)
+) AS due
+ORDER BY due.nth
+RETURNING j.id, j.state, j.run_at AT TIME ZONE 'UTC', j.created_at AT TIME ZONE 'UTC';
+
+-- name: reserve
+-- Ids for rows that COPY will bring, and the time that they are created at.
+SELECT nextval(pg_get_serial_sequence(CAST(:table AS text), 'id')), {now} AT TIME ZONE 'UTC'
+FROM generate_series(1, CAST(:count AS integer));
+
+-- name: load
+COPY {jobs} (id, state, queue, priority, run_at, task, payload, created_at,
+             max_attempts, max_run_time, keep_failed, meta)
+FROM STDIN;
+
+-- name: notify
+SELECT pg_notify(:channel, :hint);
+
+-- name: lanes
+-- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
+-- all above it), so that its cost depends on neither the number of jobs nor that of priorities.
+WITH RECURSIVE lane AS (
+    (
+        SELECT queue, priority, run_at, id, 1 AS nth
+        FROM {jobs}
+        WHERE state = 'ready'
+        ORDER BY queue, priority, run_at, id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT next.queue, next.priority, next.run_at, next.id,
+           CASE WHEN next.queue = lane.queue THEN lane.nth + 1 ELSE 1 END
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id
+        FROM {jobs}
+        WHERE state = 'ready'
+          AND (queue, priority) > (lane.queue, CASE WHEN lane.nth < 16 THEN lane.priority ELSE 2147483647 END)
+        ORDER BY queue, priority, run_at, id
+        LIMIT 1
+    ) AS next
+)
+SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
+FROM lane;
+
+-- name: lanes_of
+-- The same for the queues named.
+WITH RECURSIVE lane AS (
+    SELECT first.queue, first.priority, first.run_at, first.id, 1 AS nth
+    FROM json_array_elements_text(CAST(:queues AS json)) AS wanted(queue)
+    CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id
+        FROM {jobs}
+        WHERE state = 'ready' AND queue = wanted.queue COLLATE "C"
+        ORDER BY queue, priority, run_at, id
+        LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT next.queue, next.priority, next.run_at, next.id, lane.nth + 1
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id
+        FROM {jobs}
+        WHERE state = 'ready' AND queue = lane.queue AND priority > lane.priority AND lane.nth < 16
+        ORDER BY queue, priority, run_at, id
+        LIMIT 1
+    ) AS next
+)
+SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
+FROM lane
+ORDER BY queue, priority;
+
+-- name: claim
+-- One lane: a queue, and priorities from that of the mark to `upto`. The mark lets the scan pass over the rows that
+-- an old snapshot keeps dead. SKIP LOCKED: claimers pass each other instead of queueing. MATERIALIZED: inlined, the
+-- planner may run the LIMIT again and claim more than asked for.
+WITH picked AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'ready'
+      AND queue = :queue
+      AND (priority, run_at, id) >= (:priority, COALESCE(CAST(:mark_at AS timestamptz), '-infinity'), :mark_id)
+      AND priority <= :upto
+      AND NOT EXISTS (SELECT FROM {queues} WHERE name = :queue AND paused_at IS NOT NULL)
+    ORDER BY queue, priority, run_at, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} AS j
+SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
+FROM picked
+WHERE j.id = picked.id
+RETURNING {claimed};
+
+-- name: claim_lanes
+-- Several lanes: look without locks which jobs come first over all lanes, then lock so many of each lane.
+WITH lane AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset(CAST(:lanes AS json)) AS l(
+        nth integer, queue text COLLATE "C", priority integer, upto integer, mark_at timestamptz, mark_id bigint)
+    WHERE NOT EXISTS (SELECT FROM {queues} WHERE name = l.queue AND paused_at IS NOT NULL)
+),
+head AS (
+    SELECT lane.nth
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT priority, run_at, id
+        FROM {jobs}
+        WHERE state = 'ready'
+          AND queue = lane.queue
+          AND (priority, run_at, id) >= (lane.priority, COALESCE(lane.mark_at, '-infinity'), lane.mark_id)
+          AND priority <= lane.upto
+        ORDER BY queue, priority, run_at, id
+        LIMIT :count
+    ) AS first
+    ORDER BY first.priority, first.run_at, first.id
+    LIMIT :count
+),
+share AS (
+    SELECT nth, count(*) AS jobs
+    FROM head
+    GROUP BY nth
+),
+picked AS MATERIALIZED (
+    SELECT locked.id
+    FROM share
+    JOIN lane USING (nth)
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {jobs}
+        WHERE state = 'ready'
+          AND queue = lane.queue
+          AND (priority, run_at, id) >= (lane.priority, COALESCE(lane.mark_at, '-infinity'), lane.mark_id)
+          AND priority <= lane.upto
+        ORDER BY queue, priority, run_at, id
+        LIMIT share.jobs
+        FOR UPDATE SKIP LOCKED
+    ) AS locked
+)
+UPDATE {jobs} AS j
+SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
+FROM picked
+WHERE j.id = picked.id
+RETURNING {claimed};
+
+-- name: payload
+SELECT payload
+FROM {jobs}
+WHERE id = :id AND token = :token;
+
+-- name: succeed
+-- Fenced: a row whose token has changed is another claim's; its id is missing from the answer.
+WITH done AS (
+    SELECT *
+    FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
+        id bigint, token text COLLATE "C", seconds double precision, result text, keep boolean)
+),
+gone AS (
+    DELETE FROM {jobs} AS j
+    USING done
+    WHERE j.id = done.id AND j.token = done.token
+    RETURNING j.*, done.seconds, done.result, done.keep
+),
+kept AS (
+    INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
+                           failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                           worker, meta, error, payload, result)
+    SELECT id, run_at, created_at, claimed_at, {now}, seconds, max_run_time, priority, attempt + 1,
+           failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'succeeded', queue, task,
+           worker, meta, NULL, CASE WHEN octet_length(payload) <= 4096 THEN payload END, result
+    FROM gone
+    WHERE keep
+),
+forgotten AS (
+    DELETE FROM {attempts}
+    WHERE job_id IN (SELECT id FROM gone WHERE NOT keep AND attempt + rescues > 0)
+)
+SELECT id
+FROM gone;
+
+-- name: finish
+-- Jobs that ended otherwise than by success.
+WITH done AS (
+    SELECT *
+    FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
+        id bigint, token text COLLATE "C", state text, outcome text, started boolean, seconds double precision,
+        failed boolean, crashed boolean, keep boolean, error text, error_type text, message text, traceback text)
+),
+gone AS (
+    DELETE FROM {jobs} AS j
+    USING done
+    WHERE j.id = done.id AND j.token = done.token
+    RETURNING j.id, j.run_at, j.created_at, j.claimed_at, j.max_run_time, j.priority, j.attempt, j.failures, j.crashes,
+              j.rescues, j.free_retries, j.max_attempts, j.keep_failed, j.queue, j.task, j.worker, j.meta, j.payload,
+              done.state, done.outcome, done.started, done.seconds, done.failed, done.crashed, done.keep,
+              done.error, done.error_type, done.message, done.traceback
+),
+kept AS (
+    INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
+                           failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                           worker, meta, error, payload)
+    SELECT id, run_at, created_at, claimed_at, {now}, seconds, max_run_time, priority,
+           attempt + CAST(started AS integer), failures + CAST(failed AS integer), crashes + CAST(crashed AS integer),
+           rescues, free_retries, max_attempts, keep_failed, state, queue, task, worker, meta, error, payload
+    FROM gone
+    WHERE keep
+),
+tried AS (
+    INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
+    SELECT id, {now} - make_interval(secs => seconds), {now}, attempt + 1, outcome, worker,
+           error_type, message, traceback
+    FROM gone
+    WHERE keep AND started
+),
+forgotten AS (
+    DELETE FROM {attempts}
+    WHERE job_id IN (SELECT id FROM gone WHERE NOT keep)
+)
+SELECT id
+FROM gone;
+
+-- name: back
+-- Jobs that go back to wait: to be tried again, or released.
+WITH done AS (
+    SELECT *
+    FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
+        id bigint, token text COLLATE "C", outcome text, started boolean, seconds double precision,
+        delay double precision, failed boolean, crashed boolean, free boolean, unknown boolean,
+        error text, error_type text, message text, traceback text)
+),
+tried AS (
+    SELECT j.id, j.attempt, j.worker, done.outcome, done.seconds, done.error_type, done.message, done.traceback
+    FROM {jobs} AS j
+    JOIN done ON j.id = done.id AND j.token = done.token
+    WHERE done.started
+    FOR UPDATE OF j
+),
+recorded AS (
+    INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
+    SELECT id, {now} - make_interval(secs => seconds), {now}, attempt + 1, outcome, worker,
+           error_type, message, traceback
+    FROM tried
+)
+UPDATE {jobs} AS j
+SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
+    run_at = CASE WHEN done.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => done.delay) END,
+    attempt = j.attempt + CAST(done.started AS integer),
+    failures = j.failures + CAST(done.failed AS integer),
+    crashes = j.crashes + CAST(done.crashed AS integer),
+    free_retries = j.free_retries + CAST(done.free AS integer),
+    unknown_since = CASE WHEN done.unknown THEN COALESCE(j.unknown_since, {now}) END,
+    error = COALESCE(done.error, j.error),
+    worker = NULL,
+    token = NULL,
+    claimed_at = NULL
+FROM done
+WHERE j.id = done.id AND j.token = done.token
+RETURNING j.id;
+
+-- name: settle
+-- A job that was asked to be cancelled while it ran, and has come back, is cancelled now.
+WITH gone AS (
+    DELETE FROM {jobs}
+    WHERE id = {ids} AND state IN ('ready', 'scheduled') AND cancel_requested
+    RETURNING *
+)
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload)
+SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
+       failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
+       worker, meta, error, payload
+FROM gone;
+
+-- name: trim
+-- Of each job's attempts, the first 5 and the last 20 are kept.
+DELETE FROM {attempts}
+WHERE id IN (
+    SELECT id
+    FROM (
+        SELECT id,
+               row_number() OVER (PARTITION BY job_id ORDER BY id) AS nth,
+               row_number() OVER (PARTITION BY job_id ORDER BY id DESC) AS last
+        FROM {attempts}
+        WHERE job_id = {ids}
+    ) AS ranked
+    WHERE nth > 5 AND last > 20
+);
+
+-- name: beat
+UPDATE {workers}
+SET beat_at = {now}
+WHERE id = :worker
+RETURNING id;
+
+-- name: register
+INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
+VALUES (:worker, {now}, {now}, :lapse, :pid, :name, :host, :queues, :version)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: retire
+DELETE FROM {workers}
+WHERE id = :worker;
+
+-- name: cancels
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker AND cancel_requested;
+
+-- name: lapsed
+-- Workers that have not beaten for the time that they themselves gave.
+SELECT id
+FROM {workers}
+WHERE beat_at < {now} - make_interval(secs => lapse);
+
+-- name: orphaned
+-- Workers that hold claims but are not registered, for as long as :lapse.
+SELECT DISTINCT worker
+FROM {jobs} AS j
+WHERE state = 'running'
+  AND claimed_at < {now} - make_interval(secs => CAST(:lapse AS double precision))
+  AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker);
+
+-- name: rescue
+-- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
+WITH picked AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'running'
+      AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+      AND rescues + 1 < :most
+    ORDER BY worker, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+),
+saved AS (
+    UPDATE {jobs} AS j
+    SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
+    FROM picked
+    WHERE j.id = picked.id
+    RETURNING j.id, j.attempt
+),
+tried AS (
+    INSERT INTO {attempts} (job_id, ended_at, number, outcome, error_type, message)
+    SELECT id, {now}, attempt + 1, 'lost', NULL, 'the worker stopped beating'
+    FROM saved
+)
+SELECT id
+FROM saved;
+
+-- name: poison
+WITH picked AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'running'
+      AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+      AND rescues + 1 >= :most
+    ORDER BY worker, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM {jobs} AS j
+    USING picked
+    WHERE j.id = picked.id
+    RETURNING j.*
+),
+kept AS (
+    INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_time, priority, attempt,
+                           failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                           worker, meta, error, payload)
+    SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
+           failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
+           worker, meta, :error, payload
+    FROM gone
+),
+tried AS (
+    INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
+    SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
+    FROM gone
+)
+SELECT id
+FROM gone;
+
+-- name: bury
+-- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.
+DELETE FROM {workers} AS w
+WHERE w.id IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+  AND beat_at < {now} - make_interval(secs => lapse)
+  AND NOT EXISTS (SELECT FROM {jobs} WHERE state = 'running' AND worker = w.id);
+
+-- name: promote
+WITH due AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'scheduled' AND run_at <= {now}
+    ORDER BY run_at, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} AS j
+SET state = 'ready'
+FROM due
+WHERE j.id = due.id
+RETURNING j.id;
+
+-- name: next_due
+SELECT CAST(EXTRACT(EPOCH FROM run_at - {now}) AS double precision)
+FROM {jobs}
+WHERE state = 'scheduled'
+ORDER BY run_at, id
+LIMIT 1;
+
+-- name: get
+SELECT {live}
+FROM {jobs}
+WHERE id = :id
+UNION ALL
+SELECT {ended}
+FROM {history}
+WHERE id = :id;
+
+-- name: attempts
+SELECT number, outcome, worker, started_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE 'UTC',
+       error_type, message, traceback
+FROM {attempts}
+WHERE job_id = :id
+ORDER BY id;
+
+-- name: find
+-- Newest first, by id; a page ends where the next one begins.
+(
+    SELECT {live}
+    FROM {jobs}
+    WHERE id < :before AND {filter}
+    ORDER BY id DESC
+    LIMIT :count
+)
+UNION ALL
+(
+    SELECT {ended}
+    FROM {history}
+    WHERE id < :before AND {filter}
+    ORDER BY id DESC
+    LIMIT :count
+)
+ORDER BY 1 DESC
+LIMIT :count;
+
+-- name: matching
+-- Ids in order, for changes of many jobs in pieces.
+(
+    SELECT id
+    FROM {jobs}
+    WHERE id > :after AND {filter}
+    ORDER BY id
+    LIMIT :count
+)
+UNION ALL
+(
+    SELECT id
+    FROM {history}
+    WHERE id > :after AND {filter}
+    ORDER BY id
+    LIMIT :count
+)
+ORDER BY 1
+LIMIT :count;
+
+-- name: counts
+SELECT queue, state, count(*), min(run_at) AT TIME ZONE 'UTC'
+FROM {jobs}
+GROUP BY queue, state
+ORDER BY queue, state;
+
+-- name: ended_counts
+-- Counted up to :most, so that a long history costs no more than that.
+SELECT state, (SELECT count(*) FROM (SELECT FROM {history} WHERE state = ended.state LIMIT :most) AS counted)
+FROM (VALUES ('succeeded'), ('failed'), ('cancelled')) AS ended(state);
+
+-- name: workers
+SELECT w.id, w.name, w.host, w.pid, w.queues, w.version,
+       w.started_at AT TIME ZONE 'UTC', w.beat_at AT TIME ZONE 'UTC',
+       w.beat_at >= {now} - make_interval(secs => w.lapse),
+       (SELECT count(*) FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = w.id)
+FROM {workers} AS w
+ORDER BY w.started_at, w.id;
+
+-- name: cancel_waiting
+WITH gone AS (
+    DELETE FROM {jobs}
+    WHERE id = {ids} AND state IN ('ready', 'scheduled')
+    RETURNING *
+)
+INSERT INTO {history} (id, run_at, created_at, finished_at, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       meta, error, payload)
+SELECT id, run_at, created_at, {now}, max_run_time, priority, attempt,
+       failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
+       meta, error, payload
+FROM gone
+RETURNING id;
+
+-- name: cancel_running
+UPDATE {jobs}
+SET cancel_requested = true
+WHERE id = {ids} AND state = 'running'
+RETURNING id;
+
+-- name: retry_ended
+WITH gone AS (
+    DELETE FROM {history}
+    WHERE id = {ids} AND state IN ('failed', 'cancelled')
+    RETURNING *
+)
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
+                    max_attempts, max_run_time, keep_failed, meta, error)
+SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
+       max_attempts, max_run_time, keep_failed, meta, error
+FROM gone
+RETURNING id;
+
+-- name: retry_waiting
+UPDATE {jobs}
+SET state = 'ready', run_at = {now}, failures = 0, crashes = 0, rescues = 0, free_retries = 0,
+    unknown_since = NULL, suspect = false
+WHERE id = {ids} AND state = 'scheduled'
+RETURNING id;
+
+-- name: delete_waiting
+DELETE FROM {jobs}
+WHERE id = {ids} AND state IN ('ready', 'scheduled')
+RETURNING id;
+
+-- name: delete_ended
+DELETE FROM {history}
+WHERE id = {ids}
+RETURNING id;
+
+-- name: delete_attempts
+DELETE FROM {attempts}
+WHERE job_id = {ids};
+
+-- name: change
+UPDATE {jobs}
+SET queue = COALESCE(CAST(:queue AS text), queue),
+    priority = COALESCE(CAST(:priority AS integer), priority),
+    run_at = COALESCE(CAST(:run_at AS timestamptz),
+                      {now} + make_interval(secs => CAST(:delay AS double precision)), run_at),
+    state = CASE WHEN COALESCE(CAST(:run_at AS timestamptz),
+                               {now} + make_interval(secs => CAST(:delay AS double precision)), run_at) <= {now}
+                 THEN 'ready' ELSE 'scheduled' END
+WHERE id = {ids} AND state IN ('ready', 'scheduled')
+RETURNING id;
+
+-- name: pause
+INSERT INTO {queues} (name, paused_at)
+VALUES (:queue, {now})
+ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE({queues}.paused_at, excluded.paused_at);
+
+-- name: resume
+UPDATE {queues}
+SET paused_at = NULL
+WHERE name = :queue;
+
+-- name: paused
+SELECT name
+FROM {queues}
+WHERE paused_at IS NOT NULL
+ORDER BY name;
+
+-- name: prune
+WITH old AS MATERIALIZED (
+    SELECT id
+    FROM {history}
+    WHERE state = :state AND finished_at < {now} - make_interval(secs => CAST(:age AS double precision))
+    ORDER BY finished_at, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM {history} AS h
+    USING old
+    WHERE h.id = old.id
+    RETURNING h.id
+),
+forgotten AS (
+    DELETE FROM {attempts}
+    WHERE job_id IN (SELECT id FROM gone)
+)
+SELECT id
+FROM gone;
+
+-- name: edge
+-- The newest succeeded job beyond the newest :most.
+SELECT finished_at AT TIME ZONE 'UTC', id
+FROM {history}
+WHERE state = 'succeeded'
+ORDER BY finished_at DESC, id DESC
+LIMIT 1 OFFSET :most;
+
+-- name: prune_excess
+-- The succeeded jobs beyond the newest :most.
+WITH old AS MATERIALIZED (
+    SELECT id
+    FROM {history}
+    WHERE state = 'succeeded' AND (finished_at, id) <= (CAST(:finished_at AS timestamptz), :id)
+    ORDER BY finished_at, id
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+),
+gone AS (
+    DELETE FROM {history} AS h
+    USING old
+    WHERE h.id = old.id
+    RETURNING h.id
+),
+forgotten AS (
+    DELETE FROM {attempts}
+    WHERE job_id IN (SELECT id FROM gone)
+)
+SELECT id
+FROM gone;

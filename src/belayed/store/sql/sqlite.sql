@@ -1,0 +1,572 @@
+-- part: now
+-- The store passes the time: the database runs in this process, so its clock is this machine's.
+:now
+
+-- part: ids
+IN (SELECT value FROM json_each(:ids))
+
+-- part: claimed
+-- The columns of a claimed job, in the order of job.Claimed.
+id, queue, priority, run_at, task,
+CASE WHEN length(payload) <= 16384 THEN payload END,
+created_at, attempt, failures, crashes, rescues, free_retries,
+max_attempts, max_run_time, keep_failed, meta,
+(claimed_at - unknown_since) / 1000000.0, token
+
+-- part: live
+-- A live job as people see it; the same columns as {ended}.
+id, state, queue, priority, run_at, task, payload, created_at,
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
+worker, claimed_at, cancel_requested,
+NULL, NULL, NULL
+
+-- part: ended
+id, state, queue, priority, run_at, task, payload, created_at,
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
+worker, claimed_at, 0,
+finished_at, seconds, result
+
+-- part: filter
+-- A bind that is NULL asks nothing.
+(:ids IS NULL OR id {ids})
+AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+AND (:tasks IS NULL OR task IN (SELECT value FROM json_each(:tasks)))
+AND (:created_after IS NULL OR created_at > :created_after)
+AND (:created_before IS NULL OR created_at < :created_before)
+
+-- part: done
+-- The live jobs of the outcomes whose claims still hold. CROSS JOIN: the outcomes drive, a primary key look-up each.
+json_each(:outcomes) AS d
+    CROSS JOIN {jobs} AS j ON j.id = json_extract(d.value, '$.id') AND j.token = json_extract(d.value, '$.token')
+
+-- part: lost
+-- The jobs of lapsed workers.
+SELECT id
+    FROM {jobs}
+    WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers))
+
+-- name: create_versions
+CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at text NOT NULL DEFAULT CURRENT_TIMESTAMP);
+
+-- name: lock_versions
+-- Two migrators at once: BEGIN IMMEDIATE lets in one at a time.
+SELECT 1;
+
+-- name: version
+SELECT max(version)
+FROM {versions};
+
+-- name: migrated
+INSERT INTO {versions} (version)
+VALUES (:version);
+
+-- name: now
+SELECT {now};
+
+-- name: insert
+-- It begins with INSERT: before that word Python's sqlite3 opens the transaction of the caller's connection.
+INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,
+                    max_attempts, max_run_time, keep_failed, meta)
+VALUES (CASE WHEN COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)) <= {now} THEN 'ready' ELSE 'scheduled' END,
+        :queue, :priority, COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)), :task, :payload, {now},
+        :max_attempts, :max_run_time, :keep_failed, :meta)
+RETURNING id, state, run_at, created_at;
+
+-- name: insert_many
+INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,
+                    max_attempts, max_run_time, keep_failed, meta)
+SELECT CASE WHEN due <= {now} THEN 'ready' ELSE 'scheduled' END, queue, priority, due, task, payload, {now},
+       max_attempts, max_run_time, keep_failed, meta
+FROM (
+    SELECT key AS nth,
+           COALESCE(json_extract(value, '$.due'),
+                    {now} + CAST(json_extract(value, '$.delay') * 1000000 AS integer)) AS due,
+           json_extract(value, '$.queue') AS queue,
+           json_extract(value, '$.priority') AS priority,
+           json_extract(value, '$.task') AS task,
+           json_extract(value, '$.payload') AS payload,
+           json_extract(value, '$.max_attempts') AS max_attempts,
+           json_extract(value, '$.max_run_time') AS max_run_time,
+           json_extract(value, '$.keep_failed') AS keep_failed,
+           json_extract(value, '$.meta') AS meta
+    FROM json_each(:rows)
+)
+ORDER BY nth
+RETURNING id, state, run_at, created_at;
+
+-- name: lanes
+-- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
+-- all above it), so that its cost depends on neither the number of jobs nor that of priorities.
+WITH RECURSIVE lane (job, nth) AS (
+    SELECT (SELECT id FROM {jobs} WHERE state = 'ready' ORDER BY queue, priority, run_at, id LIMIT 1), 1
+    UNION ALL
+    SELECT (
+               SELECT next.id
+               FROM {jobs} AS next
+               WHERE next.state = 'ready'
+                 AND (next.queue, next.priority)
+                     > (now.queue, CASE WHEN lane.nth < 16 THEN now.priority ELSE 2147483647 END)
+               ORDER BY next.queue, next.priority, next.run_at, next.id
+               LIMIT 1
+           ),
+           CASE WHEN lane.nth < 16 THEN lane.nth + 1 ELSE 1 END
+    FROM lane
+    JOIN {jobs} AS now ON now.id = lane.job
+)
+SELECT queue, priority, run_at, id
+FROM lane
+JOIN {jobs} ON id = job;
+
+-- name: lanes_of
+-- The same for the queues named.
+WITH RECURSIVE lane (job, nth) AS (
+    SELECT (
+               SELECT id
+               FROM {jobs}
+               WHERE state = 'ready' AND queue = wanted.value
+               ORDER BY queue, priority, run_at, id
+               LIMIT 1
+           ),
+           1
+    FROM json_each(:queues) AS wanted
+    UNION ALL
+    SELECT (
+               SELECT next.id
+               FROM {jobs} AS next
+               WHERE next.state = 'ready' AND next.queue = now.queue AND next.priority > now.priority AND lane.nth < 16
+               ORDER BY next.queue, next.priority, next.run_at, next.id
+               LIMIT 1
+           ),
+           lane.nth + 1
+    FROM lane
+    JOIN {jobs} AS now ON now.id = lane.job
+)
+SELECT queue, priority, run_at, id
+FROM lane
+JOIN {jobs} ON id = job
+ORDER BY queue, priority;
+
+-- name: claim
+-- One lane: a queue, and priorities from that of the mark to `upto`. Deleted rows are gone at once here, so that the
+-- scan needs no more of the mark than its priority.
+UPDATE {jobs}
+SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
+WHERE id IN (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'ready' AND queue = :queue AND priority >= :priority AND priority <= :upto
+      AND NOT EXISTS (SELECT 1 FROM {queues} WHERE name = :queue AND paused_at IS NOT NULL)
+    ORDER BY queue, priority, run_at, id
+    LIMIT :count
+)
+RETURNING {claimed};
+
+-- name: peek
+-- The next jobs of a lane after a position, for the merge of several lanes.
+SELECT priority, run_at, id
+FROM {jobs}
+WHERE state = 'ready' AND queue = :queue AND priority <= :upto
+  AND (priority, run_at, id) > (:priority, :run_at, :id)
+  AND NOT EXISTS (SELECT 1 FROM {queues} WHERE name = :queue AND paused_at IS NOT NULL)
+ORDER BY queue, priority, run_at, id
+LIMIT :count;
+
+-- name: claim_ids
+UPDATE {jobs}
+SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
+WHERE id {ids} AND state = 'ready' AND queue NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
+RETURNING {claimed};
+
+-- name: payload
+SELECT payload
+FROM {jobs}
+WHERE id = :id AND token = :token;
+
+-- name: succeed
+-- Fenced: a row whose token has changed is another claim's; its id is missing from the answer.
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload, result)
+SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, '$.seconds'), j.max_run_time,
+       j.priority, j.attempt + 1, j.failures, j.crashes, j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
+       'succeeded', j.queue, j.task, j.worker, j.meta, NULL,
+       CASE WHEN length(j.payload) <= 4096 THEN j.payload END, json_extract(d.value, '$.result')
+FROM {done}
+WHERE json_extract(d.value, '$.keep');
+
+DELETE FROM {attempts}
+WHERE job_id IN (
+    SELECT j.id
+    FROM {done}
+    WHERE NOT json_extract(d.value, '$.keep') AND j.attempt + j.rescues > 0
+);
+
+DELETE FROM {jobs}
+WHERE id IN (SELECT j.id FROM {done})
+RETURNING id;
+
+-- name: finish
+-- Jobs that ended otherwise than by success.
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload)
+SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, '$.seconds'), j.max_run_time,
+       j.priority, j.attempt + json_extract(d.value, '$.started'), j.failures + json_extract(d.value, '$.failed'),
+       j.crashes + json_extract(d.value, '$.crashed'), j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
+       json_extract(d.value, '$.state'), j.queue, j.task, j.worker, j.meta, json_extract(d.value, '$.error'), j.payload
+FROM {done}
+WHERE json_extract(d.value, '$.keep');
+
+INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
+SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, j.attempt + 1,
+       json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
+       json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
+FROM {done}
+WHERE json_extract(d.value, '$.keep') AND json_extract(d.value, '$.started');
+
+DELETE FROM {attempts}
+WHERE job_id IN (SELECT j.id FROM {done} WHERE NOT json_extract(d.value, '$.keep'));
+
+DELETE FROM {jobs}
+WHERE id IN (SELECT j.id FROM {done})
+RETURNING id;
+
+-- name: back
+-- Jobs that go back to wait: to be tried again, or released.
+INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
+SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, j.attempt + 1,
+       json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
+       json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
+FROM {done}
+WHERE json_extract(d.value, '$.started');
+
+UPDATE {jobs} AS t
+SET state = CASE WHEN c.delay > 0 THEN 'scheduled' ELSE 'ready' END,
+    run_at = CASE WHEN c.delay IS NULL THEN t.run_at ELSE {now} + CAST(c.delay * 1000000 AS integer) END,
+    attempt = t.attempt + c.started,
+    failures = t.failures + c.failed,
+    crashes = t.crashes + c.crashed,
+    free_retries = t.free_retries + c.free,
+    unknown_since = CASE WHEN c.unknown THEN COALESCE(t.unknown_since, {now}) END,
+    error = COALESCE(c.error, t.error),
+    worker = NULL,
+    token = NULL,
+    claimed_at = NULL
+FROM (
+    SELECT j.id,
+           json_extract(d.value, '$.delay') AS delay,
+           json_extract(d.value, '$.started') AS started,
+           json_extract(d.value, '$.failed') AS failed,
+           json_extract(d.value, '$.crashed') AS crashed,
+           json_extract(d.value, '$.free') AS free,
+           json_extract(d.value, '$.unknown') AS unknown,
+           json_extract(d.value, '$.error') AS error
+    FROM {done}
+) AS c
+WHERE t.id = c.id
+RETURNING id;
+
+-- name: settle
+-- A job that was asked to be cancelled while it ran, and has come back, is cancelled now.
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload)
+SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
+       failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
+       worker, meta, error, payload
+FROM {jobs}
+WHERE id {ids} AND state IN ('ready', 'scheduled') AND cancel_requested;
+
+DELETE FROM {jobs}
+WHERE id {ids} AND state IN ('ready', 'scheduled') AND cancel_requested;
+
+-- name: trim
+-- Of each job's attempts, the first 5 and the last 20 are kept.
+DELETE FROM {attempts}
+WHERE id IN (
+    SELECT id
+    FROM (
+        SELECT id,
+               row_number() OVER (PARTITION BY job_id ORDER BY id) AS nth,
+               row_number() OVER (PARTITION BY job_id ORDER BY id DESC) AS last
+        FROM {attempts}
+        WHERE job_id {ids}
+    )
+    WHERE nth > 5 AND last > 20
+);
+
+-- name: beat
+UPDATE {workers}
+SET beat_at = {now}
+WHERE id = :worker
+RETURNING id;
+
+-- name: register
+INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
+VALUES (:worker, {now}, {now}, :lapse, :pid, :name, :host, :queues, :version)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: retire
+DELETE FROM {workers}
+WHERE id = :worker;
+
+-- name: cancels
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker AND cancel_requested;
+
+-- name: lapsed
+-- Workers that have not beaten for the time that they themselves gave.
+SELECT id
+FROM {workers}
+WHERE beat_at < {now} - CAST(lapse * 1000000 AS integer);
+
+-- name: orphaned
+-- Workers that hold claims but are not registered, for as long as :lapse.
+SELECT DISTINCT worker
+FROM {jobs} AS j
+WHERE state = 'running'
+  AND claimed_at < {now} - CAST(:lapse * 1000000 AS integer)
+  AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker);
+
+-- name: rescue
+-- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
+INSERT INTO {attempts} (job_id, ended_at, number, outcome, error_type, message)
+SELECT id, {now}, attempt + 1, 'lost', NULL, 'the worker stopped beating'
+FROM {jobs}
+WHERE id IN ({lost} AND rescues + 1 < :most ORDER BY worker, id LIMIT :count);
+
+UPDATE {jobs}
+SET state = 'ready', rescues = rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
+WHERE id IN ({lost} AND rescues + 1 < :most ORDER BY worker, id LIMIT :count)
+RETURNING id;
+
+-- name: poison
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload)
+SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
+       failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
+       worker, meta, :error, payload
+FROM {jobs}
+WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count);
+
+INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
+SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
+FROM {jobs}
+WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count);
+
+DELETE FROM {jobs}
+WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count)
+RETURNING id;
+
+-- name: bury
+-- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.
+DELETE FROM {workers}
+WHERE id IN (SELECT value FROM json_each(:workers))
+  AND beat_at < {now} - CAST(lapse * 1000000 AS integer)
+  AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = {workers}.id);
+
+-- name: promote
+UPDATE {jobs}
+SET state = 'ready'
+WHERE id IN (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'scheduled' AND run_at <= {now}
+    ORDER BY run_at, id
+    LIMIT :count
+)
+RETURNING id;
+
+-- name: next_due
+SELECT (run_at - {now}) / 1000000.0
+FROM {jobs}
+WHERE state = 'scheduled'
+ORDER BY run_at, id
+LIMIT 1;
+
+-- name: get
+SELECT {live}
+FROM {jobs}
+WHERE id = :id
+UNION ALL
+SELECT {ended}
+FROM {history}
+WHERE id = :id;
+
+-- name: attempts
+SELECT number, outcome, worker, started_at, ended_at, error_type, message, traceback
+FROM {attempts}
+WHERE job_id = :id
+ORDER BY id;
+
+-- name: find
+-- Newest first, by id; a page ends where the next one begins.
+SELECT *
+FROM (SELECT {live} FROM {jobs} WHERE id < :before AND {filter} ORDER BY id DESC LIMIT :count)
+UNION ALL
+SELECT *
+FROM (SELECT {ended} FROM {history} WHERE id < :before AND {filter} ORDER BY id DESC LIMIT :count)
+ORDER BY 1 DESC
+LIMIT :count;
+
+-- name: matching
+-- Ids in order, for changes of many jobs in pieces.
+SELECT *
+FROM (SELECT id FROM {jobs} WHERE id > :after AND {filter} ORDER BY id LIMIT :count)
+UNION ALL
+SELECT *
+FROM (SELECT id FROM {history} WHERE id > :after AND {filter} ORDER BY id LIMIT :count)
+ORDER BY 1
+LIMIT :count;
+
+-- name: counts
+SELECT queue, state, count(*), min(run_at)
+FROM {jobs}
+GROUP BY queue, state
+ORDER BY queue, state;
+
+-- name: ended_counts
+-- Counted up to :most, so that a long history costs no more than that.
+SELECT 'succeeded', count(*) FROM (SELECT 1 FROM {history} WHERE state = 'succeeded' LIMIT :most)
+UNION ALL
+SELECT 'failed', count(*) FROM (SELECT 1 FROM {history} WHERE state = 'failed' LIMIT :most)
+UNION ALL
+SELECT 'cancelled', count(*) FROM (SELECT 1 FROM {history} WHERE state = 'cancelled' LIMIT :most);
+
+-- name: workers
+SELECT w.id, w.name, w.host, w.pid, w.queues, w.version, w.started_at, w.beat_at,
+       w.beat_at >= {now} - CAST(w.lapse * 1000000 AS integer),
+       (SELECT count(*) FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = w.id)
+FROM {workers} AS w
+ORDER BY w.started_at, w.id;
+
+-- name: cancel_waiting
+INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_time, priority, attempt,
+                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                       worker, meta, error, payload)
+SELECT id, run_at, created_at, NULL, {now}, max_run_time, priority, attempt,
+       failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
+       NULL, meta, error, payload
+FROM {jobs}
+WHERE id {ids} AND state IN ('ready', 'scheduled');
+
+DELETE FROM {jobs}
+WHERE id {ids} AND state IN ('ready', 'scheduled')
+RETURNING id;
+
+-- name: cancel_running
+UPDATE {jobs}
+SET cancel_requested = 1
+WHERE id {ids} AND state = 'running'
+RETURNING id;
+
+-- name: retry_ended
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
+                    max_attempts, max_run_time, keep_failed, meta, error)
+SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
+       max_attempts, max_run_time, keep_failed, meta, error
+FROM {history}
+WHERE id {ids} AND state IN ('failed', 'cancelled');
+
+DELETE FROM {history}
+WHERE id {ids} AND state IN ('failed', 'cancelled')
+RETURNING id;
+
+-- name: retry_waiting
+UPDATE {jobs}
+SET state = 'ready', run_at = {now}, failures = 0, crashes = 0, rescues = 0, free_retries = 0,
+    unknown_since = NULL, suspect = 0
+WHERE id {ids} AND state = 'scheduled'
+RETURNING id;
+
+-- name: delete_waiting
+DELETE FROM {jobs}
+WHERE id {ids} AND state IN ('ready', 'scheduled')
+RETURNING id;
+
+-- name: delete_ended
+DELETE FROM {history}
+WHERE id {ids}
+RETURNING id;
+
+-- name: delete_attempts
+DELETE FROM {attempts}
+WHERE job_id {ids};
+
+-- name: change
+UPDATE {jobs}
+SET queue = COALESCE(:queue, queue),
+    priority = COALESCE(:priority, priority),
+    run_at = COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer), run_at),
+    state = CASE WHEN COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer), run_at) <= {now}
+                 THEN 'ready' ELSE 'scheduled' END
+WHERE id {ids} AND state IN ('ready', 'scheduled')
+RETURNING id;
+
+-- name: pause
+INSERT INTO {queues} (name, paused_at)
+VALUES (:queue, {now})
+ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(paused_at, excluded.paused_at);
+
+-- name: resume
+UPDATE {queues}
+SET paused_at = NULL
+WHERE name = :queue;
+
+-- name: paused
+SELECT name
+FROM {queues}
+WHERE paused_at IS NOT NULL
+ORDER BY name;
+
+-- name: prune
+DELETE FROM {attempts}
+WHERE job_id IN (
+    SELECT id
+    FROM {history}
+    WHERE state = :state AND finished_at < {now} - CAST(:age * 1000000 AS integer)
+    ORDER BY finished_at, id
+    LIMIT :count
+);
+
+DELETE FROM {history}
+WHERE id IN (
+    SELECT id
+    FROM {history}
+    WHERE state = :state AND finished_at < {now} - CAST(:age * 1000000 AS integer)
+    ORDER BY finished_at, id
+    LIMIT :count
+)
+RETURNING id;
+
+-- name: edge
+-- The newest succeeded job beyond the newest :most.
+SELECT finished_at, id
+FROM {history}
+WHERE state = 'succeeded'
+ORDER BY finished_at DESC, id DESC
+LIMIT 1 OFFSET :most;
+
+-- name: prune_excess
+-- The succeeded jobs beyond the newest :most.
+DELETE FROM {attempts}
+WHERE job_id IN (
+    SELECT id
+    FROM {history}
+    WHERE state = 'succeeded' AND (finished_at, id) <= (:finished_at, :id)
+    ORDER BY finished_at, id
+    LIMIT :count
+);
+
+DELETE FROM {history}
+WHERE id IN (
+    SELECT id
+    FROM {history}
+    WHERE state = 'succeeded' AND (finished_at, id) <= (:finished_at, :id)
+    ORDER BY finished_at, id
+    LIMIT :count
+)
+RETURNING id;

@@ -1,0 +1,79 @@
+"""Loads the SQL catalogues: named statements with `:name` binds, in the placeholder styles of the drivers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from belayed.errors import ConfigError
+from belayed.steps import Statement
+
+BIND = re.compile(r"(?<![:\w]):([a-z_]+)")
+HEADING = re.compile(r"^-- (name|part): (\w+)\s*$", re.MULTILINE)
+COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+ENDED = re.compile(r";\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the tables are called: an optional schema, and a prefix."""
+
+    prefix: str = "belayed_"
+    schema: str | None = None
+
+    def named(self, name: str) -> str:
+        """The quoted name of a table, with its schema."""
+        table = f'"{self.prefix}{name}"'
+        return f'"{self.schema}".{table}' if self.schema else table
+
+    def fill(self, text: str) -> str:
+        """*text* with its `{jobs}`-style table names put in."""
+        for name in ("jobs", "history", "attempts", "workers", "queues", "versions"):
+            text = text.replace(f"{{{name}}}", self.named(name))
+        return text.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
+
+
+Catalogue = dict[str, tuple[Statement, ...]]
+
+
+@cache
+def catalogue(dialect: str, tables: Tables) -> Catalogue:
+    """The statements of *dialect* by name. A name may stand for several: they run in order, the last one answers."""
+    text = files("belayed.store").joinpath("sql", f"{dialect}.sql").read_text("utf-8")
+    pieces = HEADING.split(text)
+    if pieces[0].strip() and COMMENT.sub("", pieces[0]).strip():
+        raise ConfigError(f"{dialect}.sql: text before the first name")
+    parts: dict[str, str] = {}
+    found: Catalogue = {}
+    for kind, name, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        code = COMMENT.sub("", body).strip()
+        for part, value in parts.items():
+            code = code.replace(f"{{{part}}}", value)
+        if kind == "part":
+            parts[name] = code
+        elif name in found:
+            raise ConfigError(f"{dialect}.sql: the name {name} stands twice")
+        else:
+            found[name] = tuple(statement(name, tables.fill(one)) for one in split(code))
+    return found
+
+
+def split(code: str) -> list[str]:
+    """The statements of *code*: each ends with a semicolon at the end of a line."""
+    return [one.strip() for one in ENDED.split(code) if one.strip()]
+
+
+def statement(name: str, text: str) -> Statement:
+    """*text* in each placeholder style."""
+    order: list[str] = []
+
+    def numbered(match: re.Match[str]) -> str:
+        if match[1] not in order:
+            order.append(match[1])
+        return f"${order.index(match[1]) + 1}"
+
+    numeric = BIND.sub(numbered, text)
+    pyformat = BIND.sub(r"%(\1)s", text.replace("%", "%%"))
+    return Statement(name, text, pyformat if order else text, numeric, tuple(order))

@@ -1,0 +1,164 @@
+"""`@task`: functions that can be run later, by a name that outlives their place in the code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+
+from belayed.config import current
+from belayed.errors import ConfigError, NotImportable
+from belayed.job import Draft, Job, Options
+from belayed.options import checked, resolved
+from belayed.payload import FunctionCall, Signature, Target, readable, registry, signature_of
+from belayed.retry import Backoff, Errors, Rules
+from belayed.trust import declared_name, name_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Target, Generic[P, R]):
+    """A function that can be run later. Calling it runs it here and now, as if it were not decorated."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        rules: Rules | None = None,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__(function, rules or Rules())
+        refuse_methods(function)
+        self.name = name or default_name(function)
+        self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+        self.options: dict[str, Any] = checked(options or {})
+        functools.update_wrapper(cast(Callable[P, R], self), function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast("Callable[P, R]", self.function)(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @functools.cached_property
+    def ref(self) -> str:
+        """The `module:function` by which a worker imports it. Raises NotImportable, so a job it cannot run is refused."""
+        return name_of(self.function)
+
+    def using(self, **options: Unpack[Options]) -> Task[P, R]:
+        """The same task with other options: `send.using(queue="mail").enqueue(1)`."""
+        other: Task[P, R] = Task.__new__(Task)
+        vars(other).update(vars(self))
+        other.options = {**self.options, **checked(options)}
+        return other
+
+    def draft(self, *args: P.args, **kwargs: P.kwargs) -> Draft:
+        """A job not yet saved. Raises TypeError for arguments that the function does not take."""
+        check_call(signature_of(self), self.name, args, kwargs)
+        call = FunctionCall(self.name, self.ref, args, kwargs, self.name)
+        return Draft(call, self.name, **resolved(self.options))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Save a job that calls the function with these arguments."""
+        return enqueued(self.draft(*args, **kwargs))
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Save a job that calls the function with these arguments, without blocking the event loop."""
+        return await aenqueued(self.draft(*args, **kwargs))
+
+    delay = enqueue
+    adelay = aenqueue
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    retry_on: Errors | None = None,
+    discard_on: Errors = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[Options],
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    retry_on: Errors | None = None,
+    discard_on: Errors = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[Options],
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function, `def` or `async def`, one that can be run later.
+
+    `name` is stored with each job (default: the module's and the function's); `aliases` are names that it once had.
+    `retry_on`, `discard_on` and `backoff` are its rules for failures, see belayed.retry.Rules.
+    """
+    rules = Rules(retry_on, discard_on, backoff)
+
+    def decorated(function: Callable[P, R]) -> Task[P, R]:
+        return registered(Task(function, name=name, aliases=aliases, rules=rules, options=options))
+
+    return decorated if function is None else decorated(function)
+
+
+def registered(task: Task[P, R]) -> Task[P, R]:
+    """Make *task* known to workers of this process by its name and aliases. Raises ConfigError for a name in use."""
+    for name in (task.name, *task.aliases):
+        other = registry.get(name)
+        # Importing a module again, as reloaders do, makes the same task anew.
+        if isinstance(other, Task) and place(other.function) != place(task.function):
+            raise ConfigError(
+                f"two tasks are called {name!r}: {place(other.function)} and {place(task.function)}; "
+                "give one of them another name: @task(name=…)"
+            )
+        registry[name] = task
+    return task
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """The module's and the function's name: a script's own, not `__main__`."""
+    try:
+        return readable(declared_name(function))
+    except NotImportable:
+        return readable(place(function))
+
+
+def place(function: Callable[..., Any]) -> str:
+    """Where a function is defined."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def refuse_methods(function: Callable[..., Any]) -> None:
+    """Raise ConfigError for what is no plain function."""
+    if isinstance(function, classmethod | staticmethod) or not inspect.isfunction(inspect.unwrap(function)):
+        raise ConfigError(f"@task takes a function, not {function!r}: for methods there is @handle_asynchronously")
+    first = next(iter(inspect.signature(function).parameters), None)
+    if "." in function.__qualname__.rpartition("<locals>.")[2] and first in ("self", "cls"):
+        raise ConfigError(f"@task on the method {function.__qualname__}: for methods there is @handle_asynchronously")
+
+
+def check_call(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TypeError, as the call itself would, for arguments that do not fit."""
+    try:
+        signature.check(args, kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}{signature.whole}: {error}") from None
+
+
+def enqueued(draft: Draft) -> Job:
+    """The draft, saved in the `Jobs` that it names or the program's."""
+    return cast(Job, (draft.jobs or current()).enqueue(draft))
+
+
+async def aenqueued(draft: Draft) -> Job:
+    """The draft, saved in the `Jobs` that it names or the program's, without blocking the event loop."""
+    return cast(Job, await (draft.jobs or current()).aenqueue(draft))

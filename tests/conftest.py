@@ -1,0 +1,86 @@
+"""What all tests share: databases to test on, and a report of what they ran on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests import servers
+
+# Time limits for single examples fail on busy machines and find nothing.
+hypothesis.settings.register_profile("belayed", deadline=None)
+hypothesis.settings.load_profile("belayed")
+
+SHARED = pytest.StashKey[Path]()
+
+
+@pytest.fixture
+def sqlite_path(tmp_path: Path) -> Path:
+    """Where an SQLite file may be made; there is none yet."""
+    return tmp_path / "belayed.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> str:
+    """The URL of a PostgreSQL server, as a user who may create databases."""
+    with servers.wanted():
+        return servers.shared_postgres(request.config.stash[SHARED])
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, for this test alone."""
+    url = servers.create_database(postgres_server)
+    yield url
+    servers.drop_database(postgres_server, url)
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[servers.PostgresServer]:
+    """A running PostgreSQL server for this test alone, to stop, start and crash. It takes a second."""
+    # Not under tmp_path: the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="belayed-") as folder:
+        with servers.wanted():
+            server = servers.PostgresServer(Path(folder) / "postgres")
+            server.start()
+        yield server
+        server.destroy()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Tests must not find the store of whoever runs them.
+    for variable in [name for name in os.environ if name.startswith("BELAYED_") and name != servers.GIVEN]:
+        del os.environ[variable]
+    os.environ.pop("DATABASE_URL", None)
+    # Not under pytest's own temporary directory: it is closed to the other user that runs the server for root.
+    given = getattr(config, "workerinput", {}).get("belayed_shared")
+    config.stash[SHARED] = Path(given or tempfile.mkdtemp(prefix="belayed-tests-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["belayed_shared"] = str(node.config.stash[SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and (folder := config.stash.get(SHARED, None)):
+        servers.remove_shared(folder)
+
+
+def pytest_report_header() -> str:
+    return f"databases: SQLite {sqlite3.sqlite_version}, PostgreSQL {servers.postgres_version()}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if report.longrepr]
+    unserved = [reason for reason in reasons if servers.MISSING in reason]
+    if unserved:
+        terminalreporter.section("MISSING SERVER", red=True, bold=True)
+        terminalreporter.line(f"{len(unserved)} tests were skipped: {unserved[0].partition(servers.MISSING)[2]}")
