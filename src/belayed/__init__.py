@@ -1,11 +1,11 @@
 """Background jobs in the database the application already has. Delayed, never dropped."""
 
 from belayed import errors
+from belayed.codec import register, register_reference
 from belayed.delaying import Delayable, adelay, delay, handle_asynchronously
 from belayed.job import Attempt, Draft, Job, Options, Outcome, State, current_job
 from belayed.jobs import Jobs, aenqueue, aenqueue_many, configure, enqueue, enqueue_many
 from belayed.plugin import Plugin
-from belayed.registry import register, register_reference
 from belayed.retry import Cancel, Fail, Retry
 from belayed.tasks import Task, task
 from belayed.worker import Worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -214,6 +215,7 @@ class Job:
     finished_at: datetime | None = None
     run_time: timedelta | None = None
     result_text: str | None = None
+    """As stored: JSON, or `!` and why the value could not be."""
     jobs: Keeper | None = None
     loaded_attempts: tuple[Attempt, ...] | None = None
 
@@ -244,7 +246,11 @@ class Job:
             raise JobCancelled(f"job {self.id} ({self.task}) was cancelled{f': {self.error}' if self.error else ''}")
         if self.state is not State.SUCCEEDED:
             raise ResultUnavailable(f"job {self.id} ({self.task}) is {self.state.value}: call wait() first")
-        return self._keeper().decode(self.result_text) if self.result_text is not None else None
+        if self.result_text is None:
+            return None
+        if self.result_text.startswith("!"):
+            raise ResultUnavailable(f"job {self.id} ({self.task}) returned {self.result_text[1:]}")
+        return self._keeper().decode(self.result_text)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -332,24 +338,73 @@ class Filter(TypedDict, total=False):
     created_after: datetime
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False)
+class Running:
+    """An attempt that runs."""
+
+    claimed: Claimed
+    keeper: Keeper
+    deadline: float | None = None
+    """When `max_run_time` is over, on the clock of `time.monotonic()`; None: no limit."""
+    stopping: Outcome | None = None
+    """What it was asked to end as."""
+    reason: str = ""
+    subject: tuple[object, str] | None = None
+    """The object and the name of its method that it runs: called within the attempt, the method runs its body."""
+    begun: float = 0.0
+    view: CurrentJob | None = None
+
+    @property
+    def job(self) -> CurrentJob:
+        """The job for the code that it runs, made when first asked for."""
+        if self.view is None:
+            one = self.claimed
+            self.view = CurrentJob(
+                id=one.id,
+                state=State.RUNNING,
+                queue=one.queue,
+                priority=one.priority,
+                run_at=one.run_at,
+                task=one.task,
+                payload=one.payload,
+                created_at=one.created_at,
+                attempt=one.attempt + 1,
+                failures=one.failures,
+                crashes=one.crashes,
+                rescues=one.rescues,
+                free_retries=one.free_retries,
+                max_attempts=one.max_attempts,
+                max_run_time=None if one.max_run_time is None else timedelta(seconds=one.max_run_time),
+                keep_failed=one.keep_failed,
+                meta=json.loads(one.meta) if one.meta else {},
+                jobs=self.keeper,
+            )
+            self.view.running = self
+        return self.view
+
+
 class CurrentJob(Job):
     """The job that the current thread or coroutine runs; `attempt` is the number of this attempt."""
 
-    deadline: float | None = None
-    """When `max_run_time` is over, on the clock of `time.monotonic()`; None: no limit."""
-    stopping: bool = False
-    """The attempt was asked to stop (cancelled, timed out, or its worker shuts down): end soon, by an error or not."""
-    subject: tuple[object, str] | None = None
-    """The object and the name of its method that the attempt runs: called within the attempt, it runs its body."""
+    running: Running
+
+    @property
+    def deadline(self) -> float | None:
+        """When `max_run_time` is over, on the clock of `time.monotonic()`; None: no limit."""
+        return self.running.deadline
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the attempt was asked to stop (cancelled, timed out, shutdown): end soon, by an error or not."""
+        return self.running.stopping is not None
 
 
-running: contextvars.ContextVar[CurrentJob | None] = contextvars.ContextVar("belayed_running", default=None)
+running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("belayed_running", default=None)
 
 
 def current_job() -> CurrentJob:
     """The job whose attempt runs here. Raises BelayedError outside of one."""
-    job = running.get()
-    if job is None:
+    run = running.get()
+    if run is None:
         raise BelayedError("no job runs here: current_job() is for code that a worker runs as a job")
-    return job
+    return run.job

@@ -64,14 +64,12 @@ class Jobs:
         With `connection=` it joins that connection's transaction. Raises EnqueueError or StoreError.
         """
         draft = self._prepared(job, options)
-        return self._saved(
-            draft, self._do(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
-        )
+        return self._saved(draft, self.do(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection))
 
     async def aenqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
         """As `enqueue`, without blocking the event loop."""
         draft = self._prepared(job, options)
-        insert = self._ado(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
+        insert = self.ado(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
         return self._saved(draft, await insert)
 
     def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
@@ -79,7 +77,7 @@ class Jobs:
         drafts, connection = self._prepared_many(jobs, options)
         if not drafts:
             return []
-        found = self._do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
         return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
 
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
@@ -87,48 +85,46 @@ class Jobs:
         drafts, connection = self._prepared_many(jobs, options)
         if not drafts:
             return []
-        found = await self._ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
         return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
 
     # Reading jobs.
 
     def get(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, self._do(lambda: self.store.get(id)))
+        return self._found(id, self.do(lambda: self.store.get(id)))
 
     async def aget(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, await self._ado(lambda: self.store.get(id)))
+        return self._found(id, await self.ado(lambda: self.store.get(id)))
 
     def find(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
-        return [self._owned(job) for job in self._do(lambda: self.store.find(filter, before=before, count=limit))]
+        return [self._owned(job) for job in self.do(lambda: self.store.find(filter, before=before, count=limit))]
 
     async def afind(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
-        return [
-            self._owned(job) for job in await self._ado(lambda: self.store.find(filter, before=before, count=limit))
-        ]
+        return [self._owned(job) for job in await self.ado(lambda: self.store.find(filter, before=before, count=limit))]
 
     def attempts(self, id: int) -> list[Attempt]:
         """The attempts of a job that did not succeed, oldest first."""
-        return self._do(lambda: self.store.attempts(id))
+        return self.do(lambda: self.store.attempts(id))
 
     def counts(self, *, most: int = 1_000_000) -> Counts:
         """Jobs by queue and state; the ended ones by state, counted up to *most*."""
-        return self._do(lambda: self.store.counts(most=most))
+        return self.do(lambda: self.store.counts(most=most))
 
     async def acounts(self, *, most: int = 1_000_000) -> Counts:
         """Jobs by queue and state; the ended ones by state, counted up to *most*."""
-        return await self._ado(lambda: self.store.counts(most=most))
+        return await self.ado(lambda: self.store.counts(most=most))
 
     def workers(self) -> list[WorkerRow]:
         """The registered workers, oldest first; those that have stopped beating are not `alive`."""
-        return self._do(self.store.workers)
+        return self.do(self.store.workers)
 
     async def aworkers(self) -> list[WorkerRow]:
         """The registered workers, oldest first; those that have stopped beating are not `alive`."""
-        return await self._ado(self.store.workers)
+        return await self.ado(self.store.workers)
 
     def wait(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
@@ -204,28 +200,28 @@ class Jobs:
     def pause(self, queue: str) -> None:
         """Let no worker claim from *queue* until it is resumed."""
         check_queue(queue)
-        self._do(lambda: self.store.pause(queue))
+        self.do(lambda: self.store.pause(queue))
 
     async def apause(self, queue: str) -> None:
         """Let no worker claim from *queue* until it is resumed."""
         check_queue(queue)
-        await self._ado(lambda: self.store.pause(queue))
+        await self.ado(lambda: self.store.pause(queue))
 
     def resume(self, queue: str) -> None:
         """Let workers claim from *queue* again."""
-        self._do(lambda: self.store.resume(queue))
+        self.do(lambda: self.store.resume(queue))
 
     async def aresume(self, queue: str) -> None:
         """Let workers claim from *queue* again."""
-        await self._ado(lambda: self.store.resume(queue))
+        await self.ado(lambda: self.store.resume(queue))
 
     def paused(self) -> list[str]:
         """The paused queues."""
-        return self._do(self.store.paused)
+        return self.do(self.store.paused)
 
     async def apaused(self) -> list[str]:
         """The paused queues."""
-        return await self._ado(self.store.paused)
+        return await self.ado(self.store.paused)
 
     # The database itself.
 
@@ -239,7 +235,7 @@ class Jobs:
 
     def check_schema(self) -> int:
         """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
-        return cast(int, self._do(self.store.version))
+        return cast(int, self.do(self.store.version))
 
     def decode(self, text: str) -> Any:
         """A stored value. Raises PayloadError."""
@@ -389,7 +385,7 @@ class Jobs:
             yield self.store.migrate()
             return cast(T, (yield operation()))
 
-    def _do(self, operation: Operation[T], connection: Any = None) -> T:
+    def do(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer, in its own transaction or that of the caller's connection."""
         if connection is None:
             return run(self._existing(operation), self._perform)
@@ -398,7 +394,7 @@ class Jobs:
             raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
         return run(self._existing(operation), wrapped.perform)
 
-    async def _ado(self, operation: Operation[T], connection: Any = None) -> T:
+    async def ado(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer, in its own transaction or that of the caller's connection."""
         if connection is None:
             return await arun(self._existing(operation), self._aperform)

@@ -25,24 +25,27 @@ from belayed.store.sql import POISON, SqlStore
 from belayed.store.statements import statement
 from tests.store.model import Entry, Model, Try
 
-QUEUES = ("a", "b", "ä", "z")
+QUEUES = ("a", "a", "b", "ä")
 SERVINGS = (
+    Serving(),
     Serving(),
     Serving(("a",)),
     Serving(("b", "a", "nowhere")),
     Serving(("*", "!a")),
     Serving(min_priority=0),
-    Serving(("a", "z"), max_priority=0),
+    Serving(("a", "ä"), max_priority=0),
 )
-MOST = 3
+MOST = 2
 NEVER = 1e9
 
 queues = st.sampled_from(QUEUES)
 priorities = st.sampled_from((0, 0, -5, 7, 2**31 - 1, -(2**31)))
-delays = st.sampled_from((0, 0, 5, 60, 3600))
+delays = st.sampled_from((0, 0, 0, 0, 5, 60))
+wishes = st.lists(st.tuples(queues, priorities, delays), min_size=4, max_size=8)
 counts = st.integers(1, 6)
 picks = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 claimers = st.integers(0, 1)
+passing = st.sampled_from((0, 1, 31, 61))
 
 ENDINGS: tuple[dict[str, Any], ...] = (
     {"outcome": Outcome.SUCCEEDED, "state": State.SUCCEEDED, "result": "42", "seconds": 1.5},
@@ -72,9 +75,10 @@ class Queue(RuleBasedStateMachine):
         self.reset: set[int] = set()
         self.perform(emptied(store))
 
-    @initialize(first=st.sampled_from(SERVINGS), second=st.sampled_from(SERVINGS))
-    def two_claimers(self, first: Serving, second: Serving) -> None:
+    @initialize(first=st.sampled_from(SERVINGS), second=st.sampled_from(SERVINGS), wishes=wishes)
+    def two_claimers_and_some_jobs(self, first: Serving, second: Serving, wishes: list[tuple[str, int, int]]) -> None:
         self.lanes = [self.store.lanes(first), self.store.lanes(second)]
+        self.enqueue(wishes, one=False)
 
     def chosen(self, numbers: list[int]) -> list[int]:
         """The ids that *numbers* stand for, and one that there never was."""
@@ -83,7 +87,7 @@ class Queue(RuleBasedStateMachine):
 
     # Rules: one operation each, on both.
 
-    @rule(wishes=st.lists(st.tuples(queues, priorities, delays), min_size=1, max_size=5), one=st.booleans())
+    @rule(wishes=wishes, one=st.booleans())
     def enqueue(self, wishes: list[tuple[str, int, int]], one: bool) -> None:
         drafts = list(starmap(draft, wishes))
         if one:
@@ -98,8 +102,9 @@ class Queue(RuleBasedStateMachine):
         assert len(found) == len(drafts)
         assert [inserted.id for inserted in found] == sorted(inserted.id for inserted in found)
 
-    @rule(count=counts)
-    def promote(self, count: int) -> None:
+    @rule(count=counts, seconds=passing)
+    def promote(self, count: int, seconds: int) -> None:
+        self.model.now += timedelta(seconds=seconds)
         answer = self.perform(self.store.promote(count=count, now=self.model.now))
 
         assert tuple(answer) == pytest.approx(self.model.promote(count))
@@ -179,20 +184,19 @@ class Queue(RuleBasedStateMachine):
         self.claims += turn.claimed
         return turn
 
-    @rule(claimer=claimers, lapse=st.sampled_from((10.0, 60.0)))
-    def beat(self, claimer: int, lapse: float) -> None:
+    @rule(claimer=claimers, lapse=st.sampled_from((10.0, 60.0)), leaves=st.booleans())
+    def beat(self, claimer: int, lapse: float, leaves: bool) -> None:
         worker = WorkerRow(f"w{claimer}", "name", "host", 1, "*", "1", lapse=lapse)
         answer = self.perform(self.store.beat(worker, now=self.model.now))
 
         assert (answer.fresh, sorted(answer.cancels)) == self.model.beat(worker.id, lapse)
+        if leaves:
+            self.perform(self.store.retire(worker.id))
+            del self.model.workers[worker.id]
 
-    @rule(claimer=claimers)
-    def retire(self, claimer: int) -> None:
-        self.perform(self.store.retire(f"w{claimer}"))
-        self.model.workers.pop(f"w{claimer}", None)
-
-    @rule()
-    def rescue(self) -> None:
+    @rule(seconds=passing)
+    def rescue(self, seconds: int) -> None:
+        self.model.now += timedelta(seconds=seconds)
         answer = self.perform(self.store.rescue(most=MOST, lapse=30.0, now=self.model.now))
 
         expected = self.model.rescue(MOST, 30.0, POISON.format(most=MOST))
@@ -238,16 +242,14 @@ class Queue(RuleBasedStateMachine):
         assert sorted(self.perform(steps)) == self.model.change(ids, queue, priority, run_at, delay)
 
     @rule(queue=queues)
-    def pause(self, queue: str) -> None:
-        self.perform(self.store.pause(queue, now=self.model.now))
-        self.model.paused.add(queue)
+    def pause_or_resume(self, queue: str) -> None:
+        if queue in self.model.paused:
+            self.perform(self.store.resume(queue))
+        else:
+            self.perform(self.store.pause(queue, now=self.model.now))
+        self.model.paused ^= {queue}
 
-    @rule(queue=queues)
-    def resume(self, queue: str) -> None:
-        self.perform(self.store.resume(queue))
-        self.model.paused.discard(queue)
-
-    @rule(state=st.sampled_from((State.SUCCEEDED, State.FAILED, State.CANCELLED)), age=delays, count=counts)
+    @rule(state=st.sampled_from((State.SUCCEEDED, State.FAILED, State.CANCELLED)), age=passing, count=counts)
     def prune(self, state: State, age: int, count: int) -> None:
         answer = self.perform(self.store.prune(state, age, count=count, now=self.model.now))
 
@@ -258,10 +260,6 @@ class Queue(RuleBasedStateMachine):
         answer = self.perform(self.store.prune_excess(most, count=count))
 
         assert answer == self.model.prune_excess(most, count)
-
-    @rule(seconds=st.sampled_from((1, 20, 31, 61, 4000)))
-    def time_passes(self, seconds: int) -> None:
-        self.model.now += timedelta(seconds=seconds)
 
     # What must hold after each of them.
 

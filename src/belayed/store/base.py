@@ -144,6 +144,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        """Give back, uncharged, what *worker* has claimed but does not know of; the ids."""
+
+    @abstractmethod
     def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
         """Make at most *count* scheduled jobs that are due ready."""
 

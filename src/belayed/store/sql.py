@@ -200,6 +200,15 @@ class SqlStore(Store):
         yield Ask([*self.calls("settle", ids=as_json(saved), now=at), *self.calls("bury", **which)], last=True)
         return Rescued(saved, [row[0] for row in answers[-1]], dead)
 
+    def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
+        held = yield from self.ask("held", last=True, read=True, worker=worker)
+        if not {row[0] for row in held}.difference(known):
+            return []
+        rows = yield from self.ask("strays", worker=worker, ids=as_json(list(known)))
+        ids = [row[0] for row in rows]
+        yield Ask(self.calls("settle", ids=as_json(ids), now=self.clock(now)), last=True)
+        return ids
+
     def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
         at = self.clock(now)
         due = yield from self.ask("next_due", last=True, read=True, now=at)

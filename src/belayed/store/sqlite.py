@@ -17,6 +17,7 @@ from belayed.store.sql import Call, SqlStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+LONG_AGO = -(2**63)
 CHUNK = 16
 """How many jobs of a lane the merge looks at first; a lane that wins gets twice as many the next time."""
 
@@ -51,10 +52,14 @@ class SqliteStore(SqlStore):
 
     def merged(self, lanes: Sequence[Lane], count: int) -> Steps[list[int]]:
         """The ids that come first over all *lanes*: a merge that reads on only in the lanes that win."""
-        heads = [
-            ((lane.priority, self.bind(lane.mark_at) or 0, lane.mark_id - 1), nth) for nth, lane in enumerate(lanes)
+        waiting: list[tuple[tuple[int, int, int], int, bool]] = [
+            (
+                (lane.priority, LONG_AGO if lane.mark_at is None else self.bind(lane.mark_at), lane.mark_id - 1),
+                nth,
+                True,
+            )
+            for nth, lane in enumerate(lanes)
         ]
-        waiting: list[tuple[tuple[int, int, int], int, bool]] = [(at, nth, True) for at, nth in heads]
         heapq.heapify(waiting)
         chunk = dict.fromkeys(range(len(lanes)), CHUNK)
         ids: list[int] = []

@@ -307,7 +307,8 @@ SELECT id
 FROM gone;
 
 -- name: back
--- Jobs that go back to wait: to be tried again, or released.
+-- Jobs that go back to wait: to be tried again, or released. The rows are read before the update: the insert runs
+-- after it, and a lock taken then would pass over them.
 WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
@@ -315,33 +316,35 @@ WITH done AS (
         delay double precision, failed boolean, crashed boolean, free boolean, unknown boolean,
         error text, error_type text, message text, traceback text)
 ),
-tried AS (
-    SELECT j.id, j.attempt, j.worker, done.outcome, done.seconds, done.error_type, done.message, done.traceback
+held AS MATERIALIZED (
+    SELECT j.id, j.attempt, j.worker, done.outcome, done.started, done.seconds, done.delay, done.failed, done.crashed,
+           done.free, done.unknown, done.error, done.error_type, done.message, done.traceback
     FROM {jobs} AS j
     JOIN done ON j.id = done.id AND j.token = done.token
-    WHERE done.started
+    ORDER BY j.id
     FOR UPDATE OF j
 ),
 recorded AS (
     INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
     SELECT id, {now} - make_interval(secs => seconds), {now}, attempt + 1, outcome, worker,
            error_type, message, traceback
-    FROM tried
+    FROM held
+    WHERE started
 )
 UPDATE {jobs} AS j
-SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
-    run_at = CASE WHEN done.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => done.delay) END,
-    attempt = j.attempt + CAST(done.started AS integer),
-    failures = j.failures + CAST(done.failed AS integer),
-    crashes = j.crashes + CAST(done.crashed AS integer),
-    free_retries = j.free_retries + CAST(done.free AS integer),
-    unknown_since = CASE WHEN done.unknown THEN COALESCE(j.unknown_since, {now}) END,
-    error = COALESCE(done.error, j.error),
+SET state = CASE WHEN held.delay > 0 THEN 'scheduled' ELSE 'ready' END,
+    run_at = CASE WHEN held.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => held.delay) END,
+    attempt = j.attempt + CAST(held.started AS integer),
+    failures = j.failures + CAST(held.failed AS integer),
+    crashes = j.crashes + CAST(held.crashed AS integer),
+    free_retries = j.free_retries + CAST(held.free AS integer),
+    unknown_since = CASE WHEN held.unknown THEN COALESCE(j.unknown_since, {now}) END,
+    error = COALESCE(held.error, j.error),
     worker = NULL,
     token = NULL,
     claimed_at = NULL
-FROM done
-WHERE j.id = done.id AND j.token = done.token
+FROM held
+WHERE j.id = held.id
 RETURNING j.id;
 
 -- name: settle
@@ -411,7 +414,7 @@ WHERE state = 'running'
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
 WITH picked AS MATERIALIZED (
-    SELECT id
+    SELECT id, worker
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
@@ -425,11 +428,11 @@ saved AS (
     SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
     FROM picked
     WHERE j.id = picked.id
-    RETURNING j.id, j.attempt
+    RETURNING j.id, j.attempt, picked.worker
 ),
 tried AS (
-    INSERT INTO {attempts} (job_id, ended_at, number, outcome, error_type, message)
-    SELECT id, {now}, attempt + 1, 'lost', NULL, 'the worker stopped beating'
+    INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
+    SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
     FROM saved
 )
 SELECT id
@@ -468,6 +471,18 @@ tried AS (
 )
 SELECT id
 FROM gone;
+
+-- name: held
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker;
+
+-- name: strays
+-- Claims of a worker that it does not know: the answer to its claim was lost.
+UPDATE {jobs}
+SET state = 'ready', worker = NULL, token = NULL, claimed_at = NULL
+WHERE state = 'running' AND worker = :worker AND NOT (id = {ids})
+RETURNING id;
 
 -- name: bury
 -- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.

@@ -8,7 +8,7 @@ IN (SELECT value FROM json_each(:ids))
 -- part: claimed
 -- The columns of a claimed job, in the order of job.Claimed.
 id, queue, priority, run_at, task,
-CASE WHEN length(payload) <= 16384 THEN payload END,
+CASE WHEN length(CAST(payload AS blob)) <= 16384 THEN payload END,
 created_at, attempt, failures, crashes, rescues, free_retries,
 max_attempts, max_run_time, keep_failed, meta,
 (claimed_at - unknown_since) / 1000000.0, token
@@ -191,7 +191,7 @@ INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds,
 SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, '$.seconds'), j.max_run_time,
        j.priority, j.attempt + 1, j.failures, j.crashes, j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
        'succeeded', j.queue, j.task, j.worker, j.meta, NULL,
-       CASE WHEN length(j.payload) <= 4096 THEN j.payload END, json_extract(d.value, '$.result')
+       CASE WHEN length(CAST(j.payload AS blob)) <= 4096 THEN j.payload END, json_extract(d.value, '$.result')
 FROM {done}
 WHERE json_extract(d.value, '$.keep');
 
@@ -332,8 +332,8 @@ WHERE state = 'running'
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
-INSERT INTO {attempts} (job_id, ended_at, number, outcome, error_type, message)
-SELECT id, {now}, attempt + 1, 'lost', NULL, 'the worker stopped beating'
+INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
+SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
 FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 < :most ORDER BY worker, id LIMIT :count);
 
@@ -359,6 +359,18 @@ WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count);
 
 DELETE FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count)
+RETURNING id;
+
+-- name: held
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker;
+
+-- name: strays
+-- Claims of a worker that it does not know: the answer to its claim was lost.
+UPDATE {jobs}
+SET state = 'ready', worker = NULL, token = NULL, claimed_at = NULL
+WHERE state = 'running' AND worker = :worker AND id NOT {ids}
 RETURNING id;
 
 -- name: bury

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from belayed.codec.kinds import FROM_PLAIN, TO_PLAIN
+from belayed.codec.records import RECORDS
+from belayed.codec.refusals import Refused, shorten
 from belayed.errors import BrokenPayload, ConfigError, EnqueueError, NotSaved, ObjectNotFound, PayloadError
-from belayed.kinds import FROM_PLAIN, TO_PLAIN
-from belayed.records import RECORDS
-from belayed.refusals import Refused, shorten
 
 T = TypeVar("T")
 

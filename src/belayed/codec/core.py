@@ -9,14 +9,12 @@ from math import isfinite
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NoReturn
 
+from belayed.codec.kinds import FROM_PLAIN, TO_PLAIN, check_float, check_int, check_text, expect
+from belayed.codec.records import RECORDS, decode_enum, encode_enum, record_of
+from belayed.codec.refusals import Refused, refusal, shorten
+from belayed.codec.registry import by_name, registered_for
 from belayed.errors import BrokenPayload, NotImportable, NotSerializable, NotTrusted
-from belayed.kinds import FROM_PLAIN, TO_PLAIN, check_float, check_int, check_text, expect
-from belayed.records import RECORDS, decode_enum, encode_enum, record_of
-from belayed.refusals import Refused, refusal, shorten
-from belayed.registry import by_name, register, register_reference, registered_for
 from belayed.trust import Trust, name_of, resolve
-
-__all__ = ["MAX_DEPTH", "Codec", "register", "register_reference"]
 
 MAX_DEPTH = 100
 """How deep values may be nested; a tagged value is up to four levels of JSON, and Python reads about 900 of those."""

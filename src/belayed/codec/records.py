@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from belayed.codec.kinds import expect
+from belayed.codec.refusals import Refused, shorten
 from belayed.errors import BrokenPayload, SignatureChanged
-from belayed.kinds import expect
-from belayed.refusals import Refused, shorten
 from belayed.trust import Trust, resolve
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from belayed.codec.refusals import Refused
 from belayed.errors import UnknownPayload
-from belayed.refusals import Refused
 
 T = TypeVar("T")
 

@@ -1,0 +1,167 @@
+"""Runs one attempt: loads the payload, calls the hooks and plugins around it, and says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from belayed.errors import AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError
+from belayed.job import Claimed, Finished, Outcome, Running, State, running
+from belayed.payload import Loaded, call_hook, load
+from belayed.worker.verdict import Ended, verdict
+
+log = logging.getLogger("belayed")
+NOTHING = nullcontext()
+
+
+class Attempts:
+    """Runs attempts of the jobs of one `Jobs`."""
+
+    def __init__(self, jobs: Any) -> None:
+        self.jobs = jobs
+        self.codec, self.config, self.plugins = jobs.codec, jobs.config, jobs.plugins
+        limit = self.config.max_run_time
+        self.limit = None if limit is None else limit.total_seconds()
+
+    def begun(self, claimed: Claimed) -> Running:
+        """The attempt of a claimed job, which begins now."""
+        now = time.monotonic()
+        limit = self.limit if claimed.max_run_time is None else claimed.max_run_time
+        return Running(claimed, self.jobs, None if limit is None else now + limit, begun=now)
+
+    def load(self, run: Running) -> Loaded:
+        """The payload, ready to run. Raises PayloadError."""
+        text = run.claimed.payload
+        if text is None:
+            text = self.jobs.do(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
+        return self.loaded(run, text)
+
+    async def aload(self, run: Running) -> Loaded:
+        """The payload, ready to run. Raises PayloadError."""
+        text = run.claimed.payload
+        if text is None:
+            text = await self.jobs.ado(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
+        return self.loaded(run, text)
+
+    def loaded(self, run: Running, text: str | None) -> Loaded:
+        if text is None:
+            raise AttemptStopped("interrupted", "the claim was lost before the attempt began")
+        try:
+            found = load(text, self.codec)
+        except PayloadError:
+            raise
+        except Exception as error:
+            # What a class does while it is rebuilt is the application's: no row may stop a worker.
+            raise BrokenPayload(f"the payload cannot be loaded: {type(error).__name__}: {error}") from error
+        run.subject = found.subject
+        return found
+
+    def run(self, run: Running, loaded: Loaded) -> Finished:
+        """Run a `def` job, and say how it ended. Whatever it raises is part of the answer."""
+        token = running.set(run)
+        value, error = None, None
+        try:
+            with self.around(run):
+                try:
+                    self.before(run, loaded)
+                    value = loaded.call(*loaded.args, **loaded.kwargs)
+                    if asyncio.iscoroutine(value):
+                        value = asyncio.run(value)
+                except BaseException as raised:
+                    error = raised
+                    raise
+                finally:
+                    self.after(run, loaded, error)
+        except BaseException as raised:
+            error = raised
+        finally:
+            running.reset(token)
+        return self.ended(run, loaded, value, error)
+
+    async def arun(self, run: Running, loaded: Loaded) -> Finished:
+        """Run an `async def` job, and say how it ended. Whatever it raises is part of the answer."""
+        token = running.set(run)
+        value, error = None, None
+        try:
+            with self.around(run):
+                try:
+                    self.before(run, loaded)
+                    value = await loaded.call(*loaded.args, **loaded.kwargs)
+                except BaseException as raised:
+                    error = raised
+                    raise
+                finally:
+                    self.after(run, loaded, error)
+        except BaseException as raised:
+            error = raised
+        finally:
+            running.reset(token)
+        return self.ended(run, loaded, value, error)
+
+    def around(self, run: Running) -> AbstractContextManager[None]:
+        """The plugins' context of the attempt; none costs nothing."""
+        return self.plugins.around("around_attempt", run.job) if self.plugins.all else NOTHING
+
+    def before(self, run: Running, loaded: Loaded) -> None:
+        """The hook before perform(): what it raises fails the attempt."""
+        if loaded.hooks is not None:
+            call_hook(loaded.hooks, "before", run.job)
+
+    def after(self, run: Running, loaded: Loaded, error: BaseException | None) -> None:
+        """The hooks after perform(): what they raise is logged, and changes nothing."""
+        if loaded.hooks is None:
+            return
+        if error is None:
+            self.hook(run, loaded, "success", run.job)
+        else:
+            self.hook(run, loaded, "error", run.job, error)
+        self.hook(run, loaded, "after", run.job)
+
+    def hook(self, run: Running, loaded: Loaded, name: str, *args: Any) -> None:
+        try:
+            call_hook(loaded.hooks, name, *args)
+        except Exception:
+            log.exception("the hook %s of %s #%d raised", name, run.claimed.task, run.claimed.id)
+
+    def ended(self, run: Running, loaded: Loaded, value: Any, error: BaseException | None) -> Finished:
+        """The verdict, and the notices of a failure."""
+        finished = verdict(
+            run.claimed,
+            Ended(
+                value,
+                error,
+                time.monotonic() - run.begun,
+                loaded.rules,
+                loaded.hooks,
+                stopped=run.stopping if isinstance(error, (AttemptStopped, asyncio.CancelledError)) else None,
+                reason=run.reason,
+            ),
+            self.config,
+            self.codec,
+        )
+        if error is not None:
+            self.notify(run, loaded, finished, error)
+        return finished
+
+    def notify(self, run: Running, loaded: Loaded, finished: Finished, error: BaseException) -> None:
+        if finished.outcome is Outcome.INTERRUPTED:
+            return
+        if self.plugins.all:
+            self.plugins.notify("on_error", run.job, error)
+        if finished.state is State.FAILED:
+            if loaded.hooks is not None:
+                self.hook(run, loaded, "failure", run.job)
+            self.plugins.notify("on_failure", run.job, error)
+
+    def refused(self, run: Running, error: BaseException) -> Finished:
+        """The verdict on a job that could not be loaded, and so has not started."""
+        stopped = Outcome.INTERRUPTED if isinstance(error, AttemptStopped) else None
+        started = isinstance(error, ObjectNotFound)
+        ended = Ended(None, error, 0.0, started=started, stopped=stopped, reason=str(error))
+        finished = verdict(run.claimed, ended, self.config, self.codec)
+        if finished.state is State.FAILED and self.plugins.all:
+            self.plugins.notify("on_failure", run.job, error)
+        return finished

@@ -1,0 +1,311 @@
+"""The one loop of a worker: it alone talks to the store, in turns that finish and claim at once."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from belayed.config import WorkerConfig
+from belayed.errors import SchemaMissing, StoreError
+from belayed.job import Finished, Outcome, State
+from belayed.steps import Steps
+from belayed.store.base import Turn, Wanted, WorkerRow
+from belayed.store.lanes import Serving
+from belayed.worker.attempt import Attempts
+from belayed.worker.report import Report
+from belayed.worker.slots import Slots
+from belayed.worker.upkeep import Upkeep
+from belayed.worker.wakeup import Wakeup
+
+T = TypeVar("T")
+
+log = logging.getLogger("belayed")
+
+LINGER = 0.01
+"""The longest that an outcome waits for company, in seconds, while the slots have work."""
+EAGER = 0.1
+"""Seconds of quick polls after a hint: twice the time for which its sender holds back the next one."""
+QUICK = 0.005
+YIELD = 0.001
+"""Seconds between two writes on SQLite: without a pause nobody else gets the write lock."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a worker's run has brought."""
+
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    seconds: float = 0.0
+
+
+class Loop:
+    """Claims jobs for the slots, writes what becomes of them, and keeps the worker's duties."""
+
+    def __init__(self, jobs: Any, config: WorkerConfig, row: WorkerRow) -> None:
+        self.jobs, self.config, self.row = jobs, config, row
+        self.store = jobs.store
+        self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
+        self.slots = Slots(
+            Attempts(jobs),
+            threads=config.threads,
+            async_slots=config.async_slots,
+            read_ahead=config.read_ahead,
+            wake=self.wakeup.wake,
+        )
+        self.upkeep = Upkeep(self.store, jobs.config, config, row)
+        self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
+        self.report = Report(jobs.config.log_arguments)
+        self.summary = Summary()
+        self.connection: Any = None
+        self.unwritten: list[Finished] = []
+        self.first_unwritten = 0.0
+        self.poll_at = self.eager_until = self.wrote_at = 0.0
+        self.version: int | None = None
+        self.stop_asked = self.now_asked = False
+        self.stop_by: float | None = None
+        self.interrupted = self.released = False
+        self.outages = 0
+
+    def open_listener(self) -> Any:
+        return self.jobs.connections.listener(self.store.channel) if self.store.dialect == "postgresql" else None
+
+    def perform(self, steps: Steps[T]) -> T:
+        """An operation on this loop's own connection."""
+        if self.connection is None or not self.connection.usable():
+            self.disconnect()
+            self.connection = self.jobs.connections.open()
+        return self.connection.perform(steps)  # type: ignore[no-any-return]
+
+    def disconnect(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def run(self, until_empty: bool = False) -> Summary:
+        """Work until stopped, or until no job is ready."""
+        begun = time.monotonic()
+        self.perform(self.store.version())
+        self.slots.open()
+        with self.jobs.plugins.around("around_work", self):
+            try:
+                while not self.over(until_empty):
+                    self.guarded(self.one_pass)
+            finally:
+                self.leave()
+        self.summary.seconds = time.monotonic() - begun
+        return self.summary
+
+    def stop(self, now: bool = False) -> None:
+        """Ask the loop to end: from any thread or signal handler. *now* stops what runs at once."""
+        self.stop_asked = True
+        self.now_asked |= now
+        self.wakeup.alarm()
+
+    def guarded(self, one_pass: Callable[[], None]) -> None:
+        """One pass; an outage of the store is waited out, and what has ended meanwhile is kept."""
+        try:
+            one_pass()
+        except SchemaMissing:
+            raise
+        except StoreError as error:
+            self.disconnect()
+            self.lanes.lanes = []
+            self.outages += 1
+            if self.outages == 1:
+                log.error("the store is not available, running jobs go on: %s", error)
+            if self.stop_asked and self.stop_by is not None and time.monotonic() > self.stop_by:
+                raise
+            pause = min(5.0, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
+            self.wakeup.wait(pause, lambda: True, None)
+        else:
+            if self.outages:
+                log.info("the store is available again, after %d failed tries", self.outages)
+                self.outages = 0
+                self.upkeep.rescue_at = 0.0
+
+    def one_pass(self) -> None:
+        """Do what is due, then wait for the next thing."""
+        now = time.monotonic()
+        self.wakeup.listen(now)
+        if now >= self.upkeep.next_at():
+            self.duties(now)
+        if self.stop_asked:
+            self.wind_up(now)
+        self.slots.expire(now)
+        self.collect()
+        if self.turn_is_due(time.monotonic()):
+            self.turn()
+        self.report.tick()
+        self.rest()
+
+    def duties(self, now: float) -> None:
+        """The duties whose timers have run out."""
+        upkeep = self.upkeep
+        if now >= upkeep.beat_at:
+            self.slots.lease_until, cancels = upkeep.beat(self.perform)
+            for id in cancels:
+                self.slots.stop(id, Outcome.CANCELLED, "cancelled while it ran")
+        news = False
+        if now >= upkeep.rescue_at:
+            news = upkeep.rescue(self.perform, self.known())
+        if now >= upkeep.promote_at:
+            news |= upkeep.promote(self.perform)
+        if now >= upkeep.prune_at:
+            upkeep.prune(self.perform)
+        if news:
+            self.poll_at = 0.0
+            self.lanes.scanned_at = float("-inf")
+
+    def known(self) -> set[int]:
+        """The jobs that this worker holds claims of."""
+        return self.slots.held | {one.id for one in self.unwritten}
+
+    def collect(self) -> None:
+        """Fetch what has ended."""
+        found = self.slots.outcomes()
+        if found:
+            if not self.unwritten:
+                self.first_unwritten = time.monotonic()
+            self.unwritten += found
+
+    def turn_is_due(self, now: float) -> bool:
+        """Whether to go to the store: outcomes travel in company, as long as the slots have work meanwhile."""
+        if self.store.dialect == "sqlite" and now - self.wrote_at < YIELD:
+            return False
+        if self.unwritten:
+            full = len(self.unwritten) >= self.config.read_ahead // 2
+            return full or self.slots.starving() or now - self.first_unwritten >= LINGER
+        return now >= self.poll_at and not self.stop_asked and self.slots.room() > 0
+
+    def turn(self) -> None:
+        """Write what has ended and claim for the free slots, in one trip."""
+        count = 0 if self.stop_asked else self.slots.room()
+        wanted = Wanted(self.row.id, count, self.lanes) if count else None
+        finished = self.unwritten
+        turn: Turn = self.perform(self.store.turn(finished, wanted))
+        self.unwritten = []
+        now = self.wrote_at = time.monotonic()
+        if wanted is not None:
+            empty = len(turn.claimed) == 0
+            quick = empty and now < self.eager_until
+            self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
+        for job in turn.claimed:
+            self.report.started(job)
+        self.slots.start(turn.claimed)
+        self.record(finished, turn.held)
+
+    def record(self, finished: list[Finished], held: set[int]) -> None:
+        """Count and log what was written; an outcome that was refused changed nothing."""
+        for one in finished:
+            if one.id not in held:
+                log.warning("the outcome of job #%d was refused: its claim had lapsed (%s)", one.id, one.outcome.value)
+                continue
+            if one.state is State.SUCCEEDED:
+                self.summary.succeeded += 1
+            elif one.state is State.FAILED:
+                self.summary.failed += 1
+            elif one.state is State.CANCELLED:
+                self.summary.cancelled += 1
+            elif one.started:
+                self.summary.retried += 1
+            if one.delay is not None:
+                self.upkeep.scheduled_in(one.delay)
+            self.report.ended(one)
+
+    def rest(self) -> None:
+        """Wait until something is due."""
+        now = time.monotonic()
+        due = self.upkeep.next_at()
+        if not self.stop_asked and self.slots.room() > 0:
+            due = min(due, self.poll_at)
+        if self.unwritten:
+            due = min(due, self.first_unwritten + LINGER)
+            if self.slots.starving():
+                due = min(due, self.wrote_at + YIELD)
+        deadlines = [run.deadline for run in self.slots.running() if run.deadline is not None]
+        due = min(due, *deadlines, self.stop_by or due, self.wakeup.prove_at) if deadlines or self.stop_by else due
+        seconds = due - now
+        if self.unwritten:
+            # Short, and the slots do not say when they are about to run dry.
+            if seconds > 0:
+                time.sleep(min(seconds, 0.001))
+            return
+        if seconds <= 0:
+            return
+        hints = self.wakeup.wait(min(seconds, 60.0), lambda: not self.slots.ended, self.watcher())
+        self.take(hints)
+
+    def watcher(self) -> Callable[[], bool] | None:
+        """On SQLite: whether another connection has written since the last look."""
+        if self.store.dialect != "sqlite" or self.stop_asked or self.slots.room() <= 0:
+            return None
+
+        def changed() -> bool:
+            version = self.connection.data_version()
+            if version == self.version:
+                return False
+            self.version = version
+            self.poll_at = 0.0
+            self.upkeep.promote_at = 0.0
+            return True
+
+        return changed
+
+    def take(self, hints: list[str]) -> None:
+        """Hints of other processes: of a ready job (its priority and queue), or of a new time to be due (@)."""
+        for hint in hints:
+            priority, _, queue = hint.partition(" ")
+            if hint == "@":
+                self.upkeep.promote_at = 0.0
+            elif self.lanes.hint(queue, int(priority)):
+                now = time.monotonic()
+                self.poll_at, self.eager_until = 0.0, now + EAGER
+
+    def over(self, until_empty: bool) -> bool:
+        """Whether the run has come to its end."""
+        if self.unwritten or not self.slots.idle():
+            return False
+        if self.stop_asked:
+            return True
+        if not until_empty:
+            return False
+        self.lanes.scanned_at = float("-inf")
+        self.guarded(self.turn)
+        return not self.outages and not self.unwritten and self.slots.idle()
+
+    def wind_up(self, now: float) -> None:
+        """After a stop: give back what has not started, wait for what runs, then stop it."""
+        for job in self.slots.take_back():
+            self.unwritten.append(Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False))
+        grace = self.config.grace.total_seconds()
+        if self.stop_by is None:
+            self.stop_by = now + grace
+            if running := len(self.slots.running()):
+                log.info("stopping: %d jobs may finish within %g s", running, grace)
+        if (now >= self.stop_by or self.now_asked) and not self.interrupted:
+            self.interrupted = True
+            for run in self.slots.running():
+                self.slots.stop(run.claimed.id, Outcome.INTERRUPTED, "its worker was stopped")
+        if self.interrupted:
+            # What does not end keeps its claim, and this worker beating: to release it would run it twice.
+            self.stop_by = now + 1
+            for run in self.slots.running():
+                self.report.stuck(run.claimed, now - run.begun)
+
+    def leave(self) -> None:
+        """Say good-bye to the store, if it is there and nothing is held any more."""
+        try:
+            if self.slots.idle() and not self.unwritten:
+                self.perform(self.store.retire(self.row.id))
+        except StoreError as error:
+            log.warning("could not sign off from the store: %s", error)
+        self.disconnect()
+        self.slots.close()
+        self.wakeup.close()

@@ -1,0 +1,91 @@
+"""The worker's log lines about jobs: one for each while they are few, one for each second when they are many."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from belayed.job import Claimed, Finished, Outcome, State
+
+log = logging.getLogger("belayed")
+
+MOST = 100
+"""Lines about succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
+
+
+class Report:
+    """Logs how attempts end."""
+
+    def __init__(self, log_arguments: bool) -> None:
+        self.log_arguments = log_arguments
+        self.names: dict[int, str] = {}
+        self.second = 0
+        self.lines = self.more = 0
+        self.complained: dict[int, float] = {}
+
+    def ended(self, one: Finished) -> None:
+        name = self.names.pop(one.id, "job")
+        if one.state is State.SUCCEEDED:
+            if self.open():
+                log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds))
+        elif one.outcome is Outcome.INTERRUPTED:
+            log.info("%s #%d went back to its queue: %s", name, one.id, one.message or "its worker was stopped")
+        elif one.state is State.CANCELLED:
+            log.info("%s #%d was cancelled: %s", name, one.id, one.message)
+        else:
+            what = f"{one.error_type}: {one.message}"
+            if one.state is State.FAILED:
+                log.error("%s #%d failed for good at attempt %d: %s%s", name, one.id, one.attempt, what, trace(one))
+            else:
+                again = humane(one.delay or 0.0)
+                text = "%s #%d failed at attempt %d, again in %s: %s%s"
+                log.warning(text, name, one.id, one.attempt, again, what, trace(one))
+
+    def started(self, job: Claimed) -> None:
+        self.names[job.id] = job.task
+        if log.isEnabledFor(logging.DEBUG):
+            arguments = f" {job.payload}" if self.log_arguments else ""
+            log.debug("%s #%d claimed, attempt %d%s", job.task, job.id, job.attempt + 1, arguments)
+
+    def open(self) -> bool:
+        """Whether there is room for a line in this second; in DEBUG there always is."""
+        if log.isEnabledFor(logging.DEBUG):
+            return True
+        self.tick()
+        if self.lines < MOST:
+            self.lines += 1
+            return True
+        self.more += 1
+        return False
+
+    def tick(self) -> None:
+        """Sum up the second that has passed."""
+        second = int(time.monotonic())
+        if second != self.second:
+            if self.more:
+                log.info("… and %s more jobs succeeded within a second", f"{self.more:,}")
+            self.second, self.lines, self.more = second, 0, 0
+
+    def stuck(self, job: Claimed, seconds: float) -> None:
+        """A job that does not end after it was stopped: said every ten seconds."""
+        now = time.monotonic()
+        if now - self.complained.get(job.id, 0.0) >= 10:
+            self.complained[job.id] = now
+            log.warning(
+                "%s #%d does not end, after %s: this worker keeps its claim until it does", job.task, job.id, humane(seconds)
+            )
+
+
+def trace(one: Finished) -> str:
+    return f"\n{one.traceback.rstrip()}" if one.traceback else ""
+
+
+def humane(seconds: float) -> str:
+    """A duration for people: `3 ms`, `1.2 s`, `5 min`, `3 h`, `2 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"

@@ -1,0 +1,105 @@
+"""What a worker does beside running jobs, each on its timer: beat, rescue, promote, prune."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+from belayed.config import Config, WorkerConfig
+from belayed.job import State
+from belayed.store import Store
+from belayed.store.base import WorkerRow
+
+log = logging.getLogger("belayed")
+
+PRUNE_EVERY = 60.0
+PRUNE_BATCH = 1000
+PRUNE_SHARE = 20
+"""Pruning takes at most one part in so many of the time: it pauses so many times what its last batch took."""
+
+Perform = Callable[[Any], Any]
+
+
+class Upkeep:
+    """The timers of one worker. Every duty may be done by all workers at once: none of them needs a leader."""
+
+    def __init__(self, store: Store, config: Config, worker: WorkerConfig, row: WorkerRow) -> None:
+        self.store, self.config, self.row = store, config, row
+        self.beat_every = worker.beat.total_seconds()
+        self.lapse = worker.lapse.total_seconds()
+        self.beat_at = self.rescue_at = self.promote_at = 0.0
+        self.prune_at = time.monotonic() + random.uniform(0, PRUNE_EVERY)
+        self.beating_since: float | None = None
+        self.last_beat = 0.0
+        self.behind = False
+
+    def next_at(self) -> float:
+        """When the next duty is due, on the monotonic clock."""
+        return min(self.beat_at, self.rescue_at, self.promote_at, self.prune_at)
+
+    def scheduled_in(self, seconds: float) -> None:
+        """A job of ours will be due then."""
+        self.promote_at = min(self.promote_at, time.monotonic() + seconds)
+
+    def beat(self, perform: Perform) -> tuple[float, list[int]]:
+        """Beat; until when the claims hold, and the running jobs that were asked to be cancelled."""
+        # Taken before it is sent: the row can only say later than this.
+        now = time.monotonic()
+        beat = perform(self.store.beat(self.row))
+        if self.beating_since is None or now - self.last_beat > self.lapse or (beat.fresh and self.last_beat):
+            if self.last_beat:
+                log.warning("no beat for %.1f s: other workers may have taken this one's jobs", now - self.last_beat)
+            self.beating_since = now
+        self.last_beat = now
+        self.beat_at = now + self.beat_every * random.uniform(0.9, 1.0)
+        return now + self.lapse, beat.cancels
+
+    def may_rescue(self, now: float) -> bool:
+        """Only who has beaten for one full lapse without a break rescues: after an outage all would rescue all."""
+        return self.beating_since is not None and now - self.beating_since >= self.lapse
+
+    def rescue(self, perform: Perform, held: Collection[int]) -> bool:
+        """Give back the jobs of workers that died, and claims of ours that never reached us; whether there were any."""
+        now = time.monotonic()
+        self.rescue_at = now + self.beat_every * random.uniform(0.9, 1.1)
+        strays = perform(self.store.strays(self.row.id, list(held)))
+        if strays:
+            log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
+        if not self.may_rescue(now):
+            return bool(strays)
+        rescued = perform(self.store.rescue(lapse=self.lapse))
+        if rescued.saved:
+            log.warning("rescued %d jobs of workers that stopped beating: %s", len(rescued.saved), rescued.workers)
+        for id in rescued.poisoned:
+            log.error("job #%d was put aside as poison: its workers died again and again while they held it", id)
+        return bool(strays or rescued.saved)
+
+    def promote(self, perform: Perform) -> bool:
+        """Make due jobs ready; whether there were any."""
+        promoted = perform(self.store.promote())
+        wait = float("inf") if promoted.next_due is None else max(0.0, promoted.next_due)
+        self.promote_at = time.monotonic() + wait
+        return promoted.count > 0
+
+    def prune(self, perform: Perform) -> None:
+        """Delete a batch of what the history need not keep."""
+        begun = time.monotonic()
+        full = False
+        for state, keep in (
+            (State.SUCCEEDED, self.config.keep_succeeded),
+            (State.FAILED, self.config.keep_failed),
+            (State.CANCELLED, self.config.keep_cancelled),
+        ):
+            if isinstance(keep, timedelta):
+                full |= perform(self.store.prune(state, keep.total_seconds(), count=PRUNE_BATCH)) == PRUNE_BATCH
+        full |= perform(self.store.prune_excess(self.config.max_succeeded, count=PRUNE_BATCH)) == PRUNE_BATCH
+        took = time.monotonic() - begun
+        pause = max(took * PRUNE_SHARE, 0.0 if full else PRUNE_EVERY * random.uniform(0.8, 1.2))
+        self.prune_at = time.monotonic() + pause
+        if full != self.behind:
+            self.behind = full
+            log.info("pruning the history %s", "is behind: more ends than it may delete" if full else "has caught up")

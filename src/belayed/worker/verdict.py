@@ -1,0 +1,189 @@
+"""What becomes of a job after an attempt: decided by its row, the task's rules and what it raised."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from belayed.codec import Codec
+from belayed.config import Config
+from belayed.errors import AttemptStopped, EnqueueError, PayloadError, UnknownPayload
+from belayed.job import Claimed, Finished, Outcome, State
+from belayed.payload import NO_RULES
+from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
+
+log = logging.getLogger("belayed")
+
+TRACEBACK_LIMIT = 16 * 1024
+MESSAGE_LIMIT = 4 * 1024
+UNKNOWN_WAIT = 5.0, 600.0
+"""Seconds: the shortest and the longest wait of a job whose code no worker has known so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt as it ended: what it returned or raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+    seconds: float = 0.0
+    rules: Rules = NO_RULES
+    hooks: Any = None
+    started: bool = True
+    stopped: Outcome | None = None
+    """Set if it was ended from outside."""
+    reason: str = ""
+
+
+def verdict(job: Claimed, ended: Ended, config: Config, codec: Codec) -> Finished:
+    """What is to be written of an attempt."""
+    if ended.error is None:
+        return Finished(
+            job.id,
+            job.token,
+            Outcome.SUCCEEDED,
+            State.SUCCEEDED,
+            seconds=ended.seconds,
+            result=None if ended.value is None else result_text(ended.value, config, codec),
+            keep=config.keep_succeeded is not False,
+            attempt=job.attempt + 1,
+        )
+    finished = judged(job, ended, ended.error, config)
+    finished.started, finished.seconds = ended.started, ended.seconds
+    finished.attempt = job.attempt + 1
+    if finished.state is State.FAILED:
+        finished.keep = config.keep_failed is not False if job.keep_failed is None else job.keep_failed
+    elif finished.state is State.CANCELLED:
+        finished.keep = config.keep_cancelled is not False
+    described(finished, ended)
+    return finished
+
+
+def judged(job: Claimed, ended: Ended, error: BaseException, config: Config) -> Finished:
+    """The outcome of an attempt that raised *error*."""
+    if ended.stopped is Outcome.CANCELLED or isinstance(error, Cancel):
+        return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
+    if ended.stopped is Outcome.INTERRUPTED:
+        return Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY)
+    if isinstance(error, UnknownPayload) and not ended.started:
+        return unknown(job, config)
+    if isinstance(error, Retry) and error.free:
+        if job.free_retries + 1 >= FREE_RETRIES:
+            return Finished(job.id, job.token, Outcome.FAILED, State.FAILED, failed=True)
+        wait = seconds_until(error.after) if error.after is not None else default_wait(1)
+        return Finished(job.id, job.token, Outcome.RETRY, State.READY, delay=wait, free=True)
+    outcome = Outcome.TIMED_OUT if ended.stopped is Outcome.TIMED_OUT else Outcome.FAILED
+    rules = ended.rules
+    if ended.stopped is None and isinstance(error, rules.discard_on):
+        return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
+    most = config.max_attempts if job.max_attempts is None else job.max_attempts
+    final = isinstance(error, Fail) or isinstance(error, PayloadError) and not ended.started
+    if rules.retry_on is not None and not isinstance(error, (Retry, AttemptStopped)):
+        final = final or not isinstance(error, rules.retry_on)
+    if final or job.failures + 1 >= most:
+        return Finished(job.id, job.token, outcome, State.FAILED, failed=True)
+    if outcome is Outcome.FAILED:
+        outcome = Outcome.RETRY
+    return Finished(job.id, job.token, outcome, State.READY, delay=wait_of(job, ended, error), failed=True)
+
+
+def unknown(job: Claimed, config: Config) -> Finished:
+    """A job whose code this worker does not have goes back, uncharged, until the limit."""
+    known_for = job.unknown_for or 0.0
+    if known_for >= config.unknown_task_limit.total_seconds():
+        return Finished(job.id, job.token, Outcome.FAILED, State.FAILED, failed=True)
+    shortest, longest = UNKNOWN_WAIT
+    wait = min(max(shortest, known_for / 4), longest)
+    return Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, delay=wait, unknown=True)
+
+
+def wait_of(job: Claimed, ended: Ended, error: BaseException) -> float:
+    """Seconds until the next attempt; the default formula when the task's own raises."""
+    failures = job.failures + 1
+    if isinstance(error, Retry) and error.after is not None:
+        return seconds_until(error.after)
+    try:
+        reschedule = getattr(ended.hooks, "reschedule_at", None)
+        if callable(reschedule):
+            return chosen(reschedule(datetime.now(UTC), failures))
+        return ended.rules.wait(failures)
+    except Exception:
+        log.exception("the backoff of %s #%d raised; the default formula is used", job.task, job.id)
+        return default_wait(failures)
+
+
+def chosen(at: Any) -> float:
+    """Seconds until the time that a custom job's reschedule_at returned."""
+    if isinstance(at, timedelta) or isinstance(at, datetime) and at.tzinfo is not None:
+        return seconds_until(at)
+    raise TypeError(f"reschedule_at returned {at!r}: it must return an aware datetime or a timedelta")
+
+
+def result_text(value: Any, config: Config, codec: Codec) -> str:
+    """The result as it is stored. What has no text form, or is too large, is only named: it never fails the job."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    try:
+        text = codec.text(codec.encode(value, "result"))
+    except EnqueueError as error:
+        return storable(f"!a {kind}, which cannot be stored: {error}", MESSAGE_LIMIT)
+    if len(text) > config.payload_limit:
+        return f"!a {kind} of {len(text):,} characters, more than the payload_limit of {config.payload_limit:,}"
+    return text
+
+
+def described(finished: Finished, ended: Ended) -> None:
+    """Put in what the attempts' record says of the error."""
+    error = ended.error
+    assert error is not None
+    if ended.stopped is not None:
+        finished.message = storable(ended.reason or ended.stopped.value, MESSAGE_LIMIT)
+        finished.error_type = {Outcome.TIMED_OUT: "AttemptTimeout"}.get(ended.stopped)
+    else:
+        finished.error_type = storable(type_name(type(error)), 255)
+        finished.message = storable(safe_str(error), MESSAGE_LIMIT)
+    if ended.started and finished.outcome is not Outcome.INTERRUPTED and not isinstance(error, (Cancel, Retry, Fail)):
+        finished.traceback = storable(formatted(error), TRACEBACK_LIMIT)
+
+
+def type_name(cls: type) -> str:
+    """`ValueError`, `app.errors.Declined`."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def safe_str(error: BaseException) -> str:
+    """The error's message, whatever its __str__ does."""
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"<its __str__ raised {type_name(type(broken))}>"
+
+
+def formatted(error: BaseException) -> str:
+    """The traceback, without the frames of ours that called the job."""
+    try:
+        entry = error.__traceback__
+        while (
+            entry is not None
+            and entry.tb_next is not None
+            and entry.tb_frame.f_globals.get("__name__", "").startswith("belayed.")
+        ):
+            entry = entry.tb_next
+        return "".join(traceback.TracebackException(type(error), error, entry).format())
+    except Exception as broken:
+        return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
+
+
+def storable(text: str, limit: int) -> str:
+    """*text* as every database takes it: no NUL, no lone surrogates, and of a long one the head and the tail."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= limit:
+        return text
+    gap = f"\n… {len(text) - limit:,} characters left out …\n"
+    head = (limit - len(gap)) // 2
+    return text[:head] + gap + text[-(limit - len(gap) - head) :]

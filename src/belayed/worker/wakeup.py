@@ -1,0 +1,125 @@
+"""What ends a worker's wait early: an outcome, a hint, another connection's commit, or a stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+from belayed.errors import StoreError
+
+log = logging.getLogger("belayed")
+
+PROOF = 60.0
+"""Seconds between two proofs that hints arrive."""
+BLIND = 0.1
+"""The longest poll, in seconds, where no hints arrive (behind PgBouncer, or until they are proved)."""
+WATCH = 0.005
+"""Seconds between two looks at whether another connection has written (SQLite)."""
+
+
+class Wakeup:
+    """One place to wait in. Any thread and any signal handler may end the wait by `wake`."""
+
+    def __init__(self, listener: Callable[[], Any], poll_interval: float) -> None:
+        self.open_listener, self.poll_interval = listener, poll_interval
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        os.set_blocking(self.writing, False)
+        self.listener: Any = None
+        self.hears = False
+        self.prove_at = 0.0
+        self.echo = ""
+        self.asleep = False
+
+    def wake(self) -> None:
+        """End the wait, from any thread."""
+        if self.asleep:
+            self.alarm()
+
+    def alarm(self) -> None:
+        """End the wait or the next one, from a signal handler."""
+        try:
+            os.write(self.writing, b"!")
+        except (BlockingIOError, OSError):
+            pass
+
+    def poll_after(self) -> float:
+        """Seconds until the next look at the store with nothing heard: spread, so that workers do not look together."""
+        interval = self.poll_interval if self.hears else min(self.poll_interval, BLIND)
+        return interval * random.uniform(0.8, 1.2)
+
+    def listen(self, now: float) -> None:
+        """Open the listener, and from time to time prove that hints arrive by one to ourselves."""
+        if now < self.prove_at:
+            return
+        try:
+            if self.listener is None:
+                self.listener = self.open_listener()
+                if self.listener is None:
+                    self.prove_at = float("inf")
+                    return
+            elif self.echo:
+                # The last one has not come back: something between us and the database swallows them.
+                self.hears = False
+            self.echo = f"echo {random.getrandbits(64):x}"
+            self.listener.echo(self.echo)
+            self.prove_at = now + PROOF
+        except StoreError as error:
+            self.lose(error, now)
+
+    def lose(self, error: Exception, now: float) -> None:
+        if self.hears:
+            log.warning("the connection that hears of new jobs was lost; polling until it is back: %s", error)
+        if self.listener is not None:
+            self.listener.close()
+        self.listener, self.hears, self.echo = None, False, ""
+        self.prove_at = now + 1
+
+    def wait(self, seconds: float, still: Callable[[], bool], changed: Callable[[], bool] | None) -> list[str]:
+        """Wait *seconds* at most, and only while *still*; the hints heard. *changed* is asked again and again."""
+        self.asleep = True
+        try:
+            if not still():
+                return []
+            deadline = time.monotonic() + seconds
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                pause = min(left, WATCH) if changed else left
+                descriptors = [self.reading]
+                if self.listener is not None:
+                    descriptors.append(self.listener.fileno())
+                ready = select.select(descriptors, [], [], pause)[0]
+                if ready:
+                    return self.heard(ready)
+                if left <= pause or (changed and changed()):
+                    return []
+        finally:
+            self.asleep = False
+
+    def heard(self, ready: list[int]) -> list[str]:
+        if self.reading in ready:
+            try:
+                while os.read(self.reading, 4096):
+                    pass
+            except BlockingIOError:
+                pass
+        hints: list[str] = []
+        if self.listener is not None and len(ready) > (self.reading in ready):
+            try:
+                hints = self.listener.hints()
+            except StoreError as error:
+                self.lose(error, time.monotonic())
+        if self.echo and self.echo in hints:
+            self.hears, self.echo = True, ""
+        return [hint for hint in hints if not hint.startswith("echo ")]
+
+    def close(self) -> None:
+        os.close(self.reading)
+        os.close(self.writing)
+        if self.listener is not None:
+            self.listener.close()

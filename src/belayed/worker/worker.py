@@ -1,0 +1,122 @@
+"""`Worker`: runs jobs in this process, in the foreground, or in a thread beside the program's own work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from types import FrameType, TracebackType
+from typing import Any
+
+from belayed.config import WorkerConfig, current, settings
+from belayed.errors import BelayedError
+from belayed.store.base import WorkerRow
+from belayed.worker.loop import Loop, Summary
+
+log = logging.getLogger("belayed")
+
+
+class Worker:
+    """A worker in this process. The settings are those of belayed.config.WorkerConfig.
+
+    `run()` works in the calling thread until it is stopped; `with worker:` works in a thread of its own meanwhile.
+    Stops and timeouts are cooperative: an exception is raised in the job's thread, or its coroutine is cancelled.
+    """
+
+    def __init__(self, jobs: Any = None, **given: Any) -> None:
+        self.jobs = jobs or current()
+        self.config = settings(WorkerConfig, given)
+        self.loop: Loop | None = None
+        self.thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker of {self.jobs!r}>"
+
+    def run(self, until_empty: bool = False) -> Summary:
+        """Work until stopped, or with *until_empty* until no job is ready (scheduled ones stay).
+
+        In the main thread SIGTERM and SIGINT stop it: running jobs may finish within the grace; a second signal
+        stops them at once. Raises SchemaMissing, SchemaNewer or StoreUnavailable at the start.
+        """
+        return self.worked(self.made(), until_empty)
+
+    def stop(self, now: bool = False) -> None:
+        """Ask the worker to end, from any thread; *now* stops the running jobs at once."""
+        if self.loop is not None:
+            self.loop.stop(now)
+
+    def __enter__(self) -> Worker:
+        loop, ready = self.made(), threading.Event()
+
+        def work() -> None:
+            try:
+                loop.run()
+            except BaseException as error:
+                self.failure = error
+                log.exception("the worker ended by an error")
+            finally:
+                ready.set()
+
+        self.thread = threading.Thread(target=work, name="belayed-worker", daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+        assert self.thread is not None
+        self.thread.join()
+        self.loop = self.thread = None
+        if self.failure is not None and error is None:
+            raise self.failure
+
+    def made(self) -> Loop:
+        """A loop, its worker not yet registered."""
+        if self.loop is not None:
+            raise BelayedError(f"{self!r} runs already")
+        self.jobs.check_schema()
+        host = socket.gethostname()
+        row = WorkerRow(
+            id=uuid.uuid4().hex,
+            name=self.config.name or f"{host}:{os.getpid()}",
+            host=host,
+            pid=os.getpid(),
+            queues=json.dumps(self.config.queues),
+            version=version(),
+            lapse=self.config.lapse.total_seconds(),
+        )
+        self.loop = Loop(self.jobs, self.config, row)
+        return self.loop
+
+    def worked(self, loop: Loop, until_empty: bool) -> Summary:
+        if threading.current_thread() is not threading.main_thread():
+            try:
+                return loop.run(until_empty)
+            finally:
+                self.loop = None
+
+        def asked(number: int, frame: FrameType | None) -> None:
+            loop.stop(now=loop.stop_asked)
+
+        before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return loop.run(until_empty)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.loop = None
+
+
+def version() -> str:
+    """This Belayed's version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("belayed")
+    except PackageNotFoundError:
+        return "unknown"
