@@ -99,7 +99,7 @@ class DelayWith(Delayed):
 
     __slots__ = ()
 
-    def __call__(self, **options: Unpack[Options]) -> Delayed:  # type: ignore[override]
+    def __call__(self, **options: Unpack[Options]) -> Delayed:
         return Delayed(self._subject, checked(options), self._save)
 
 

@@ -18,8 +18,8 @@ from belayed.job import LIVE, Attempt, Draft, Filter, Job, Options, State
 from belayed.options import check_priority, check_queue, check_run_at
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import Steps, arun, run
-from belayed.store import Store, open_store
-from belayed.store.base import Counts, Inserted, WorkerRow
+from belayed.store import open_store
+from belayed.store.base import Counts, Inserted, Store, WorkerRow
 from belayed.trust import Trust
 
 T = TypeVar("T")
@@ -144,54 +144,54 @@ class Jobs:
 
     # Changing jobs: those with the ids given, or all that a filter finds.
 
-    def cancel(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    def cancel(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
-        return run(self._changing("cancel", ids, filter), self._perform)
+        return run(self._changing("cancel", id, filter), self._perform)
 
-    async def acancel(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    async def acancel(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
-        return await arun(self._changing("cancel", ids, filter), self._aperform)
+        return await arun(self._changing("cancel", id, filter), self._aperform)
 
-    def retry(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    def retry(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Run failed, cancelled or scheduled jobs now, their counters at zero. How many it was.
 
         A filter that names no states means the failed ones.
         """
-        return run(self._changing("retry", ids, filter), self._perform)
+        return run(self._changing("retry", id, filter), self._perform)
 
-    async def aretry(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    async def aretry(self, *id: int, **filter: Unpack[Filter]) -> int:
         """As `retry`, without blocking the event loop."""
-        return await arun(self._changing("retry", ids, filter), self._aperform)
+        return await arun(self._changing("retry", id, filter), self._aperform)
 
-    def delete(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    def delete(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Delete jobs and their history. Running ones stay. How many it was."""
-        return run(self._changing("delete", ids, filter), self._perform)
+        return run(self._changing("delete", id, filter), self._perform)
 
-    async def adelete(self, *ids: int, **filter: Unpack[Filter]) -> int:
+    async def adelete(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Delete jobs and their history. Running ones stay. How many it was."""
-        return await arun(self._changing("delete", ids, filter), self._aperform)
+        return await arun(self._changing("delete", id, filter), self._aperform)
 
     def change(
         self,
-        *ids: int,
+        *id: int,
         queue: str | None = None,
         priority: int | None = None,
         run_at: datetime | timedelta | None = None,
         **filter: Unpack[Filter],
     ) -> int:
         """Change the queue, priority or time of waiting jobs. How many it was."""
-        return run(self._moving(ids, filter, queue, priority, run_at), self._perform)
+        return run(self._moving(id, filter, queue, priority, run_at), self._perform)
 
     async def achange(
         self,
-        *ids: int,
+        *id: int,
         queue: str | None = None,
         priority: int | None = None,
         run_at: datetime | timedelta | None = None,
         **filter: Unpack[Filter],
     ) -> int:
         """Change the queue, priority or time of waiting jobs. How many it was."""
-        return await arun(self._moving(ids, filter, queue, priority, run_at), self._aperform)
+        return await arun(self._moving(id, filter, queue, priority, run_at), self._aperform)
 
     def bulk(self, action: Action, filter: Filter, report: Callable[[int], None] | None = None) -> int:
         """`cancel`, `retry` or `delete` what the filter finds; *report* is told how many after each batch."""
@@ -227,11 +227,11 @@ class Jobs:
 
     def migrate(self) -> list[int]:
         """Bring the tables to this version; the versions applied."""
-        return cast("list[int]", self._perform(self.store.migrate()))
+        return self._perform(self.store.migrate())
 
     async def amigrate(self) -> list[int]:
         """Bring the tables to this version; the versions applied."""
-        return cast("list[int]", await self._aperform(self.store.migrate()))
+        return await self._aperform(self.store.migrate())
 
     def check_schema(self) -> int:
         """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
@@ -412,10 +412,10 @@ class Jobs:
             )
         return wrapped
 
-    def _perform(self, steps: Steps[T]) -> T:
+    def _perform(self, steps: Any) -> Any:
         return self.connections.perform(steps)
 
-    async def _aperform(self, steps: Steps[T]) -> T:
+    async def _aperform(self, steps: Any) -> Any:
         return await self.connections.aperform(steps)
 
 

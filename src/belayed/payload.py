@@ -255,7 +255,7 @@ def load_performance(envelope: dict[str, Any], codec: Codec) -> Loaded:
         if not isinstance(cls, type) or not isinstance(fields, dict):
             raise BrokenPayload("the payload names no class with fields")
         subject = object.__new__(cls)
-        vars(subject).update(fields)
+        subject.__dict__.update(fields)
     perform = getattr(subject, "perform", None)
     if not callable(perform):
         raise UnknownTask(f"{short(subject)} has no method perform() in this worker's code")

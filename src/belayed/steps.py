@@ -57,7 +57,7 @@ Answer = list[list[Row]]
 Steps = Generator[Request, Answer, T]
 
 
-def run(steps: Steps[T], send: Callable[[Request], Answer]) -> T:
+def run(steps: Generator[Any, Any, T], send: Callable[[Any], Any]) -> T:
     """The result of *steps*, each request answered by *send*; its errors are raised inside *steps*."""
     try:
         request = next(steps)
@@ -72,7 +72,7 @@ def run(steps: Steps[T], send: Callable[[Request], Answer]) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-async def arun(steps: Steps[T], send: Callable[[Request], Awaitable[Answer]]) -> T:
+async def arun(steps: Generator[Any, Any, T], send: Callable[[Any], Awaitable[Any]]) -> T:
     """The result of *steps*, each request answered by awaiting *send*; its errors are raised inside *steps*."""
     try:
         request = next(steps)

@@ -46,20 +46,21 @@ def dumped(url):
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_urls(request, tmp_path, postgres_server):
+def empty_urls(request, tmp_path):
     """Makes empty databases."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     made = []
 
     def another():
         if request.param == "sqlite":
             made.append(f"sqlite:///{tmp_path / f'{len(made)}.db'}")
         else:
-            made.append(servers.create_database(postgres_server))
+            made.append(servers.create_database(server))
         return made[-1]
 
     yield another
-    for url in made if request.param == "postgresql" else []:
-        servers.drop_database(postgres_server, url)
+    for url in made if server else []:
+        servers.drop_database(server, url)
 
 
 @pytest.fixture

@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10
 """Seconds."""
+VICTIM = ("40001", "40P01")
+"""What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
+TRIES = 5
+"""How often a request is sent that is a transaction by itself and had to give way."""
 
 
 class CallersPsycopg:
@@ -77,32 +81,39 @@ class OwnPsycopg:
         return result
 
     def send(self, request: Request) -> Answer:
+        tries = TRIES if request.last and not self.begun else 1
+        while True:
+            tries -= 1
+            try:
+                return self.sent(request)
+            except psycopg.Error as error:
+                if error.sqlstate not in VICTIM or not tries:
+                    raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+
+    def sent(self, request: Request) -> Answer:
         # Without a transaction open, a last request commits by itself: one statement alone, or one pipeline, which
         # is a transaction up to its end.
         opening = not self.begun and not request.last and not request.read
         closing = self.begun and request.last
-        try:
-            if isinstance(request, Load):
-                if opening:
-                    self.begin()
-                answer = [copied(self.raw, request)]
-                if closing:
-                    self.end("COMMIT")
-                return answer
-            if len(request.calls) == 1 and not opening and not closing:
-                ((statement, params),) = request.calls
-                return [executed(self.raw, statement.pyformat, params)]
-            with self.raw.pipeline():
-                if opening:
-                    self.begin()
-                cursors = [self.raw.cursor(row_factory=tuple_row, binary=True) for _ in request.calls]
-                for cursor, (statement, params) in zip(cursors, request.calls, strict=True):
-                    cursor.execute(statement.pyformat, params)
-                if closing:
-                    self.end("COMMIT")
-            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
-        except psycopg.Error as error:
-            raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+        if isinstance(request, Load):
+            if opening:
+                self.begin()
+            answer = [copied(self.raw, request)]
+            if closing:
+                self.end("COMMIT")
+            return answer
+        if len(request.calls) == 1 and not opening and not closing:
+            ((statement, params),) = request.calls
+            return [executed(self.raw, statement.pyformat, params)]
+        with self.raw.pipeline():
+            if opening:
+                self.begin()
+            cursors = [self.raw.cursor(row_factory=tuple_row, binary=True) for _ in request.calls]
+            for cursor, (statement, params) in zip(cursors, request.calls, strict=True):
+                cursor.execute(statement.pyformat, params)
+            if closing:
+                self.end("COMMIT")
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     def begin(self) -> None:
         self.raw.execute("BEGIN")
@@ -180,19 +191,28 @@ class OwnAsyncPsycopg:
         return result
 
     async def send(self, request: Request) -> Answer:
-        try:
-            if not self.begun and not request.read and not (request.last and is_single(request)):
-                await self.raw.execute("BEGIN")
-                self.begun = True
-            if isinstance(request, Load):
-                answer = [await acopied(self.raw, request)]
+        tries = TRIES if request.last and not self.begun else 1
+        while True:
+            tries -= 1
+            try:
+                answer = await self.sent(request)
+            except psycopg.Error as error:
+                if error.sqlstate not in VICTIM or not tries:
+                    raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+                if self.begun:
+                    await self.end("ROLLBACK")
             else:
-                answer = [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
-        except psycopg.Error as error:
-            raise translated(error, self.raw, uncertain=request.last and not request.read) from error
-        if request.last and self.begun:
-            await self.end("COMMIT")
-        return answer
+                if request.last and self.begun:
+                    await self.end("COMMIT")
+                return answer
+
+    async def sent(self, request: Request) -> Answer:
+        if not self.begun and not request.read and not (request.last and is_single(request)):
+            await self.raw.execute("BEGIN")
+            self.begun = True
+        if isinstance(request, Load):
+            return [await acopied(self.raw, request)]
+        return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
 
     async def end(self, how: str) -> None:
         self.begun = False

@@ -95,6 +95,15 @@ class Counts(NamedTuple):
     """Counted up to the limit that was given: a value equal to it means "or more"."""
 
 
+class Checked(NamedTuple):
+    """What a database says of itself."""
+
+    version: str
+    encoding: str
+    journal: str | None
+    """SQLite's journal mode."""
+
+
 class Store(ABC):
     """Where jobs are kept."""
 
@@ -223,6 +232,10 @@ class Store(ABC):
     @abstractmethod
     def now(self) -> Steps[datetime]:
         """The database's clock."""
+
+    @abstractmethod
+    def check(self) -> Steps[Checked]:
+        """What the database says of itself; its tables need not be there."""
 
     @abstractmethod
     def version(self) -> Steps[int | None]:

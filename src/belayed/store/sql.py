@@ -15,6 +15,7 @@ from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store import schema
 from belayed.store.base import (
     Beat,
+    Checked,
     Counts,
     Inserted,
     Promoted,
@@ -318,6 +319,10 @@ class SqlStore(Store):
     def now(self) -> Steps[datetime]:
         rows = yield from self.ask("now", last=True, read=True, now=self.clock(None))
         return self.time(rows[0][0])
+
+    def check(self) -> Steps[Checked]:
+        rows = yield from self.ask("check", last=True, read=True)
+        return Checked(*rows[0])
 
     def version(self) -> Steps[int | None]:
         rows = yield from self.ask("version", last=True, read=True)

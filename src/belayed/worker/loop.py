@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from belayed.config import WorkerConfig
 from belayed.errors import SchemaMissing, StoreError
-from belayed.job import Finished, Outcome, State
+from belayed.job import Claimed, Finished, Outcome, State
 from belayed.steps import Steps
 from belayed.store.base import Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
@@ -139,6 +139,7 @@ class Loop:
         if self.stop_asked:
             self.wind_up(now)
         self.slots.expire(now)
+        self.give_back(self.slots.overdue(now))
         self.collect()
         if self.turn_is_due(time.monotonic()):
             self.turn()
@@ -222,25 +223,21 @@ class Loop:
     def rest(self) -> None:
         """Wait until something is due."""
         now = time.monotonic()
-        due = self.upkeep.next_at()
+        if self.unwritten:
+            # Briefly, as the slots do not say when they are about to run dry.
+            if not self.turn_is_due(now):
+                time.sleep(0.001)
+            return
+        due = [self.upkeep.next_at(), self.wakeup.prove_at, now + 60.0]
         if not self.stop_asked and self.slots.room() > 0:
-            due = min(due, self.poll_at)
-        if self.unwritten:
-            due = min(due, self.first_unwritten + LINGER)
-            if self.slots.starving():
-                due = min(due, self.wrote_at + YIELD)
-        deadlines = [run.deadline for run in self.slots.running() if run.deadline is not None]
-        due = min(due, *deadlines, self.stop_by or due, self.wakeup.prove_at) if deadlines or self.stop_by else due
-        seconds = due - now
-        if self.unwritten:
-            # Short, and the slots do not say when they are about to run dry.
-            if seconds > 0:
-                time.sleep(min(seconds, 0.001))
-            return
-        if seconds <= 0:
-            return
-        hints = self.wakeup.wait(min(seconds, 60.0), lambda: not self.slots.ended, self.watcher())
-        self.take(hints)
+            due.append(self.poll_at)
+        if self.stop_by is not None:
+            due.append(self.stop_by)
+        due += [run.deadline for run in self.slots.running() if run.deadline is not None and run.stopping is None]
+        if self.slots.overdue_at() is not None:
+            due.append(self.slots.overdue_at() or 0.0)
+        if (seconds := min(due) - now) > 0:
+            self.take(self.wakeup.wait(seconds, lambda: not self.slots.ended, self.watcher()))
 
     def watcher(self) -> Callable[[], bool] | None:
         """On SQLite: whether another connection has written since the last look."""
@@ -248,7 +245,7 @@ class Loop:
             return None
 
         def changed() -> bool:
-            version = self.connection.data_version()
+            version = self.connection.data_version() if self.connection else None
             if version == self.version:
                 return False
             self.version = version
@@ -264,7 +261,7 @@ class Loop:
             priority, _, queue = hint.partition(" ")
             if hint == "@":
                 self.upkeep.promote_at = 0.0
-            elif self.lanes.hint(queue, int(priority)):
+            elif priority.lstrip("-").isdigit() and self.lanes.hint(queue, int(priority)):
                 now = time.monotonic()
                 self.poll_at, self.eager_until = 0.0, now + EAGER
 
@@ -282,8 +279,7 @@ class Loop:
 
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""
-        for job in self.slots.take_back():
-            self.unwritten.append(Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False))
+        self.give_back(self.slots.take_back())
         grace = self.config.grace.total_seconds()
         if self.stop_by is None:
             self.stop_by = now + grace
@@ -298,6 +294,11 @@ class Loop:
             self.stop_by = now + 1
             for run in self.slots.running():
                 self.report.stuck(run.claimed, now - run.begun)
+
+    def give_back(self, jobs: list[Claimed]) -> None:
+        """Return jobs that were claimed and have not started: it costs them nothing."""
+        for job in jobs:
+            self.unwritten.append(Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False))
 
     def leave(self) -> None:
         """Say good-bye to the store, if it is there and nothing is held any more."""

@@ -24,6 +24,8 @@ AHEAD = 0.05
 """Seconds of work to hold ready beyond what runs: about the time of a few turns at the store."""
 PROBE = 10
 """Claims to try for coroutines while every thread is busy."""
+PATIENCE = 1.0
+"""Seconds that a claimed job waits for a thread before it goes back."""
 set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -64,6 +66,7 @@ class ThreadSlot:
         finished: Finished | None = None
         loaded: Loaded | None = None
         self.run = run
+        slots.last_start = run.begun
         try:
             if slots.lapsed():
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
@@ -106,6 +109,7 @@ class LoopSlots:
         self.slots, self.size = slots, size
         self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
         self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
+        self.lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
 
@@ -113,13 +117,14 @@ class LoopSlots:
         return len(self.waiting) + len(self.tasks)
 
     def add(self, items: Iterable[tuple[Claimed, Running | None, Loaded | None]]) -> None:
-        self.waiting.extend(items)
-        if self.thread is None:
-            ready = threading.Event()
-            self.thread = threading.Thread(target=self.serve, args=(ready,), name="belayed-loop", daemon=True)
-            self.thread.start()
-            ready.wait()
+        with self.lock:
+            if self.loop is None:
+                ready = threading.Event()
+                self.thread = threading.Thread(target=self.serve, args=(ready,), name="belayed-loop", daemon=True)
+                self.thread.start()
+                ready.wait()
         assert self.loop is not None
+        self.waiting.extend(items)
         self.loop.call_soon_threadsafe(self.pump)
 
     def serve(self, ready: threading.Event) -> None:
@@ -192,6 +197,8 @@ class Slots:
         self.threads_pace, self.loop_pace = Pace(), Pace()
         self.lease_until = math.inf
         """When the claims may have lapsed, on the monotonic clock: no attempt begins after it."""
+        self.last_start = time.monotonic()
+        self.probe_at = 0.0
         self.held: set[int] = set()
         """The jobs that have been started here and whose outcome has not been fetched."""
 
@@ -202,6 +209,8 @@ class Slots:
     def start(self, jobs: Iterable[Claimed]) -> None:
         """Take claimed jobs, to be run in their order as slots get free."""
         coroutines = []
+        if not self.waiting.qsize():
+            self.last_start = time.monotonic()
         for job in jobs:
             self.held.add(job.id)
             is_async = self.are_async.get(job.task, False)
@@ -243,8 +252,20 @@ class Slots:
             return max(0, min(loop, self.most))
         if threads <= 0 < loop:
             # Every thread is busy, perhaps for hours: a few claims show whether coroutines wait behind.
-            return min(loop, PROBE - self.waiting.qsize())
+            return max(0, min(loop, PROBE - self.waiting.qsize())) if time.monotonic() >= self.probe_at else 0
         return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))
+
+    def overdue_at(self) -> float | None:
+        """When jobs that wait behind long ones are to go back; None: no job waits."""
+        return self.last_start + PATIENCE if self.waiting.qsize() else None
+
+    def overdue(self, now: float) -> list[Claimed]:
+        """The `def` jobs that no thread has got free for: another worker may have one."""
+        if not self.waiting.qsize() or now < self.last_start + PATIENCE:
+            return []
+        self.threads_pace.seconds = max(self.threads_pace.seconds or 0.0, PATIENCE)
+        self.probe_at = now + 5 * PATIENCE
+        return self.taken(self.waiting)
 
     def starving(self) -> bool:
         """Whether slots are, or will soon be, without work."""
@@ -259,19 +280,25 @@ class Slots:
 
     def take_back(self) -> list[Claimed]:
         """The jobs that wait and have not started: they will not start here."""
-        found: list[Claimed] = []
-        while True:
-            try:
-                job = self.waiting.get_nowait()
-            except queue.Empty:
-                break
-            if job is not None:
-                found.append(job)
+        found = self.taken(self.waiting)
         while self.loop.waiting:
             try:
                 found.append(self.loop.waiting.popleft()[0])
             except IndexError:
                 break
+        self.held.difference_update(job.id for job in found)
+        return found
+
+    def taken(self, waiting: queue.SimpleQueue[Claimed | None]) -> list[Claimed]:
+        """The jobs of a queue that no thread has taken."""
+        found = []
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if job is not None:
+                found.append(job)
         self.held.difference_update(job.id for job in found)
         return found
 

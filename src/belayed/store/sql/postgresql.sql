@@ -55,6 +55,9 @@ VALUES (:version);
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
 
+-- name: check
+SELECT current_setting('server_version'), current_setting('server_encoding'), NULL;
+
 -- name: insert
 -- The hint rides along: one trip, and PostgreSQL sends the same hint of one transaction only once.
 WITH job AS (
@@ -589,6 +592,14 @@ FROM {workers} AS w
 ORDER BY w.started_at, w.id;
 
 -- name: cancel_waiting
+-- The lock waits for an outcome that is not committed yet: a job that comes back meanwhile is seen as what it is then.
+-- In the order of ids, as finishing does.
+SELECT id
+FROM {jobs}
+WHERE id = {ids}
+ORDER BY id
+FOR UPDATE;
+
 WITH gone AS (
     DELETE FROM {jobs}
     WHERE id = {ids} AND state IN ('ready', 'scheduled')

@@ -64,6 +64,9 @@ VALUES (:version);
 -- name: now
 SELECT {now};
 
+-- name: check
+SELECT sqlite_version(), (SELECT encoding FROM pragma_encoding), (SELECT journal_mode FROM pragma_journal_mode);
+
 -- name: insert
 -- It begins with INSERT: before that word Python's sqlite3 opens the transaction of the caller's connection.
 INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,

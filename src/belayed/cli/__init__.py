@@ -1,0 +1,81 @@
+"""The command line: the group of all commands, and how errors end it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import click
+
+import belayed
+from belayed.cli.app import Place, options
+from belayed.cli.change import cancel, clear, delete, retry
+from belayed.cli.doctor import doctor
+from belayed.cli.jobs import jobs
+from belayed.cli.migrate import migrate
+from belayed.cli.status import pause, resume, status
+from belayed.cli.work import work, workoff
+from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing, SchemaNewer, StoreUnavailable
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The group: every error of Belayed becomes a line or two on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BelayedError as error:
+            raise shown(error) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        # In the order of use, not of the alphabet.
+        return list(self.commands)
+
+
+def shown(error: BelayedError) -> click.ClickException:
+    """*error* as click shows it, with its exit code."""
+    text = " ".join(str(error).split())
+    code = 1
+    if isinstance(error, StoreUnavailable):
+        text += "\nIs it the right one? `belayed doctor` looks closer; --url or BELAYED_URL names another."
+        code = 3
+    elif isinstance(error, ConfigError | OptionError | SchemaMissing | SchemaNewer):
+        code = 2
+    found = click.ClickException(text)
+    found.exit_code = code
+    return found
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Exit codes:
+  0    fine
+  1    something did not succeed: no such job, a failed check
+  2    wrong use or configuration
+  3    the database is not available
+  130  interrupted (Ctrl-C)""",
+)
+@click.version_option(belayed.__version__, "-V", "--version", message="belayed %(version)s")
+@options
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Background jobs in the database the application already has."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a job was given may hold characters that this terminal has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    ctx.ensure_object(Place)
+
+
+for command in (work, workoff, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor):
+    main.add_command(command)

@@ -1,0 +1,179 @@
+"""`jobs`: a list of jobs, or all that is known of one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from belayed.cli.app import Place, options
+from belayed.cli.records import job_record, lost_result, stored, whole_record
+from belayed.cli.show import (
+    ago,
+    echo_json,
+    instant,
+    json_option,
+    line,
+    note,
+    number,
+    pairs,
+    pretty,
+    safe,
+    span,
+    styled,
+    table,
+)
+from belayed.job import Attempt, Filter, Job, State
+from belayed.jobs import Jobs
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+@click.command()
+@click.argument("id", type=int, required=False)
+@click.option(
+    "--state", "states", type=click.Choice([state.value for state in State]), multiple=True, help="In this state."
+)
+@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Of this queue.")
+@click.option("--task", "tasks", metavar="NAME", multiple=True, help="Of this task.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=25, show_default=True, help="At most so many.")
+@click.option("--before", metavar="ID", type=int, help="Older than this job.")
+@click.option("--no-arguments", is_flag=True, help="Do not show the arguments of the job.")
+@json_option
+@options
+@click.pass_obj
+def jobs(
+    place: Place,
+    id: int | None,
+    states: tuple[str, ...],
+    queues: tuple[str, ...],
+    tasks: tuple[str, ...],
+    limit: int,
+    before: int | None,
+    no_arguments: bool,
+    as_json: bool,
+) -> None:
+    """List jobs, newest first, or show all that is known of the one with this ID.
+
+    Each of --state, --queue and --task may be given several times: any of them will do.
+    """
+    filter: Filter = {}
+    if states:
+        filter["states"] = [State(state) for state in states]
+    if queues:
+        filter["queues"] = list(queues)
+    if tasks:
+        filter["tasks"] = list(tasks)
+    if id is None:
+        listed(place.jobs(), filter, limit, before, as_json)
+    elif filter or before is not None:
+        raise click.UsageError("give the ID of a job, or conditions for a list, not both")
+    else:
+        described(place.jobs(), id, not no_arguments, as_json)
+
+
+def listed(jobs: Jobs, filter: Filter, limit: int, before: int | None, as_json: bool) -> None:
+    found = jobs.find(before=before, limit=limit, **filter)
+    # A full page may be the last one; then the next is empty.
+    following = found[-1].id if len(found) == limit else None
+    if as_json:
+        echo_json({"jobs": [job_record(job) for job in found], "next_before": following})
+        return
+    if not found:
+        note("No jobs." if not filter and before is None else "No such jobs.")
+        return
+    now = jobs.do(jobs.store.now)
+    rows = [
+        (
+            str(job.id),
+            job.task,
+            job.queue,
+            styled(job.state.value),
+            str(job.priority),
+            str(job.attempt),
+            ago(moment(job), now),
+            styled(line(job.error), ""),
+        )
+        for job in found
+    ]
+    columns = (">ID", "Task", "Queue", "State", ">Priority", ">Attempt", "When", "Error")
+    table(columns, rows, elastic=("Task", "Queue", "Error"))
+    if following is not None:
+        note(f"\nOlder ones: --before {following}")
+
+
+def moment(job: Job) -> datetime | None:
+    """The time that matters for a job in its state: its end, its start, or when it may run."""
+    if job.ended:
+        return job.finished_at
+    return job.started_at if job.state is State.RUNNING else job.run_at
+
+
+def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
+    job = jobs.get(id)
+    if as_json:
+        echo_json(whole_record(job, job.attempts, arguments=arguments))
+        return
+    now = jobs.do(jobs.store.now)
+    pairs(properties(job, now))
+    if not arguments:
+        section("Payload", "not shown")
+    else:
+        section("Payload", pretty(stored(job.payload)) if job.payload is not None else "not kept: it was large")
+    if reason := lost_result(job):
+        section("Result", f"not stored: it returned {reason}")
+    elif job.state is State.SUCCEEDED:
+        section("Result", pretty(stored(job.result_text)))
+    if job.attempts:
+        section("Attempts that did not succeed", "\n".join(attempt_text(attempt) for attempt in job.attempts))
+
+
+def properties(job: Job, now: datetime) -> dict[str, str | Text]:
+    """The fields of a job that have something to say, for people."""
+
+    def at(time: datetime | None) -> str:
+        return f"{instant(time)} ({ago(time, now)})" if time else ""
+
+    state = styled(job.state.value)
+    if job.cancel_requested:
+        state += styled(", asked to be cancelled", "yellow")
+    limits = f" of at most {job.max_attempts}" if job.max_attempts is not None else ""
+    counters = {"crashes": job.crashes, "rescues": job.rescues, "free retries": job.free_retries}
+    others = [f"{number(count)} {name}" for name, count in counters.items() if count]
+    return {
+        "Job": str(job.id),
+        "Task": job.task,
+        "State": state,
+        "Queue": f"{job.queue}, priority {job.priority}",
+        "Attempts": ", ".join([str(job.attempt), f"{number(job.failures)} failures{limits}", *others]),
+        "Created": at(job.created_at),
+        "Run at": at(job.run_at),
+        "Started": at(job.started_at),
+        "Ended": at(job.finished_at),
+        "Run time": span(job.run_time) if job.run_time is not None else "",
+        "Time limit": span(job.max_run_time) if job.max_run_time is not None else "",
+        "Keep failed": "" if job.keep_failed is None else "yes" if job.keep_failed else "no",
+        "Worker": job.worker or "",
+        "Meta": pretty(dict(job.meta)) if job.meta else "",
+        "Error": styled(job.error, "red") if job.error else "",
+    }
+
+
+def section(title: str, text: str) -> None:
+    click.echo()
+    click.secho(title, bold=True)
+    click.echo("\n".join(f"  {row}".rstrip() for row in text.splitlines()))
+
+
+def attempt_text(attempt: Attempt) -> str:
+    """An attempt: a line, and what went wrong below it."""
+    started = attempt.started_at
+    took = f" after {span(attempt.ended_at - started)}" if started else ""
+    by = f", worker {line(attempt.worker)}" if attempt.worker else ""
+    head = f"{attempt.number}  {attempt.outcome.value}{took}, {instant(attempt.ended_at)}{by}"
+    error = ": ".join(part for part in (attempt.error_type, attempt.message) if part)
+    # The last line of a traceback is the error.
+    below = safe(attempt.traceback or error).strip()
+    return "\n".join([head, *(f"   {row}" for row in below.splitlines()), ""])
