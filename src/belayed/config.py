@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from belayed.errors import ConfigError
 
@@ -149,7 +149,7 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
             return int(word)
         if bool in kinds:
             raise ValueError("it takes true or false")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"{variable}={text!r}: {error}") from error
     return word
 
@@ -197,7 +197,8 @@ def sqlite_file(url: str) -> str:
 
 def hidden(url: str) -> str:
     """*url* with its password hidden, for messages."""
-    return re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1:***@", url)
+    # Up to the last @: a password that should have been quoted may hold any of :/?@.
+    return re.sub(r"password=[^&\s]*", "password=***", re.sub(r"(?<=//)([^/@:]*):\S*@", r"\1:***@", url))
 
 
 def default_url(environ: Mapping[str, str] | None = None) -> str:
@@ -207,7 +208,7 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         if environ.get(variable):
             return environ[variable]
     project = nearest_project()
-    return f"sqlite:///{(project.parent if project else Path.cwd()) / 'belayed.db'}"
+    return f"sqlite:///{quote(str((project.parent if project else Path.cwd()) / 'belayed.db'))}"
 
 
 def nearest_project() -> Path | None:

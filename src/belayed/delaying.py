@@ -1,5 +1,8 @@
 """Any call, later: `delay(obj).method(…)`, the mix-in `Delayable`, and methods that always run later."""
 
+# pyright: reportOverlappingOverload=false
+# The overloads of the decorator are meant to overlap: the first that fits a function says most of it.
+
 from __future__ import annotations
 
 import functools
@@ -56,7 +59,9 @@ class Delayed:
             raise AttributeError(f"{self!r} does not enqueue {name}")
         method = getattr(self._subject, name)
         if not callable(method):
-            raise AttributeError(f"{short(self._subject)}.{name} is no method, so it cannot be enqueued")
+            raise AttributeError(  # noqa: TRY004  # as of any name that an object does not have
+                f"{short(self._subject)}.{name} is no method, so it cannot be enqueued"
+            )
         return functools.partial(self._enqueue, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -141,6 +146,8 @@ class Handled(Target, Generic[P, R]):
     def __get__(self, subject: None, owner: type) -> Handled[P, R]: ...
     @overload
     def __get__(self: Handled[Concatenate[S, Q], R], subject: S, owner: type | None = None) -> BoundMethod[Q, R]: ...
+    @overload
+    def __get__(self, subject: object, owner: type | None = None) -> BoundMethod[P, R]: ...
     def __get__(self, subject: Any, owner: type | None = None) -> Any:
         if self.wrapper is staticmethod:
             return BoundMethod(self, owner or type(subject))
@@ -176,7 +183,8 @@ class Handled(Target, Generic[P, R]):
         inner = self.function.__qualname__.rpartition("<locals>.")[2]
         if self.attribute is None and "." in inner:
             raise ConfigError(
-                f"{self.function.__qualname__}: write @handle_asynchronously above @classmethod or @staticmethod, not below"
+                f"{self.function.__qualname__}: write @handle_asynchronously above @classmethod or @staticmethod, "
+                "not below"
             )
 
     def draft_of(self, subject: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Draft:
@@ -246,7 +254,9 @@ class HandledCoroutine(Handled[P, R]):
     def __get__(
         self: HandledCoroutine[Concatenate[S, Q], R], subject: S, owner: type | None = None
     ) -> BoundCoroutine[Q, R]: ...
-    def __get__(self, subject: Any, owner: type | None = None) -> Any:  # type: ignore[override]
+    @overload
+    def __get__(self, subject: object, owner: type | None = None) -> BoundCoroutine[P, R]: ...
+    def __get__(self, subject: Any, owner: type | None = None) -> Any:
         bound = super().__get__(subject, cast(type, owner))
         return BoundCoroutine(self, bound.subject) if isinstance(bound, BoundMethod) else bound
 
@@ -283,10 +293,27 @@ class WithoutDelay:
         return self.handled.__get__(subject, cast(type, owner)).now
 
 
-class AlwaysBound(Protocol[P, R]):
-    """What becomes of a class method or static method, however it is reached."""
+class Untyped:
+    """What nobody's parameter is said to be: only a first parameter without a type takes it."""
 
+
+class OfClass(Protocol[P, R]):
+    """What becomes of a class method, however it is reached; and of a function that takes a class first.
+
+    Type checkers see a class method as the latter.
+    """
+
+    def __call__(self, cls: Any, /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
+    def now(self, cls: Any, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def __get__(self, subject: Any, owner: type | None = None) -> BoundMethod[P, R]: ...
+
+
+class CoroutineOfClass(Protocol[P, R]):
+    """The same of an `async def`."""
+
+    def __call__(self, cls: Any, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Job]: ...
+    def now(self, cls: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __get__(self, subject: Any, owner: type | None = None) -> BoundCoroutine[P, R]: ...
 
 
 class Decorator:
@@ -296,9 +323,17 @@ class Decorator:
         self.rules, self.options = rules, options
 
     @overload
-    def __call__(self, function: classmethod[Any, P, R]) -> AlwaysBound[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Untyped, P], Coroutine[Any, Any, R]]
+    ) -> HandledCoroutine[..., R]: ...
     @overload
-    def __call__(self, function: staticmethod[P, R]) -> AlwaysBound[P, R]: ...
+    def __call__(self, function: Callable[Concatenate[Untyped, P], R]) -> Handled[..., R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[type[Any], P], Coroutine[Any, Any, R]]
+    ) -> CoroutineOfClass[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[type[Any], P], R]) -> OfClass[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> HandledCoroutine[P, R]: ...
     @overload
@@ -310,9 +345,17 @@ class Decorator:
 
 
 @overload
-def handle_asynchronously(function: classmethod[Any, P, R], /) -> AlwaysBound[P, R]: ...
+def handle_asynchronously(
+    function: Callable[Concatenate[Untyped, P], Coroutine[Any, Any, R]], /
+) -> HandledCoroutine[..., R]: ...
 @overload
-def handle_asynchronously(function: staticmethod[P, R], /) -> AlwaysBound[P, R]: ...
+def handle_asynchronously(function: Callable[Concatenate[Untyped, P], R], /) -> Handled[..., R]: ...
+@overload
+def handle_asynchronously(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[type[Any], P], Coroutine[Any, Any, R]], /
+) -> CoroutineOfClass[P, R]: ...
+@overload
+def handle_asynchronously(function: Callable[Concatenate[type[Any], P], R], /) -> OfClass[P, R]: ...
 @overload
 def handle_asynchronously(function: Callable[P, Coroutine[Any, Any, R]], /) -> HandledCoroutine[P, R]: ...
 @overload

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict, Unpack
 
 from belayed.errors import BelayedError, JobCancelled, JobFailed, ResultUnavailable
 
@@ -63,6 +63,14 @@ class Options(TypedDict, total=False):
     """A connection of the application's, whose transaction the job joins."""
     jobs: Any
     """The `Jobs` to enqueue in, where a program has several."""
+
+
+class Changes(TypedDict, total=False):
+    """What may be changed of a job while it waits."""
+
+    queue: str
+    priority: int
+    run_at: datetime | timedelta
 
 
 class Writable(Protocol):
@@ -176,8 +184,20 @@ class Keeper(Protocol):
     async def aretry(self, *ids: int) -> int: ...
     def delete(self, *ids: int) -> int: ...
     async def adelete(self, *ids: int) -> int: ...
-    def change(self, *ids: int, **changes: Any) -> int: ...
-    async def achange(self, *ids: int, **changes: Any) -> int: ...
+    def change(
+        self,
+        *ids: int,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | timedelta | None = None,
+    ) -> int: ...
+    async def achange(
+        self,
+        *ids: int,
+        queue: str | None = None,
+        priority: int | None = None,
+        run_at: datetime | timedelta | None = None,
+    ) -> int: ...
     def attempts(self, id: int) -> list[Attempt]: ...
     def decode(self, text: str) -> Any: ...
 
@@ -307,11 +327,11 @@ class Job:
         """Delete the job and its history. False if it runs: cancel it first."""
         return bool(await self._keeper().adelete(self.id))
 
-    def change(self, **changes: Any) -> bool:
+    def change(self, **changes: Unpack[Changes]) -> bool:
         """Change `queue`, `priority` or `run_at` of a waiting job. False if it does not wait."""
         return bool(self._keeper().change(self.id, **changes))
 
-    async def achange(self, **changes: Any) -> bool:
+    async def achange(self, **changes: Unpack[Changes]) -> bool:
         """Change `queue`, `priority` or `run_at` of a waiting job. False if it does not wait."""
         return bool(await self._keeper().achange(self.id, **changes))
 

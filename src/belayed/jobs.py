@@ -15,7 +15,7 @@ from belayed.connections import Connections, is_async, wrap
 from belayed.drafts import completed, draft_of
 from belayed.errors import ConfigError, JobNotFound, OptionError, SchemaMissing, WaitTimeout
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, Options, State
-from belayed.options import check_priority, check_queue, check_run_at
+from belayed.options import check_filter, check_priority, check_queue, check_run_at
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import Steps, arun, run
 from belayed.store import open_store
@@ -100,10 +100,12 @@ class Jobs:
 
     def find(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        check_filter(filter)
         return [self._owned(job) for job in self.do(lambda: self.store.find(filter, before=before, count=limit))]
 
     async def afind(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        check_filter(filter)
         return [self._owned(job) for job in await self.ado(lambda: self.store.find(filter, before=before, count=limit))]
 
     def attempts(self, id: int) -> list[Attempt]:
@@ -359,6 +361,7 @@ class Jobs:
         filter: Filter,
         report: Callable[[int], None] | None,
     ) -> Plan[int]:
+        check_filter(filter)
         if bool(ids) == bool(filter):
             raise OptionError("which jobs? Give ids, or a filter such as states=[State.FAILED] or queues=['mail']")
         changed, last, start = 0, 0, 0
@@ -412,10 +415,10 @@ class Jobs:
             )
         return wrapped
 
-    def _perform(self, steps: Any) -> Any:
+    def _perform(self, steps: Steps[T]) -> T:
         return self.connections.perform(steps)
 
-    async def _aperform(self, steps: Any) -> Any:
+    async def _aperform(self, steps: Steps[T]) -> T:
         return await self.connections.aperform(steps)
 
 

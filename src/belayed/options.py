@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from belayed.errors import OptionError
-from belayed.job import Options
+from belayed.job import Filter, Options
 
 NAMES = tuple(Options.__annotations__)
+CONDITIONS = tuple(Filter.__annotations__)
 AS_THEY_ARE = ("connection", "jobs")
 """Options that are never called, though their values may be callable."""
 
@@ -90,6 +91,18 @@ def check_max_run_time(time: Any) -> None:
 def check_keep_failed(keep: Any) -> None:
     if keep is not None and not isinstance(keep, bool):
         raise OptionError(f"keep_failed={keep!r}: it takes True or False")
+
+
+def check_filter(filter: Mapping[str, Any]) -> None:
+    """Raise OptionError for what is no condition: without it a misspelt one would find, or delete, every job."""
+    for name, value in filter.items():
+        if name not in CONDITIONS:
+            raise OptionError(f"unknown condition {name!r}: there are {', '.join(CONDITIONS)}")
+        if name.startswith("created_"):
+            if not isinstance(value, datetime) or value.utcoffset() is None:
+                raise OptionError(f"{name}={value!r}: it takes an aware datetime, such as datetime.now(UTC) - …")
+        elif isinstance(value, str) or not isinstance(value, Collection):
+            raise OptionError(f"{name}={value!r}: it takes a list, such as {name}=[…]")
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {

@@ -106,8 +106,8 @@ class MethodCall:
     def write(self, codec: Codec) -> str:
         if not method_trusted(self.subject, self.method, codec):
             raise NotTrusted(
-                f"delay({short(self.subject)}).{self.method}: neither its class nor the method is the application's own "
-                "code; write a function of yours that calls it, or name its package in configure(trust=[…])"
+                f"delay({short(self.subject)}).{self.method}: neither its class nor the method is the application's "
+                "own code; write a function of yours that calls it, or name its package in configure(trust=[…])"
             )
         subject = codec.encode(self.subject, "self")
         args, kwargs = codec.encode_call(self.args, self.kwargs)
@@ -126,7 +126,7 @@ class Performance:
         try:
             perform = codec.encode(self.subject, "job")
         except NotSerializable as error:
-            # Any object with perform() may be a job; what the codec cannot rebuild whole is rebuilt from its attributes.
+            # Any object with perform() may be a job: what the codec cannot rebuild is rebuilt from its attributes.
             if error.path != "job" or not hasattr(self.subject, "__dict__") or cls.__module__ == "builtins":
                 raise
             ref = name_of(cls)
@@ -280,8 +280,8 @@ def fits(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[st
         signature.check(args, kwargs)
     except TypeError as error:
         raise SignatureChanged(
-            f"the saved arguments do not fit {name}{signature.whole}: {error}; its signature has changed since the job was "
-            "enqueued: give new parameters defaults, or deploy the code that fits and retry"
+            f"the saved arguments do not fit {name}{signature.whole}: {error}; its signature has changed since the job "
+            "was enqueued: give new parameters defaults, or deploy the code that fits and retry"
         ) from error
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, ClassVar
+from types import TracebackType
+from typing import Any, ClassVar, Literal
 
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job
@@ -88,11 +89,13 @@ class Guarded(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self.inner.__enter__()
 
-    def __exit__(self, *exception: object) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
         try:
-            self.inner.__exit__(*exception)
+            self.inner.__exit__(kind, raised, trace)
         except Exception as error:
-            if error is not exception[1]:
+            if error is not raised:
                 log.exception("plugin hook %s (%r) raised", self.hook, self.call)
         return False
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from belayed.errors import ConfigError
 
@@ -50,11 +51,12 @@ class Rules:
     """The time to wait: one for all, one for each failure (the last repeats), or a function of the failures so far."""
 
     def __post_init__(self) -> None:
-        for name, errors in (("retry_on", self.retry_on), ("discard_on", self.discard_on)):
+        given: dict[str, Any] = {"retry_on": self.retry_on, "discard_on": self.discard_on}
+        for name, errors in given.items():
             for error in errors if isinstance(errors, tuple) else (errors,):
                 if error is not None and not (isinstance(error, type) and issubclass(error, BaseException)):
                     raise ConfigError(f"{name}: {error!r} is no exception class")
-        backoff = self.backoff
+        backoff: Any = self.backoff
         if backoff is None or isinstance(backoff, timedelta) or callable(backoff):
             return
         if isinstance(backoff, Sequence) and backoff and all(isinstance(wait, timedelta) for wait in backoff):

@@ -46,7 +46,7 @@ class Task(Target, Generic[P, R]):
 
     @functools.cached_property
     def ref(self) -> str:
-        """The `module:function` by which a worker imports it. Raises NotImportable, so a job it cannot run is refused."""
+        """The `module:function` by which a worker imports it. Raises NotImportable: no worker could run such a job."""
         return name_of(self.function)
 
     def using(self, **options: Unpack[Options]) -> Task[P, R]:
@@ -112,7 +112,8 @@ def task(
 
 def registered(task: Task[P, R]) -> Task[P, R]:
     """Make *task* known to workers of this process by its name and aliases. Raises ConfigError for a name in use."""
-    for name in (task.name, *task.aliases):
+    names = (task.name, *task.aliases)
+    for name in names:
         other = registry.get(name)
         # Importing a module again, as reloaders do, makes the same task anew.
         if isinstance(other, Task) and place(other.function) != place(task.function):
@@ -120,7 +121,7 @@ def registered(task: Task[P, R]) -> Task[P, R]:
                 f"two tasks are called {name!r}: {place(other.function)} and {place(task.function)}; "
                 "give one of them another name: @task(name=…)"
             )
-        registry[name] = task
+    registry.update(dict.fromkeys(names, task))
     return task
 
 

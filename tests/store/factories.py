@@ -182,4 +182,3 @@ def of_loop(url: str, runner: asyncio.Runner) -> tuple[Driven, Connections]:
 
 def ids_of(jobs: Sequence[Claimed | Inserted | Job]) -> list[int]:
     return [job.id for job in jobs]
-

@@ -70,7 +70,7 @@ def test_a_retired_worker_is_forgotten(store):
 
 def test_a_beat_tells_which_running_jobs_are_to_be_cancelled(store):
     store.beat(worker("w1"))
-    first, second = store.running(2, by="w1")
+    first, _ = store.running(2, by="w1")
     other = store.running(by="w2")
     store.cancel([first.id, other.id])
 

@@ -99,9 +99,7 @@ def test_jobs_are_inserted_with_all_their_columns(caller, others, number):
         "meta": {"n": 1},
     }
 
-    made = (
-        [caller.store.insert(draft(**given))] if number == 1 else caller.store.insert_many(drafts(number, **given))
-    )
+    made = [caller.store.insert(draft(**given))] if number == 1 else caller.store.insert_many(drafts(number, **given))
     unseen = others.find({}, count=200)
     caller.commit()
 

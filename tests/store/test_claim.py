@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
+from belayed.connections import wrap
 from belayed.job import State
 from belayed.store.base import Wanted
-from tests.store.factories import NOON, again, draft, drafts, ids_of, released, succeeded
+from tests.store.factories import NOON, Driven, again, draft, ids_of, released, succeeded
 
 
 def inserted(store, *jobs):
@@ -350,17 +352,18 @@ class TestRememberedMarks:
 
         assert ids_of(claimed) == ids_of(wanted)
 
-    def test_a_job_whose_transaction_commits_late_is_found(self, stores):
-        first, other = stores(), stores()
-        lanes = first.lanes()
-        first.added(5, run_at=NOON)
-        # Its id and its time were given before those that have been claimed since.
-        early = other.insert(draft(run_at=NOON - timedelta(seconds=1)))
-        other.delete([early.id])
-        first.claimed(3, lanes=lanes)
-        late = ids_of(other.insert_many(drafts(1, run_at=NOON - timedelta(seconds=1))))
-        lanes.scanned_at -= 3600
+    def test_a_job_whose_transaction_commits_late_is_found(self, shared_postgres):
+        shared_postgres.empty()
+        store = Driven(shared_postgres.of_threads.store, shared_postgres.of_threads.perform)
+        lanes = store.lanes()
+        with psycopg.connect(shared_postgres.url) as raw:
+            late = wrap(raw).perform(store.store.insert(draft(), now=NOON))
+            store.added(5)
+            claimed = store.claimed(3, lanes=lanes)
+            raw.commit()
+        assert late.id < claimed[0].id
+        self.scanned_long_ago(lanes)
 
-        claimed = first.claimed(1, lanes=lanes)
+        found = store.claimed(1, lanes=lanes)
 
-        assert ids_of(claimed) == late
+        assert ids_of(found) == [late.id]

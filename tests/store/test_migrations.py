@@ -201,7 +201,7 @@ def test_with_older_tables_the_error_says_how_to_bring_them_on(empty_url, opened
     store.migrate()
     monkeypatch.setattr(schema, "latest", lambda dialect: 99)
 
-    with pytest.raises(SchemaMissing, match="this Belayed needs 99.*run `belayed migrate`"):
+    with pytest.raises(SchemaMissing, match=r"this Belayed needs 99.*run `belayed migrate`"):
         store.version()
 
 

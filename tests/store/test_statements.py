@@ -93,9 +93,7 @@ def test_every_bind_is_in_every_style(dialect):
     for found in catalogue(dialect, Tables()).values():
         for one in found:
             assert set(re.findall(r"%\((\w+)\)s", one.pyformat)) == set(one.order)
-            assert {int(number) for number in re.findall(r"\$(\d+)", one.numeric)} == {
-                *range(1, len(one.order) + 1)
-            }
+            assert {int(number) for number in re.findall(r"\$(\d+)", one.numeric)} == {*range(1, len(one.order) + 1)}
 
 
 def test_a_bind_is_numbered_by_its_first_use():
@@ -106,11 +104,15 @@ def test_a_bind_is_numbered_by_its_first_use():
     assert one.pyformat == "SELECT %(b)s, %(a)s, %(b)s, 'x:y', CAST(%(c)s AS text), d::text"
 
 
-def test_a_percent_sign_is_doubled_only_where_there_are_binds():
+def test_a_percent_sign_is_doubled_where_it_would_begin_a_placeholder():
     with_bind, without = statement("test", "SELECT 7 % :n"), statement("test", "SELECT 7 % 2")
 
-    assert with_bind.pyformat == "SELECT 7 %% %(n)s"
-    assert without.pyformat == "SELECT 7 % 2"
+    assert [with_bind.named, with_bind.numeric, with_bind.pyformat] == [
+        "SELECT 7 % :n",
+        "SELECT 7 % $1",
+        "SELECT 7 %% %(n)s",
+    ]
+    assert [without.named, without.numeric, without.pyformat] == ["SELECT 7 % 2", "SELECT 7 % 2", "SELECT 7 %% 2"]
 
 
 def test_statements_end_with_a_semicolon_at_the_end_of_a_line():

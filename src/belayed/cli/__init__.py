@@ -14,6 +14,7 @@ from belayed.cli.change import cancel, clear, delete, retry
 from belayed.cli.doctor import doctor
 from belayed.cli.jobs import jobs
 from belayed.cli.migrate import migrate
+from belayed.cli.show import one_line
 from belayed.cli.status import pause, resume, status
 from belayed.cli.work import work, workoff
 from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing, SchemaNewer, StoreUnavailable
@@ -40,18 +41,28 @@ class Commands(click.Group):
         return list(self.commands)
 
 
+class WrongUse(click.ClickException):
+    """The command line or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class Unavailable(click.ClickException):
+    """The database is not available."""
+
+    exit_code = 3
+
+
 def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
-    text = " ".join(str(error).split())
-    code = 1
+    text = one_line(error)
     if isinstance(error, StoreUnavailable):
-        text += "\nIs it the right one? `belayed doctor` looks closer; --url or BELAYED_URL names another."
-        code = 3
-    elif isinstance(error, ConfigError | OptionError | SchemaMissing | SchemaNewer):
-        code = 2
-    found = click.ClickException(text)
-    found.exit_code = code
-    return found
+        return Unavailable(
+            f"{text}\nIs it the right one? `belayed doctor` looks closer; --url or BELAYED_URL names another."
+        )
+    if isinstance(error, ConfigError | OptionError | SchemaMissing | SchemaNewer):
+        return WrongUse(text)
+    return click.ClickException(text)
 
 
 @click.group(

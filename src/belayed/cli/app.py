@@ -35,8 +35,8 @@ class Place:
     def application(self) -> Application | None:
         """The application that was named on the command line, in BELAYED_APP or in pyproject.toml."""
         if self.app is not None or "BELAYED_APP" in os.environ:
-            name = os.environ["BELAYED_APP"] if self.app is None else self.app
-            return Application(name, "--app" if self.app else "BELAYED_APP", Path.cwd()) if name else None
+            given = os.environ["BELAYED_APP"] if self.app is None else self.app
+            return Application(given, "BELAYED_APP" if self.app is None else "--app", Path.cwd()) if given else None
         project = nearest_project()
         name = named_in(project) if project else None
         return Application(name, str(project), project.parent) if project and name else None
@@ -68,7 +68,7 @@ def options(command: F) -> F:
 
     def store(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         if value is not None:
-            setattr(ctx.ensure_object(Place), cast(str, param.name), value)
+            setattr(ctx.ensure_object(Place), str(param.name), value)
 
     common: dict[str, Any] = {"expose_value": False, "callback": store}
     url = click.option(

@@ -11,13 +11,14 @@ from belayed.cli.app import Place, options
 from belayed.cli.records import job_record, lost_result, stored, whole_record
 from belayed.cli.show import (
     ago,
+    counted,
     echo_json,
+    grid,
     instant,
     json_option,
-    line,
     note,
     number,
-    pairs,
+    one_line,
     pretty,
     safe,
     span,
@@ -55,7 +56,9 @@ def jobs(
     no_arguments: bool,
     as_json: bool,
 ) -> None:
-    """List jobs, newest first, or show all that is known of the one with this ID.
+    """List jobs, or show one.
+
+    The newest come first; with an ID, all that is known of that job is shown.
 
     Each of --state, --queue and --task may be given several times: any of them will do.
     """
@@ -94,12 +97,12 @@ def listed(jobs: Jobs, filter: Filter, limit: int, before: int | None, as_json: 
             str(job.priority),
             str(job.attempt),
             ago(moment(job), now),
-            styled(line(job.error), ""),
+            styled(one_line(job.error), ""),
         )
         for job in found
     ]
     columns = (">ID", "Task", "Queue", "State", ">Priority", ">Attempt", "When", "Error")
-    table(columns, rows, elastic=("Task", "Queue", "Error"))
+    table(columns, rows, elastic=("Error", "Task", "Queue"))
     if following is not None:
         note(f"\nOlder ones: --before {following}")
 
@@ -117,7 +120,9 @@ def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
         echo_json(whole_record(job, job.attempts, arguments=arguments))
         return
     now = jobs.do(jobs.store.now)
-    pairs(properties(job, now))
+    # A worker is told by its name as long as it is registered.
+    names = {worker.id: worker.name for worker in jobs.workers()}
+    grid((styled(title, "bold"), value) for title, value in properties(job, names, now).items() if value)
     if not arguments:
         section("Payload", "not shown")
     else:
@@ -127,10 +132,10 @@ def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
     elif job.state is State.SUCCEEDED:
         section("Result", pretty(stored(job.result_text)))
     if job.attempts:
-        section("Attempts that did not succeed", "\n".join(attempt_text(attempt) for attempt in job.attempts))
+        section("Attempts that did not succeed", "\n".join(attempt_text(attempt, names) for attempt in job.attempts))
 
 
-def properties(job: Job, now: datetime) -> dict[str, str | Text]:
+def properties(job: Job, names: dict[str, str], now: datetime) -> dict[str, str | Text]:
     """The fields of a job that have something to say, for people."""
 
     def at(time: datetime | None) -> str:
@@ -147,7 +152,7 @@ def properties(job: Job, now: datetime) -> dict[str, str | Text]:
         "Task": job.task,
         "State": state,
         "Queue": f"{job.queue}, priority {job.priority}",
-        "Attempts": ", ".join([str(job.attempt), f"{number(job.failures)} failures{limits}", *others]),
+        "Attempts": ", ".join([str(job.attempt), f"{counted(job.failures, 'failure')}{limits}", *others]),
         "Created": at(job.created_at),
         "Run at": at(job.run_at),
         "Started": at(job.started_at),
@@ -155,7 +160,7 @@ def properties(job: Job, now: datetime) -> dict[str, str | Text]:
         "Run time": span(job.run_time) if job.run_time is not None else "",
         "Time limit": span(job.max_run_time) if job.max_run_time is not None else "",
         "Keep failed": "" if job.keep_failed is None else "yes" if job.keep_failed else "no",
-        "Worker": job.worker or "",
+        "Worker": names.get(job.worker, job.worker) if job.worker else "",
         "Meta": pretty(dict(job.meta)) if job.meta else "",
         "Error": styled(job.error, "red") if job.error else "",
     }
@@ -167,11 +172,11 @@ def section(title: str, text: str) -> None:
     click.echo("\n".join(f"  {row}".rstrip() for row in text.splitlines()))
 
 
-def attempt_text(attempt: Attempt) -> str:
+def attempt_text(attempt: Attempt, names: dict[str, str]) -> str:
     """An attempt: a line, and what went wrong below it."""
     started = attempt.started_at
     took = f" after {span(attempt.ended_at - started)}" if started else ""
-    by = f", worker {line(attempt.worker)}" if attempt.worker else ""
+    by = f", worker {one_line(names.get(attempt.worker, attempt.worker))}" if attempt.worker else ""
     head = f"{attempt.number}  {attempt.outcome.value}{took}, {instant(attempt.ended_at)}{by}"
     error = ": ".join(part for part in (attempt.error_type, attempt.message) if part)
     # The last line of a traceback is the error.

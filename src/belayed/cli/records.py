@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from belayed.cli.queues import served
 from belayed.cli.show import iso, seconds
 from belayed.job import Attempt, Job
 from belayed.store.base import WorkerRow
@@ -70,7 +71,7 @@ def worker_record(worker: WorkerRow, now: datetime) -> dict[str, Any]:
         "name": worker.name,
         "host": worker.host,
         "pid": worker.pid,
-        "queues": worker.queues.split(","),
+        "queues": list(served(worker)),
         "running": worker.running,
         "version": worker.version,
         "started_at": iso(worker.started_at),

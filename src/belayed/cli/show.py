@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 STYLES = {
@@ -38,9 +39,9 @@ def safe(text: str) -> str:
     return text.translate(CONTROLS)
 
 
-def line(text: str | None) -> str:
-    """*text* in one line."""
-    return safe(" ".join((text or "").split()))
+def one_line(text: object) -> str:
+    """*text* in one line; None is an empty one."""
+    return "" if text is None else safe(" ".join(str(text).split()))
 
 
 # Times and numbers.
@@ -63,7 +64,7 @@ def rough(time: timedelta) -> str:
     seconds = max(0.0, time.total_seconds())
     # Up to two of a unit are told in the next smaller one: 90 min says more than 1 h.
     unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), UNITS[-1])
-    return f"{seconds / size:.0f} {unit}{'s' if unit == 'day' else ''}"
+    return f"{seconds // size:.0f} {unit}{'s' if unit == 'day' else ''}"
 
 
 def ago(time: datetime | None, now: datetime) -> str:
@@ -92,7 +93,7 @@ def number(count: int, most: int | None = None) -> str:
     return f"{count:,}{'+' if most is not None and count >= most else ''}"
 
 
-def counted(count: int, noun: str = "job") -> str:
+def counted(count: int, noun: str) -> str:
     """`1 job`, `1,234 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
@@ -110,10 +111,18 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def pretty(value: Any) -> str:
-    """A JSON value to read: on one line if that is short."""
+def pretty(value: Any, indent: str = "") -> str:
+    """A JSON value to read: what is short stays on one line."""
     short = json.dumps(value, ensure_ascii=False)
-    return safe(short if len(short) <= 90 else json.dumps(value, ensure_ascii=False, indent=2))
+    if len(indent) + len(short) <= 90 or not isinstance(value, dict | list):
+        return safe(short)
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        items = [f"{safe(json.dumps(key, ensure_ascii=False))}: {pretty(one, deeper)}" for key, one in value.items()]
+    else:
+        items = [pretty(one, deeper) for one in value]
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    return f"{opened}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{closed}"
 
 
 def interactive() -> bool:
@@ -128,48 +137,60 @@ def styled(text: str, style: str | None = None) -> Text:
     return Text(safe(text), style=STYLES.get(text, "") if style is None else style)
 
 
+GAP = 3
+NARROWEST = 12
+"""Columns are cut to no less."""
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, elastic: Sequence[str] = ()) -> None:
-    """Print a table. A column whose title begins with `>` holds numbers; *elastic* ones are cut where it is narrow."""
+    """Print a table. A column whose title begins with `>` holds numbers.
+
+    Where the terminal is too narrow, the *elastic* columns are cut, one after the other.
+    """
     from rich.table import Table
 
-    made = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        title = column.removeprefix(">")
-        made.add_column(
-            title,
-            justify="right" if column.startswith(">") else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            # Only elastic columns may give way.
-            min_width=None if title in elastic else max([len(title), *(len(row[len(made.columns)]) for row in rows)]),
-        )
+    titles = [column.removeprefix(">") for column in columns]
+    cells = [[styled(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
+    widths = [max(len(title), *(row[nth].cell_len for row in cells)) for nth, title in enumerate(titles)]
+    screen = console()
+    excess = sum(widths) + GAP * (len(widths) - 1) - screen.width
+    for nth in [titles.index(title) for title in elastic if title in titles]:
+        cut = max(0, min(excess, widths[nth] - NARROWEST))
+        excess -= cut
+        for row in cells:
+            row[nth].truncate(widths[nth] - cut, overflow="ellipsis")
+    made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for title, column in zip(titles, columns, strict=True):
+        made.add_column(title, justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in cells:
+        made.add_row(*row)
+    show(screen, made)
+
+
+def grid(rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print rows whose last cell is text, which may be long and of several lines."""
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, GAP, 0, 0))
     for row in rows:
-        made.add_row(*(styled(cell) if isinstance(cell, str) else cell for cell in row))
-    show(lambda console: console.print(made))
+        while len(made.columns) < len(row):
+            made.add_column(no_wrap=len(made.columns) < len(row) - 1, overflow="fold")
+        made.add_row(*(styled(cell, "") if isinstance(cell, str) else cell for cell in row))
+    show(console(), made)
 
 
-def pairs(rows: Mapping[str, str | Text]) -> None:
-    """Print what a thing is, a line for each of its properties that has a value."""
-    from rich.table import Table
-
-    made = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, show_header=False)
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for title, value in rows.items():
-        if value:
-            made.add_row(title, styled(value, "") if isinstance(value, str) else value)
-    show(lambda console: console.print(made))
-
-
-def show(draw: Callable[[Console], None]) -> None:
-    """Print what *draw* prints on a console: plain and as wide as it is where there is no terminal."""
+def console() -> Console:
+    """The terminal; or what is plain, and as wide as it needs to be, where there is none."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(width=10_000, no_color=True, highlight=False, markup=False, emoji=False)
-    with console.capture() as capture:
-        draw(console)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    found = Console(**plain)
+    return found if found.is_terminal else Console(width=10_000, no_color=True, **plain)
+
+
+def show(screen: Console, what: Table) -> None:
+    with screen.capture() as capture:
+        screen.print(what)
     # Rich pads each line to the width of its table.
     for text in capture.get().splitlines():
-        click.echo(text.rstrip(), color=console.is_terminal)
+        click.echo(text.rstrip(), color=screen.is_terminal)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import click
 
 from belayed.cli.app import Place, options
+from belayed.cli.queues import Queue, by_queue, served
 from belayed.cli.records import worker_record
-from belayed.cli.show import ago, echo_json, iso, json_option, line, note, number, rough, seconds, styled, table
+from belayed.cli.show import ago, echo_json, iso, json_option, note, number, one_line, rough, seconds, styled, table
 from belayed.config import hidden
-from belayed.job import ENDED, State
-from belayed.jobs import Jobs
-from belayed.store.base import QueueCount, WorkerRow
+from belayed.job import ENDED
+from belayed.store.base import WorkerRow
 
 MOST = 1_000_000
 """Ended jobs are counted up to so many, so that a long history costs no more."""
-
-
-@dataclass
-class Queue:
-    """A queue as `status` shows it."""
-
-    name: str
-    ready: int = 0
-    scheduled: int = 0
-    running: int = 0
-    oldest: datetime | None = None
-    """Since when its oldest due job waits."""
-    next_due: datetime | None = None
-    paused: bool = False
 
 
 @click.command()
@@ -74,7 +59,7 @@ def pause(place: Place, queues: tuple[str, ...]) -> None:
     jobs = place.jobs()
     for queue in queues:
         jobs.pause(queue)
-        click.echo(f"Paused {line(queue)}: its jobs wait for `belayed resume`.")
+        click.echo(f"Paused {one_line(queue)}: its jobs wait for `belayed resume`.")
 
 
 @click.command()
@@ -88,23 +73,9 @@ def resume(place: Place, queues: tuple[str, ...]) -> None:
     for queue in queues:
         if queue in paused:
             jobs.resume(queue)
-            click.echo(f"Resumed {line(queue)}.")
+            click.echo(f"Resumed {one_line(queue)}.")
         else:
-            click.echo(f"{line(queue)} was not paused.")
-
-
-def by_queue(counts: list[QueueCount], paused: list[str], now: datetime) -> list[Queue]:
-    """The queues by name, those that are paused and empty too."""
-    found = {name: Queue(name, paused=True) for name in paused}
-    for count in counts:
-        queue = found.setdefault(count.queue, Queue(count.queue))
-        setattr(queue, count.state.value, count.jobs)
-        # What is due and yet scheduled waits too: no worker is there to make it ready.
-        if count.state is State.READY or (count.state is State.SCHEDULED and count.oldest <= now):
-            queue.oldest = min(queue.oldest or count.oldest, count.oldest)
-        elif count.state is State.SCHEDULED:
-            queue.next_due = count.oldest
-    return [found[name] for name in sorted(found)]
+            click.echo(f"{one_line(queue)} was not paused.")
 
 
 def show_queues(queues: list[Queue], now: datetime) -> None:
@@ -129,12 +100,13 @@ def show_workers(workers: list[WorkerRow], now: datetime) -> None:
     if not workers:
         note("No workers: start one with `belayed work`.")
         return
+    # The name that a worker gives itself is these two.
+    named = any(worker.name != f"{worker.host}:{worker.pid}" for worker in workers)
     rows = [
         (
             worker.name,
-            worker.host,
-            str(worker.pid),
-            worker.queues,
+            *((worker.host, str(worker.pid)) if named else ()),
+            ", ".join(served(worker)),
             number(worker.running),
             ago(worker.started_at, now),
             ago(worker.beat_at, now),
@@ -142,7 +114,7 @@ def show_workers(workers: list[WorkerRow], now: datetime) -> None:
         )
         for worker in workers
     ]
-    columns = ("Worker", "Host", ">PID", "Queues", ">Running", "Started", "Last beat", "")
+    columns = ("Worker", *(("Host", ">PID") if named else ()), "Queues", ">Running", "Started", "Last beat", "")
     table(columns, rows, elastic=("Worker", "Host", "Queues"))
 
 

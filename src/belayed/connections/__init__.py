@@ -42,7 +42,7 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
 
         return CallersAsyncpg(raw)
     raise ConfigError(
-        f"connection={raw!r}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, not {type(raw).__name__}"
+        f"connection={hidden(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, not {type(raw).__name__}"
     )
 
 

@@ -38,6 +38,7 @@ class CallersAsyncpg:
             return answer
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             sqlstate = getattr(error, "sqlstate", None)
-            raise store_error(
-                error, sqlstate=sqlstate, gone=isinstance(error, OSError) or self.raw.is_closed()
-            ) from error
+            # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
+            misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)
+            gone = isinstance(error, OSError) or not misused and self.raw.is_closed()
+            raise store_error(error, sqlstate=sqlstate, gone=gone) from error

@@ -33,9 +33,14 @@ class AsyncConnection(Protocol):
 
 
 def store_error(
-    error: Exception, *, sqlstate: str | None = None, gone: bool = False, uncertain: bool = False
+    error: Exception,
+    *,
+    sqlstate: str | None = None,
+    gone: bool = False,
+    uncertain: bool = False,
+    place: str = "the database",
 ) -> StoreError:
-    """The error of ours for what a driver raised; *gone* says that the connection is lost."""
+    """The error of ours for what a driver raised; *gone* says that the connection is lost, *place* where to."""
     text = str(error).strip() or type(error).__name__
     if sqlstate in ("42P01", "3F000"):
         return SchemaMissing(f"{NO_TABLES} ({text.splitlines()[0]})")
@@ -45,5 +50,5 @@ def store_error(
         sqlstate[:2] in ("08", "53", "40") or sqlstate[:4] == "57P0" or sqlstate == "25006"
     )
     if gone or again:
-        return StoreUnavailable(f"the database is not available: {text}", uncertain=uncertain)
-    return StoreError(f"the database refused a statement: {text}")
+        return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain)
+    return StoreError(f"{place} refused a statement: {text}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from belayed.config import hidden
 from belayed.connections.base import store_error
 from belayed.errors import ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
 try:
     import psycopg
-    from psycopg.pq import TransactionStatus
+    from psycopg.pq import PipelineStatus, TransactionStatus
     from psycopg.rows import tuple_row
 except ImportError as error:
     raise ConfigError(
@@ -75,8 +77,9 @@ class OwnPsycopg:
             if self.begun:
                 self.end("COMMIT")
         except BaseException:
-            if self.begun and not self.raw.closed:
-                self.end("ROLLBACK")
+            # A pipeline that failed with its COMMIT leaves the transaction open.
+            if self.begun or self.raw.info.transaction_status == TransactionStatus.INERROR:
+                self.roll_back()
             raise
         return result
 
@@ -88,7 +91,7 @@ class OwnPsycopg:
                 return self.sent(request)
             except psycopg.Error as error:
                 if error.sqlstate not in VICTIM or not tries:
-                    raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+                    raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
 
     def sent(self, request: Request) -> Answer:
         # Without a transaction open, a last request commits by itself: one statement alone, or one pipeline, which
@@ -126,11 +129,16 @@ class OwnPsycopg:
         except psycopg.Error as error:
             raise translated(error, self.raw, uncertain=how == "COMMIT") from error
 
+    def roll_back(self) -> None:
+        """Roll back if that can be done: what went wrong before is the news."""
+        self.begun = False
+        if not self.raw.closed:
+            with suppress(psycopg.Error):
+                self.raw.execute("ROLLBACK")
+
     def usable(self) -> bool:
         """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
-        if self.raw.closed or self.raw.info.transaction_status != TransactionStatus.IDLE:
-            return False
-        return not select.select([self.raw.fileno()], [], [], 0)[0]
+        return idle(self.raw) and not readable(self.raw.fileno())
 
     def close(self) -> None:
         self.raw.close()
@@ -185,8 +193,8 @@ class OwnAsyncPsycopg:
             if self.begun:
                 await self.end("COMMIT")
         except BaseException:
-            if self.begun and not self.raw.closed:
-                await self.end("ROLLBACK")
+            if self.begun:
+                await self.roll_back()
             raise
         return result
 
@@ -198,7 +206,7 @@ class OwnAsyncPsycopg:
                 answer = await self.sent(request)
             except psycopg.Error as error:
                 if error.sqlstate not in VICTIM or not tries:
-                    raise translated(error, self.raw, uncertain=request.last and not request.read) from error
+                    raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
                 if self.begun:
                     await self.end("ROLLBACK")
             else:
@@ -208,8 +216,8 @@ class OwnAsyncPsycopg:
 
     async def sent(self, request: Request) -> Answer:
         if not self.begun and not request.read and not (request.last and is_single(request)):
-            await self.raw.execute("BEGIN")
             self.begun = True
+            await self.raw.execute("BEGIN")
         if isinstance(request, Load):
             return [await acopied(self.raw, request)]
         return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
@@ -221,11 +229,16 @@ class OwnAsyncPsycopg:
         except psycopg.Error as error:
             raise translated(error, self.raw, uncertain=how == "COMMIT") from error
 
+    async def roll_back(self) -> None:
+        """Roll back if that can be done: what went wrong before is the news."""
+        self.begun = False
+        if not self.raw.closed:
+            with suppress(psycopg.Error):
+                await self.raw.execute("ROLLBACK")
+
     def usable(self) -> bool:
         """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
-        if self.raw.closed or self.raw.info.transaction_status != TransactionStatus.IDLE:
-            return False
-        return not select.select([self.raw.fileno()], [], [], 0)[0]
+        return idle(self.raw) and not readable(self.raw.fileno())
 
     async def close(self) -> None:
         await self.raw.close()
@@ -240,6 +253,7 @@ class Listener:
         try:
             self.own.raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
         except psycopg.Error as error:
+            self.own.close()
             raise translated(error, self.own.raw) from error
 
     def fileno(self) -> int:
@@ -267,14 +281,31 @@ def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any]) ->
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
         cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
-        return cursor.fetchall() if cursor.description else []
+        if raw.info.pipeline_status is PipelineStatus.OFF:
+            return cursor.fetchall() if cursor.description else []
+        try:
+            return cursor.fetchall()
+        except psycopg.ProgrammingError as error:
+            return none_answered(error)
 
 
 async def aexecuted(raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any]) -> list[Row]:
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     async with psycopg.AsyncCursor(raw, row_factory=tuple_row) as cursor:
         await cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
-        return await cursor.fetchall() if cursor.description else []
+        if raw.info.pipeline_status is PipelineStatus.OFF:
+            return await cursor.fetchall() if cursor.description else []
+        try:
+            return await cursor.fetchall()
+        except psycopg.ProgrammingError as error:
+            return none_answered(error)
+
+
+def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
+    """No rows, if that is what *error* says: in a pipeline of the caller's a cursor knows only when it is asked."""
+    if error.sqlstate is not None:
+        raise error
+    return []
 
 
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
@@ -291,6 +322,24 @@ async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
     return []
 
 
+def idle(raw: Any) -> bool:
+    return not raw.closed and raw.info.transaction_status == TransactionStatus.IDLE
+
+
+def readable(fd: int) -> bool:
+    """Whether something has come. By poll() where there is one: select() takes no descriptor above 1023."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([fd], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def commits(request: Request, begun: bool) -> bool:
+    """Whether *request* ends a transaction in its own trip: if the answer is lost, so is whether it was committed."""
+    return request.last and not request.read and not begun
+
+
 def is_single(request: Request) -> bool:
     return not isinstance(request, Load) and len(request.calls) == 1
 
@@ -302,5 +351,5 @@ def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> St
 
 
 def unreachable(error: psycopg.Error) -> StoreUnavailable:
-    text = str(error).strip() or type(error).__name__
+    text = hidden(str(error).strip() or type(error).__name__)
     return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")

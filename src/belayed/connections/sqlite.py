@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from belayed.connections.base import NO_TABLES, store_error
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
-from belayed.steps import Answer, Load, Request, Steps, arun, run
+from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class CallersSqlite:
         cursor = self.raw.cursor()
         cursor.row_factory = None  # type: ignore[assignment]  # the caller's may make dictionaries
         try:
-            return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
+            return [texts(cursor.execute(statement.named, params).fetchall()) for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
         finally:
@@ -54,10 +54,15 @@ class OwnSqlite:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
             self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise unopened(error, path) from error
+        try:
             self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
             self.raw.execute(f"PRAGMA synchronous = {synchronous}")
         except sqlite3.Error as error:
-            raise translated(error, path) from error
+            self.raw.close()
+            raise unopened(error, path) from error
+        self.path = path
         self.begun = False
 
     def perform(self, steps: Steps[T]) -> T:
@@ -79,16 +84,20 @@ class OwnSqlite:
                 self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023
                 for statement, params in request.calls
             ]
-            if request.last:
-                self.commit()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self.path) from error
+        if request.last:
+            self.commit()
         return answer
 
     def commit(self) -> None:
-        if self.begun:
+        if not self.begun:
+            return
+        try:
             self.patiently(lambda: self.raw.execute("COMMIT"))
-            self.begun = False
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        self.begun = False
 
     def roll_back(self) -> None:
         self.begun = False
@@ -137,12 +146,19 @@ class CallersAiosqlite:
                 try:
                     cursor.row_factory = None
                     await cursor.execute(statement.named, params)
-                    answer.append(list(await cursor.fetchall()))
+                    answer.append(texts(list(await cursor.fetchall())))
                 finally:
                     await cursor.close()
         except sqlite3.Error as error:
             raise translated(error) from error
         return answer
+
+
+def texts(rows: list[Row]) -> list[Row]:
+    """*rows* with text as str: the caller's `text_factory` may make it bytes, and none of our columns holds bytes."""
+    if not any(isinstance(value, bytes) for row in rows for value in row):
+        return rows
+    return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in rows]
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -154,8 +170,12 @@ def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
     """The error of ours for what sqlite3 raised."""
     if "no such table" in str(error):
         return SchemaMissing(f"{NO_TABLES} ({error})")
-    if path is not None and not Path(path).parent.is_dir():
+    place = f"the database {path}" if path else "the database"
+    return store_error(error, gone=primary_code(error) in OUT_OF_REACH, place=place)
+
+
+def unopened(error: sqlite3.Error, path: str) -> StoreUnavailable:
+    """The error of ours for a file that could not be opened."""
+    if not Path(path).parent.is_dir():
         return StoreUnavailable(f"cannot open {path}: there is no folder {Path(path).parent}")
-    if path is not None:
-        return StoreUnavailable(f"cannot open {path} as a SQLite database: {error}")
-    return store_error(error, gone=primary_code(error) in OUT_OF_REACH)
+    return StoreUnavailable(f"cannot open {path} as a SQLite database: {error}")

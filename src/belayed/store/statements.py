@@ -76,4 +76,4 @@ def statement(name: str, text: str) -> Statement:
 
     numeric = BIND.sub(numbered, text)
     pyformat = BIND.sub(r"%(\1)s", text.replace("%", "%%"))
-    return Statement(name, text, pyformat if order else text, numeric, tuple(order))
+    return Statement(name, text, pyformat, numeric, tuple(order))

@@ -163,7 +163,8 @@ ORDER BY queue, priority;
 -- name: claim
 -- One lane: a queue, and priorities from that of the mark to `upto`. The mark lets the scan pass over the rows that
 -- an old snapshot keeps dead. SKIP LOCKED: claimers pass each other instead of queueing. MATERIALIZED: inlined, the
--- planner may run the LIMIT again and claim more than asked for.
+-- planner may run the LIMIT again and claim more than asked for. ANY (ARRAY(…)), here and below: it is looked up by
+-- primary key; joined, the planner reads the whole table for a batch of some size.
 WITH picked AS MATERIALIZED (
     SELECT id
     FROM {jobs}
@@ -178,8 +179,7 @@ WITH picked AS MATERIALIZED (
 )
 UPDATE {jobs} AS j
 SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
-FROM picked
-WHERE j.id = picked.id
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING {claimed};
 
 -- name: claim_lanes
@@ -229,8 +229,7 @@ picked AS MATERIALIZED (
 )
 UPDATE {jobs} AS j
 SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
-FROM picked
-WHERE j.id = picked.id
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING {claimed};
 
 -- name: payload
@@ -248,7 +247,7 @@ WITH done AS (
 gone AS (
     DELETE FROM {jobs} AS j
     USING done
-    WHERE j.id = done.id AND j.token = done.token
+    WHERE j.id = ANY (ARRAY(SELECT id FROM done)) AND j.id = done.id AND j.token = done.token
     RETURNING j.*, done.seconds, done.result, done.keep
 ),
 kept AS (
@@ -263,7 +262,7 @@ kept AS (
 ),
 forgotten AS (
     DELETE FROM {attempts}
-    WHERE job_id IN (SELECT id FROM gone WHERE NOT keep AND attempt + rescues > 0)
+    WHERE job_id = ANY (ARRAY(SELECT id FROM gone WHERE NOT keep))
 )
 SELECT id
 FROM gone;
@@ -279,7 +278,7 @@ WITH done AS (
 gone AS (
     DELETE FROM {jobs} AS j
     USING done
-    WHERE j.id = done.id AND j.token = done.token
+    WHERE j.id = ANY (ARRAY(SELECT id FROM done)) AND j.id = done.id AND j.token = done.token
     RETURNING j.id, j.run_at, j.created_at, j.claimed_at, j.max_run_time, j.priority, j.attempt, j.failures, j.crashes,
               j.rescues, j.free_retries, j.max_attempts, j.keep_failed, j.queue, j.task, j.worker, j.meta, j.payload,
               done.state, done.outcome, done.started, done.seconds, done.failed, done.crashed, done.keep,
@@ -304,7 +303,7 @@ tried AS (
 ),
 forgotten AS (
     DELETE FROM {attempts}
-    WHERE job_id IN (SELECT id FROM gone WHERE NOT keep)
+    WHERE job_id = ANY (ARRAY(SELECT id FROM gone WHERE NOT keep))
 )
 SELECT id
 FROM gone;
@@ -324,6 +323,7 @@ held AS MATERIALIZED (
            done.free, done.unknown, done.error, done.error_type, done.message, done.traceback
     FROM {jobs} AS j
     JOIN done ON j.id = done.id AND j.token = done.token
+    WHERE j.id = ANY (ARRAY(SELECT id FROM done))
     ORDER BY j.id
     FOR UPDATE OF j
 ),
@@ -347,7 +347,7 @@ SET state = CASE WHEN held.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     token = NULL,
     claimed_at = NULL
 FROM held
-WHERE j.id = held.id
+WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = held.id
 RETURNING j.id;
 
 -- name: settle
@@ -415,13 +415,14 @@ WHERE state = 'running'
   AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker);
 
 -- name: rescue
--- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
+-- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
+-- unless it was asked to be cancelled: that is what it will be.
 WITH picked AS MATERIALIZED (
     SELECT id, worker
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
-      AND rescues + 1 < :most
+      AND (rescues + 1 < :most OR cancel_requested)
     ORDER BY worker, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
@@ -430,7 +431,7 @@ saved AS (
     UPDATE {jobs} AS j
     SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
     FROM picked
-    WHERE j.id = picked.id
+    WHERE j.id = ANY (ARRAY(SELECT id FROM picked)) AND j.id = picked.id
     RETURNING j.id, j.attempt, picked.worker
 ),
 tried AS (
@@ -447,15 +448,14 @@ WITH picked AS MATERIALIZED (
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
-      AND rescues + 1 >= :most
+      AND rescues + 1 >= :most AND NOT cancel_requested
     ORDER BY worker, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
 ),
 gone AS (
     DELETE FROM {jobs} AS j
-    USING picked
-    WHERE j.id = picked.id
+    WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
     RETURNING j.*
 ),
 kept AS (
@@ -505,8 +505,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE {jobs} AS j
 SET state = 'ready'
-FROM due
-WHERE j.id = due.id
+WHERE j.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING j.id;
 
 -- name: next_due
@@ -693,13 +692,12 @@ WITH old AS MATERIALIZED (
 ),
 gone AS (
     DELETE FROM {history} AS h
-    USING old
-    WHERE h.id = old.id
+    WHERE h.id = ANY (ARRAY(SELECT id FROM old))
     RETURNING h.id
 ),
 forgotten AS (
     DELETE FROM {attempts}
-    WHERE job_id IN (SELECT id FROM gone)
+    WHERE job_id = ANY (ARRAY(SELECT id FROM gone))
 )
 SELECT id
 FROM gone;
@@ -724,13 +722,12 @@ WITH old AS MATERIALIZED (
 ),
 gone AS (
     DELETE FROM {history} AS h
-    USING old
-    WHERE h.id = old.id
+    WHERE h.id = ANY (ARRAY(SELECT id FROM old))
     RETURNING h.id
 ),
 forgotten AS (
     DELETE FROM {attempts}
-    WHERE job_id IN (SELECT id FROM gone)
+    WHERE job_id = ANY (ARRAY(SELECT id FROM gone))
 )
 SELECT id
 FROM gone;

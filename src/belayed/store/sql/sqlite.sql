@@ -202,7 +202,7 @@ DELETE FROM {attempts}
 WHERE job_id IN (
     SELECT j.id
     FROM {done}
-    WHERE NOT json_extract(d.value, '$.keep') AND j.attempt + j.rescues > 0
+    WHERE NOT json_extract(d.value, '$.keep')
 );
 
 DELETE FROM {jobs}
@@ -334,15 +334,16 @@ WHERE state = 'running'
   AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker);
 
 -- name: rescue
--- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison.
+-- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
+-- unless it was asked to be cancelled: that is what it will be.
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
 FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 < :most ORDER BY worker, id LIMIT :count);
+WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count);
 
 UPDATE {jobs}
 SET state = 'ready', rescues = rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
-WHERE id IN ({lost} AND rescues + 1 < :most ORDER BY worker, id LIMIT :count)
+WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count)
 RETURNING id;
 
 -- name: poison
@@ -353,15 +354,15 @@ SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attemp
        failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
        worker, meta, :error, payload
 FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count);
+WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
 
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
 FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count);
+WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
 
 DELETE FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 >= :most ORDER BY worker, id LIMIT :count)
+WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count)
 RETURNING id;
 
 -- name: held

@@ -1,0 +1,185 @@
+"""The checks of `doctor`: each looks at one thing and says what it found and what to do. Nothing is printed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from belayed.cli.app import Application, ImportFailed, Place, check_file
+from belayed.cli.queues import Queue, by_queue, serves
+from belayed.cli.show import counted, one_line, rough
+from belayed.config import hidden
+from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError
+from belayed.jobs import Jobs
+from belayed.payload import registry
+from belayed.store.base import Checked, WorkerRow
+from belayed.tasks import Task
+
+DRIFT = timedelta(seconds=5)
+"""How far a machine's clock may be from the database's."""
+OLDEST = {"sqlite": (3, 35), "postgresql": (12,)}
+
+
+class Result(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    check: str
+    result: Result
+    text: str
+    fix: str = ""
+
+
+def ok(check: str, text: str) -> Finding:
+    return Finding(check, Result.OK, text)
+
+
+def all_findings(place: Place) -> list[Finding]:
+    """What all checks find, in the order in which one thing needs the other."""
+    found, jobs = application(place)
+    findings = [found] if found else []
+    if jobs is None:
+        return findings
+    try:
+        checked = reached(jobs)
+    except (StoreError, ConfigError) as error:
+        fix = "see that the server runs and that the address is right (--url or BELAYED_URL)"
+        return [*findings, Finding("database", Result.FAIL, one_line(error), fix)]
+    findings += [database(jobs, checked), *setup(jobs.store.dialect, checked)]
+    try:
+        version = jobs.connections.perform(jobs.store.version())
+    except (SchemaMissing, SchemaNewer) as error:
+        newer = isinstance(error, SchemaNewer)
+        fix = "pip install -U belayed" if newer else "belayed migrate"
+        return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
+    now = jobs.do(jobs.store.now)
+    findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]
+    rows = jobs.workers()
+    queues = by_queue(jobs.counts(most=1).live, jobs.paused(), now)
+    return [*findings, *workers(rows, now), *waiting(queues, rows, now)]
+
+
+def application(place: Place) -> tuple[Finding | None, Jobs | None]:
+    """Whether the application can be imported and which tasks it has; and its `Jobs`, or else those of the URL."""
+    try:
+        named = place.application()
+        jobs = place.jobs(create=True)
+    except ImportFailed as error:
+        return Finding("application", Result.FAIL, f"{error.message} {error.reason}", "mend that"), elsewhere(place)
+    except ConfigError as error:
+        fix = "see `belayed --help` for --app and --url"
+        return Finding("application", Result.FAIL, one_line(error), fix), elsewhere(place)
+    return ok("application", tasks(named)) if named else None, jobs
+
+
+def elsewhere(place: Place) -> Jobs | None:
+    """The `Jobs` of the URL, where the application cannot say; None if the URL is wrong too."""
+    try:
+        return Jobs(place.url)
+    except ConfigError:
+        return None
+
+
+def tasks(application: Application) -> str:
+    names = sorted({task.name for task in registry.values() if isinstance(task, Task)})
+    return f"{application.name}, {counted(len(names), 'task')}{': ' if names else ''}{', '.join(names)}"
+
+
+def reached(jobs: Jobs) -> Checked:
+    """What the database says of itself. Nothing is made that is not there. Raises StoreError."""
+    check_file(jobs)
+    return jobs.connections.perform(jobs.store.check())
+
+
+def database(jobs: Jobs, checked: Checked) -> Finding:
+    """Whether its version is one that Belayed runs on."""
+    dialect = jobs.store.dialect
+    text = f"{product(dialect)} {checked.version}, {hidden(jobs.url)}"
+    oldest = OLDEST[dialect]
+    if number_of(checked.version) >= oldest:
+        return ok("database", text)
+    return Finding("database", Result.FAIL, text, f"it takes {product(dialect)} {'.'.join(map(str, oldest))} or later")
+
+
+def setup(dialect: str, checked: Checked) -> list[Finding]:
+    """Whether it is set up as Belayed needs it."""
+    findings = []
+    if dialect == "sqlite":
+        if has_wal_reset_bug(checked.version):
+            text = f"SQLite {checked.version} has the WAL-reset bug, which in rare cases corrupts a file"
+            findings.append(Finding("database", Result.WARN, text, "use SQLite 3.51.3 or later, 3.50.7 or 3.44.6"))
+        if checked.journal != "wal":
+            text = f"the journal mode is {checked.journal}, not wal: workers and enqueues block one another"
+            findings.append(Finding("database", Result.WARN, text, "keep the file on a local disk"))
+    elif checked.encoding != "UTF8":
+        text = f"its encoding is {checked.encoding}: jobs with characters outside of it cannot be saved"
+        fix = "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        findings.append(Finding("database", Result.FAIL, text, fix))
+    return findings
+
+
+def clock(difference: timedelta) -> Finding:
+    """Whether this machine's clock agrees with the database's, by which jobs are due."""
+    if abs(difference) <= DRIFT:
+        return ok("clock", "this machine's agrees with the database's")
+    side = "behind" if difference > timedelta() else "ahead of"
+    text = f"this machine's is {rough(abs(difference))} {side} the database's, by which jobs are due"
+    return Finding("clock", Result.WARN, text, "set it, and let NTP keep it")
+
+
+def workers(rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:
+    """Whether there are workers, and whether they are alive."""
+    alive = [row for row in rows if row.alive]
+    findings = []
+    if alive:
+        findings.append(ok("workers", f"{counted(len(alive), 'worker')} alive"))
+    else:
+        findings.append(Finding("workers", Result.WARN, "none is alive", "belayed work"))
+    for row in rows:
+        if not row.alive:
+            silent = f", for {rough(now - row.beat_at)}" if row.beat_at else ""
+            text = f"{row.name} has stopped beating{silent}; it holds {counted(row.running, 'job')}"
+            fix = "others rescue its jobs" if alive else "start a worker: it rescues its jobs"
+            findings.append(Finding("workers", Result.WARN, text, fix))
+    return findings
+
+
+def waiting(queues: Sequence[Queue], rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:
+    """Whether each queue in which a job waits is served."""
+    findings = []
+    for queue in queues:
+        if queue.oldest is None:
+            continue
+        text = f"jobs wait in {queue.name} for {rough(now - queue.oldest)}"
+        if queue.paused:
+            findings.append(Finding("queues", Result.WARN, f"{text}: it is paused", f"belayed resume {queue.name}"))
+        elif not any(serves(row, queue.name) for row in rows):
+            fix = f"belayed work -q {queue.name}"
+            findings.append(Finding("queues", Result.FAIL, f"{text}: no living worker serves it", fix))
+    return findings or [ok("queues", "each in which jobs wait is served")]
+
+
+def product(dialect: str) -> str:
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[dialect]
+
+
+def number_of(version: str) -> tuple[int, ...]:
+    """The numbers of a version: of `16.4 (Debian 16.4-1)` 16 and 4, of `18beta1` 18."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def has_wal_reset_bug(version: str) -> bool:
+    """Whether this SQLite may lose what two connections write while one resets the write-ahead log."""
+    # https://sqlite.org/wal.html#walresetbug
+    number = number_of(version)
+    mended = (3, 50, 7) <= number < (3, 51) or (3, 44, 6) <= number < (3, 45)
+    return number < (3, 51, 3) and not mended

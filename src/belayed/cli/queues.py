@@ -1,0 +1,53 @@
+"""Queues and who serves them, put together from the counts and the workers that a store tells of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from belayed.job import State
+from belayed.store.base import QueueCount, WorkerRow
+from belayed.store.lanes import Serving
+
+
+@dataclass
+class Queue:
+    """What stands in a queue."""
+
+    name: str
+    ready: int = 0
+    scheduled: int = 0
+    running: int = 0
+    oldest: datetime | None = None
+    """Since when its oldest due job waits."""
+    next_due: datetime | None = None
+    paused: bool = False
+
+
+def by_queue(counts: Iterable[QueueCount], paused: Iterable[str], now: datetime) -> list[Queue]:
+    """The queues by name, those that are paused and empty too."""
+    found = {name: Queue(name, paused=True) for name in paused}
+    for count in counts:
+        queue = found.setdefault(count.queue, Queue(count.queue))
+        setattr(queue, count.state.value, count.jobs)
+        # What is due and yet scheduled waits too: no worker is there to make it ready.
+        if count.state is State.READY or (count.state is State.SCHEDULED and count.oldest <= now):
+            queue.oldest = min(queue.oldest or count.oldest, count.oldest)
+        elif count.state is State.SCHEDULED:
+            queue.next_due = count.oldest
+    return [found[name] for name in sorted(found)]
+
+
+def served(worker: WorkerRow) -> tuple[str, ...]:
+    """The queues that a worker serves, as it was told them."""
+    try:
+        return tuple(json.loads(worker.queues))
+    except ValueError:
+        return tuple(worker.queues.split(","))
+
+
+def serves(worker: WorkerRow, queue: str) -> bool:
+    """Whether *worker* lives and takes jobs of *queue*."""
+    return worker.alive and Serving(served(worker)).serves(queue)

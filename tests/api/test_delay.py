@@ -1,0 +1,311 @@
+"""`delay(obj).method(…)` and the mix-in `Delayable`: any call, later."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import pprint
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import belayed
+from belayed import Delayable, adelay, delay, handle_asynchronously, task
+from belayed.errors import NotImportable, NotTrusted, OptionError
+from tests.api.rows import saved_by_hand
+
+
+@dataclass
+class Account(Delayable):
+    number: int
+    rank = 4
+
+    def credit(self, amount: int, *, note: str = "") -> str:
+        return f"{self.number} + {amount}{note}"
+
+    async def acredit(self, amount: int) -> str:
+        return f"{self.number} + {amount}"
+
+    @handle_asynchronously(queue="decorated", priority=lambda self: self.rank)
+    def charge(self, amount: int) -> str:
+        return f"{self.number} - {amount}"
+
+    @classmethod
+    def opened(cls, number: int) -> str:
+        return f"{cls.__name__} {number}"
+
+    @staticmethod
+    def summed(amounts: list[int]) -> int:
+        return sum(amounts)
+
+
+class Premium(Account):
+    @classmethod
+    def opened(cls, number: int) -> str:
+        return "premium " + super().opened(number)
+
+
+class Note(str):
+    """A text with a method of the application's own."""
+
+    __slots__ = ()
+
+
+def tidy(folder: str, depth: int = 1) -> str:
+    return f"{folder} to {depth}"
+
+
+@task(queue="tasks", name="tests.delayed_task")
+def a_task(number: int) -> int:
+    return number
+
+
+@handle_asynchronously(queue="handled")
+def handled(number: int) -> int:
+    return number + 1
+
+
+def delay_or_adelay(do):
+    """What `delay(…)` is in either way of calling."""
+    return lambda *args, **options: do(belayed, "delay", *args, **options)
+
+
+class Later:
+    """Calls through `delay` or `adelay`: `later(do, obj, **options).method(…)`."""
+
+    def __init__(self, do, proxies):
+        self.do, self.proxies = do, proxies
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: self.do(Both(self.proxies, name), "call", *args, **kwargs)
+
+
+class Both:
+    def __init__(self, proxies, name):
+        self.proxies, self.name = proxies, name
+
+    def call(self, *args, **kwargs):
+        return getattr(self.proxies[0], self.name)(*args, **kwargs)
+
+    async def acall(self, *args, **kwargs):
+        return await getattr(self.proxies[1], self.name)(*args, **kwargs)
+
+
+@pytest.fixture
+def later(do):
+    return lambda subject, **options: Later(do, (delay(subject, **options), adelay(subject, **options)))
+
+
+def test_any_method_can_be_called_later(each_jobs, later, work_off):
+    job = later(Account(7)).credit(5, note="!")
+
+    work_off(each_jobs)
+
+    assert job.refresh().result == "7 + 5!"
+    assert job.task == f"{__name__}.Account.credit"
+
+
+def test_any_function_can_be_called_later(each_jobs, later, work_off):
+    job = later(tidy, queue="low").__call__("/tmp", depth=3)
+
+    work_off(each_jobs)
+
+    assert job.refresh().result == "/tmp to 3"
+    assert (job.queue, job.task) == ("low", f"{__name__}.tidy")
+
+
+def test_a_class_method_is_called_on_its_class(jobs, later, work_off):
+    first, second = later(Account).opened(3), later(Premium).opened(4)
+
+    work_off(jobs)
+
+    assert first.refresh().result == "Account 3"
+    assert second.refresh().result == "premium Premium 4"
+
+
+def test_a_static_method_is_called_on_its_class_or_an_object(jobs, work_off):
+    of_class, of_object = delay(Account).summed([1, 2]), delay(Account(1)).summed([3])
+
+    work_off(jobs)
+
+    assert (of_class.refresh().result, of_object.refresh().result) == (3, 3)
+
+
+def test_a_coroutine_method_is_awaited_by_the_worker(jobs, later, work_off):
+    job = later(Account(1)).acredit(2)
+
+    work_off(jobs)
+
+    assert job.refresh().result == "1 + 2"
+
+
+def test_a_bound_method_is_a_method_of_its_object(jobs, work_off):
+    job = delay(Account(1).credit)(5)
+
+    work_off(jobs)
+
+    assert job.refresh().result == "1 + 5"
+
+
+def test_a_task_keeps_its_name_and_options(jobs, work_off):
+    job = delay(a_task)(3)
+    other = delay(a_task, queue="low")(3)
+
+    work_off(jobs)
+
+    assert (job.task, job.queue, job.refresh().result) == ("tests.delayed_task", "tasks", 3)
+    assert other.queue == "low"
+
+
+def test_a_decorated_function_keeps_its_options(jobs, work_off):
+    job, other = delay(handled)(3), delay(handled, queue="low")(3)
+
+    work_off(jobs)
+
+    assert (job.queue, other.queue, job.refresh().result) == ("handled", "low", 4)
+
+
+def test_a_decorated_method_keeps_its_options(jobs, work_off):
+    job, other = delay(Account(1)).charge(3), delay(Account(1), priority=9).charge(3)
+
+    work_off(jobs)
+
+    assert (job.queue, job.priority, job.refresh().result) == ("decorated", 4, "1 - 3")
+    assert (other.queue, other.priority) == ("decorated", 9)
+
+
+def test_options_apply_to_the_call(jobs):
+    job = delay(Account(1), queue="mail", priority=lambda account: account.number + 1, max_attempts=3).credit(1)
+
+    assert (job.queue, job.priority, job.max_attempts) == ("mail", 2, 3)
+
+
+def test_the_mixin_delays_with_and_without_options(each_jobs, work_off):
+    plain, with_options = Account(7).delay.credit(5), Account(7).delay(queue="mail").credit(5)
+
+    work_off(each_jobs)
+
+    assert (plain.queue, with_options.queue) == ("default", "mail")
+    assert plain.refresh().result == with_options.refresh().result == "7 + 5"
+
+
+async def test_the_mixin_can_be_awaited(jobs):
+    plain = await Account(7).adelay.credit(5)
+    with_options = await Account(7).adelay(run_at=timedelta(1)).credit(5)
+
+    assert (plain.state, with_options.state) == ("ready", "scheduled")
+
+
+def test_a_proxy_shows_whose_calls_it_delays_and_never_its_contents():
+    assert repr(delay(Account(7))) == "<delay of a Account>"
+    assert repr(delay(Account)) == "<delay of Account>"
+    assert repr(Account(7).delay) == "<delay of a Account>"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [repr, str, copy.copy, copy.deepcopy, pickle.dumps, dir, pprint.pformat, bool, hash, lambda x: x == x],  # noqa: PLR0124
+    ids=["repr", "str", "copy", "deepcopy", "pickle", "dir", "pprint", "bool", "hash", "eq"],
+)
+def test_looking_at_a_proxy_enqueues_nothing(jobs, look):
+    proxy = delay(Account(7))
+
+    try:
+        look(proxy)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        pass
+
+    assert jobs.find() == []
+
+
+def test_a_copy_of_a_proxy_delays_as_it_does(jobs):
+    proxy = delay(Account(7), queue="mail")
+
+    job = copy.copy(proxy).credit(1)
+
+    assert (job.queue, job.task) == ("mail", f"{__name__}.Account.credit")
+
+
+@pytest.mark.parametrize("name", ["__len__", "__await__", "__class_getitem__", "__html__", "_repr_html_", "nothing"])
+def test_a_proxy_has_only_the_methods_of_its_object(jobs, name):
+    assert not hasattr(delay(Account(7)), name)
+    assert jobs.find() == []
+
+
+def test_a_method_that_is_not_there_is_refused_when_it_is_called(jobs):
+    with pytest.raises(AttributeError, match="'Account' object has no attribute 'credti'"):
+        delay(Account(7)).credti(1)
+
+
+def test_an_attribute_that_is_no_method_is_refused(jobs):
+    with pytest.raises(AttributeError, match=r"a Account\.number is no method, so it cannot be enqueued"):
+        delay(Account(7)).number()
+
+
+def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs, later):
+    with pytest.raises(TypeError, match=r"test_delay\.Account\.credit\(amount: .*\) -> .*: missing a required argument"):
+        later(Account(7)).credit()
+
+    assert jobs.find() == []
+
+
+def test_an_object_that_is_called_itself_is_refused_with_the_fix(jobs):
+    with pytest.raises(OptionError, match=r"delay\(a Account\) wants a method: delay\(obj\)\.method"):
+        delay(Account(7))(1)
+    with pytest.raises(OptionError, match=r"delay\(Account\) wants a method"):
+        delay(Account)(1)
+
+
+@pytest.mark.parametrize(("subject", "method"), [("abc", "upper"), (Path("x"), "unlink"), (b"x", "hex"), ({}, "clear")])
+def test_methods_of_types_that_are_not_the_applications_own_are_refused(jobs, subject, method):
+    with pytest.raises(NotTrusted, match=rf"\.{method}: neither its class nor the method is the application's own code"):
+        getattr(delay(subject), method)()
+
+
+def test_functions_that_are_not_the_applications_own_are_refused(jobs):
+    with pytest.raises(NotTrusted, match=r"shutil:rmtree: workers may not run code of 'shutil'; if they should, configure"):
+        delay(__import__("shutil").rmtree)("/")
+
+
+def test_a_function_that_lies_about_its_module_is_refused(jobs):
+    with pytest.raises((NotTrusted, NotImportable), match=r"posix|system"):
+        delay(__import__("os").system)("true")
+
+
+def test_what_configure_trusts_may_be_run(make_jobs, sqlite_url, work_off):
+    jobs = make_jobs(sqlite_url, trust=["shutil", "tests"])
+    job = delay(__import__("shutil").which)("sh")
+
+    work_off(jobs)
+
+    assert job.refresh().result.endswith("/sh")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"call": "os:system", "args": ["touch {}"]},
+        {"call": "posix:system", "args": ["touch {}"]},
+        {"call": "subprocess:run", "args": [["touch", "{}"]]},
+        {"call": f"{__name__}:Path.touch", "args": ["{}"]},
+        {"method": "touch", "self": {"$": "path", "v": "{}"}, "args": []},
+        {"method": "write_text", "self": {"$": "path", "v": "{}"}, "args": ["x"]},
+        {"class": "subprocess:Popen", "fields": {}},
+        {"call": f"{__name__}:Account", "args": [1]},
+        {"method": "__init__", "self": {"$": "name", "v": f"{__name__}:Account"}, "args": [1]},
+    ],
+    ids=lambda payload: "-".join(str(payload.get(key, "")) for key in ("call", "class", "method")),
+)
+def test_a_row_written_by_hand_runs_no_code_that_is_not_trusted(each_jobs, work_off, tmp_path, payload):
+    target = tmp_path / "made"
+    text = json.dumps({"v": 1, "args": [], "kwargs": {}, **payload}).replace("{}", str(target), 1)
+    job = saved_by_hand(each_jobs, text)
+
+    work_off(each_jobs)
+
+    assert not target.exists()
+    assert job.refresh().state != "succeeded"
+    assert job.error.startswith("belayed.errors.")

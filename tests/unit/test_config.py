@@ -1,0 +1,170 @@
+"""Settings come from arguments, then the environment, then the defaults; what is wrong with one is said by its name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from belayed.config import Address, Config, WorkerConfig, address, default_url, duration, hidden, settings
+from belayed.errors import ConfigError
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("url", "dialect", "target"),
+        [
+            ("sqlite:///jobs.db", "sqlite", "jobs.db"),
+            ("sqlite:////var/jobs.db", "sqlite", "/var/jobs.db"),
+            ("sqlite:///a%20b%23.db", "sqlite", "a b#.db"),
+            ("sqlite://", "sqlite", ":memory:"),
+            ("sqlite:///:memory:", "sqlite", ":memory:"),
+            ("sqlite+aiosqlite:///jobs.db", "sqlite", "jobs.db"),
+            ("postgresql://u:p@host:1/db?x=1", "postgresql", "postgresql://u:p@host:1/db?x=1"),
+            ("postgres://host/db", "postgresql", "postgresql://host/db"),
+            ("postgresql+asyncpg://host/db", "postgresql", "postgresql://host/db"),
+            ("PostgreSQL://host/db", "postgresql", "postgresql://host/db"),
+        ],
+    )
+    def test_a_url_names_a_dialect_and_a_target(self, url, dialect, target):
+        assert address(url) == Address(dialect, target)
+
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("oracle://u:secret@host/db", "unknown scheme 'oracle'; use sqlite or postgresql"),
+            ("jobs.db", "not a URL; write sqlite:///jobs.db"),
+            ("sqlite:jobs.db", "not a URL"),
+            ("", "not a URL"),
+            ("sqlite://jobs.db", "write sqlite:///relative/file.db"),
+            ("sqlite:///jobs.db?mode=ro", "write sqlite:///relative/file.db"),
+        ],
+    )
+    def test_any_other_is_refused(self, url, message):
+        with pytest.raises(ConfigError) as caught:
+            address(url)
+
+        assert message in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("postgresql://u:secret@host/db", "postgresql://u:***@host/db"),
+            ("postgresql://u:sec@ret@host/db", "postgresql://u:***@host/db"),
+            ("postgresql://u:sec/ret?@host/db", "postgresql://u:***@host/db"),
+            ("postgresql://:secret@host/db", "postgresql://:***@host/db"),
+            ("postgresql://host/db?user=u&password=secret&x=1", "postgresql://host/db?user=u&password=***&x=1"),
+            ("postgresql://u@host:5432/db", "postgresql://u@host:5432/db"),
+            ("postgresql://host:5432/db", "postgresql://host:5432/db"),
+            ("sqlite:////var/jobs.db", "sqlite:////var/jobs.db"),
+        ],
+    )
+    def test_a_password_is_hidden(self, url, shown):
+        assert hidden(url) == shown
+
+
+class TestDefaultUrl:
+    def test_its_own_variable_comes_first(self):
+        assert default_url({"BELAYED_URL": "sqlite:///b", "DATABASE_URL": "sqlite:///d"}) == "sqlite:///b"
+        assert default_url({"BELAYED_URL": "", "DATABASE_URL": "sqlite:///d"}) == "sqlite:///d"
+
+    def test_a_project_has_its_database_beside_its_pyproject(self, tmp_path, monkeypatch):
+        (tmp_path / "pyproject.toml").touch()
+        (tmp_path / "src" / "deep").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "src" / "deep")
+
+        assert address(default_url({})) == Address("sqlite", str(tmp_path / "belayed.db"))
+
+    @pytest.mark.parametrize("name", ["a#b", "100%20", "what?", "with space", "ü"])
+    def test_any_folder_will_do(self, tmp_path, monkeypatch, name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyproject.toml").touch()
+        monkeypatch.chdir(tmp_path / name)
+
+        assert address(default_url({})) == Address("sqlite", str(tmp_path / name / "belayed.db"))
+
+
+class TestSettings:
+    def test_what_is_given_comes_before_the_environment(self):
+        found = settings(Config, {"max_attempts": 3}, {"BELAYED_MAX_ATTEMPTS": "4", "BELAYED_PREFIX": "x_"})
+
+        assert (found.max_attempts, found.prefix, found.default_queue) == (3, "x_", "default")
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "value"),
+        [
+            ("BELAYED_MAX_RUN_TIME", "90", timedelta(seconds=90)),
+            ("BELAYED_MAX_RUN_TIME", "0.5", timedelta(seconds=0.5)),
+            ("BELAYED_MAX_RUN_TIME", "none", None),
+            ("BELAYED_MAX_RUN_TIME", " 5 m ", timedelta(minutes=5)),
+            ("BELAYED_KEEP_FAILED", "7d", timedelta(days=7)),
+            ("BELAYED_KEEP_FAILED", "true", True),
+            ("BELAYED_KEEP_FAILED", "No", False),
+            ("BELAYED_LOG_ARGUMENTS", "on", True),
+            ("BELAYED_TRUST", "shop, mail.tasks,", ("shop", "mail.tasks")),
+            ("BELAYED_SCHEMA", "jobs", "jobs"),
+            ("BELAYED_MAX_ATTEMPTS", " 7 ", 7),
+        ],
+    )
+    def test_a_variable_is_read_as_its_setting_says(self, variable, text, value):
+        found = settings(Config, {}, {variable: text})
+
+        assert getattr(found, variable.removeprefix("BELAYED_").lower()) == value
+
+    @pytest.mark.parametrize(
+        ("variable", "text"),
+        [
+            ("BELAYED_MAX_RUN_TIME", "soon"),
+            ("BELAYED_MAX_RUN_TIME", "-5"),
+            ("BELAYED_MAX_RUN_TIME", "99999999999999d"),
+            ("BELAYED_MAX_ATTEMPTS", "many"),
+            ("BELAYED_MAX_ATTEMPTS", "0"),
+            ("BELAYED_LOG_ARGUMENTS", "perhaps"),
+            ("BELAYED_SYNCHRONOUS", "off"),
+            ("BELAYED_PREFIX", "a-b"),
+        ],
+    )
+    def test_a_wrong_variable_is_named(self, variable, text):
+        with pytest.raises(ConfigError, match=variable):
+            settings(Config, {}, {variable: text})
+
+    def test_an_unknown_setting_is_named_with_those_there_are(self):
+        with pytest.raises(ConfigError, match=r"unknown setting 'thread': there are .*threads"):
+            settings(WorkerConfig, {"thread": 1}, {})
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"max_run_time": 60}, "max_run_time is 60: it takes a timedelta or None"),
+            ({"max_attempts": "3"}, "max_attempts is '3': it takes a int"),
+            ({"max_attempts": True}, "max_attempts is True: it takes a int"),
+            ({"keep_failed": 1}, "keep_failed is 1: it takes a timedelta or bool"),
+            ({"url": None}, "url is None: it takes a str"),
+        ],
+    )
+    def test_a_value_of_the_wrong_type_is_refused(self, given, message):
+        with pytest.raises(ConfigError) as caught:
+            settings(Config, given, {})
+
+        assert str(caught.value) == message
+
+    def test_one_package_may_be_given_without_a_list(self):
+        assert settings(Config, {"trust": "shop"}, {}).trust == ("shop",)
+        assert settings(Config, {"trust": ["a", "b"]}, {}).trust == ("a", "b")
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"threads": 0}, {"queues": ()}, {"lapse": timedelta(seconds=9)}, {"beat": timedelta()}, {"read_ahead": 0}],
+        ids=str,
+    )
+    def test_a_worker_that_could_not_work_is_refused(self, given):
+        with pytest.raises(ConfigError, match=f"{next(iter(given))} .*it takes"):
+            settings(WorkerConfig, given, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("5m", 300), ("12h", 43200), ("7d", 604800), ("1.5h", 5400)]
+)
+def test_a_time_may_have_a_unit(text, seconds):
+    assert duration(text) == timedelta(seconds=seconds)

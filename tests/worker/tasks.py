@@ -1,0 +1,279 @@
+"""Tasks for the tests of the worker, in a module that other processes can import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from belayed import Job, current_job, task
+
+bodies: dict[str, Callable[..., Any]] = {}
+"""What `act` and `aact` run, by name: the tests' own functions, in this process."""
+calls: list[Any] = []
+"""What the hooks of custom jobs were called with, in order."""
+
+
+@task
+def act(name: str, *args: Any) -> Any:
+    return bodies[name](*args)
+
+
+@task
+async def aact(name: str, *args: Any) -> Any:
+    return await bodies[name](*args)
+
+
+@task
+def double(number: Any) -> Any:
+    return number * 2
+
+
+@task
+async def adouble(number: int) -> int:
+    await asyncio.sleep(0)
+    return number * 2
+
+
+@task
+def note(path: str, text: str = "ran") -> None:
+    """An effect that can be counted: one line, however many processes write."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{text}\n".encode())
+    finally:
+        os.close(file)
+
+
+@task
+def note_and_wait(path: str, seconds: float = 60, text: str = "ran") -> None:
+    """An effect, and then a wait that can be stopped."""
+    note(path, text)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@task
+def sleep_in_c(path: str, seconds: float) -> None:
+    """An effect, and then one call that nothing can stop."""
+    note(path)
+    time.sleep(seconds)
+
+
+@task
+async def anote_and_wait(path: str, seconds: float = 60) -> None:
+    note(path)
+    await asyncio.sleep(seconds)
+
+
+@task
+def enqueues(path: str) -> int:
+    """A job that enqueues another."""
+    return note.enqueue(path).id
+
+
+class Declined(Exception):
+    pass
+
+
+class Gone(Exception):
+    pass
+
+
+def one_minute_each(failures: int) -> timedelta:
+    return timedelta(minutes=failures)
+
+
+def no_time(failures: int) -> timedelta:
+    raise ZeroDivisionError("no time")
+
+
+@task
+def fails() -> None:
+    raise Declined("no")
+
+
+@task(backoff=timedelta(seconds=40))
+def fails_with_one_wait() -> None:
+    raise Declined("no")
+
+
+@task(backoff=[timedelta(seconds=10), timedelta(seconds=20)])
+def fails_with_waits() -> None:
+    raise Declined("no")
+
+
+@task(backoff=one_minute_each)
+def fails_with_function() -> None:
+    raise Declined("no")
+
+
+@task(backoff=no_time)
+def fails_with_broken_function() -> None:
+    raise Declined("no")
+
+
+@task(backoff=timedelta.max)
+def fails_for_ever() -> None:
+    raise Declined("no")
+
+
+@task(backoff=timedelta())
+def fails_at_once() -> None:
+    raise Declined("no")
+
+
+@task(retry_on=OSError, discard_on=Gone)
+def raises(kind: str) -> None:
+    raise {"OSError": OSError, "Gone": Gone, "Declined": Declined}[kind](kind)
+
+
+@task(retry_on=OSError, max_run_time=timedelta(seconds=0.1))
+def too_long() -> None:
+    while True:
+        time.sleep(0.001)
+
+
+@task(retry_on=OSError, max_run_time=timedelta(seconds=0.1))
+async def atoo_long() -> None:
+    await asyncio.sleep(60)
+
+
+@task(max_attempts=7)
+def seven() -> None:
+    raise Declined("no")
+
+
+@task
+def grown(number: int) -> None:
+    """Tests save jobs for it whose arguments do not fit."""
+
+
+@dataclass
+class Custom:
+    """A job whose hooks say when they are called; those named in *broken* raise."""
+
+    fail: bool = False
+    broken: tuple[str, ...] = ()
+    max_attempts: ClassVar = 2
+
+    def called(self, hook: str, *args: Any) -> None:
+        calls.append((hook, *args))
+        if hook in self.broken:
+            raise ZeroDivisionError(hook)
+
+    def before(self, job: Job) -> None:
+        self.called("before", job.id)
+
+    def perform(self) -> str:
+        self.called("perform", current_job().id)
+        if self.fail:
+            raise Declined("no")
+        return "done"
+
+    def success(self, job: Job) -> None:
+        self.called("success", job.id)
+
+    def error(self, job: Job, error: BaseException) -> None:
+        self.called("error", job.id, type(error).__name__)
+
+    def failure(self, job: Job) -> None:
+        self.called("failure", job.id)
+
+    def after(self) -> None:
+        self.called("after")
+
+    def reschedule_at(self, now: datetime, failures: int) -> datetime:
+        self.called("reschedule_at", failures)
+        return now + timedelta(seconds=100 * failures)
+
+
+@dataclass
+class CustomAsync(Custom):
+    async def perform(self) -> str:  # type: ignore[override]
+        return Custom.perform(self)
+
+
+@dataclass
+class Exits(Custom):
+    """A job whose hooks do worse than fail."""
+
+    def called(self, hook: str, *args: Any) -> None:
+        calls.append((hook, *args))
+        if hook in self.broken:
+            raise SystemExit(hook)
+
+
+@dataclass
+class LoadsSlowly:
+    """A job that takes longer to rebuild than it may run."""
+
+    seconds: float = 0.0
+    max_run_time: ClassVar = timedelta(seconds=0.1)
+
+    def __post_init__(self) -> None:
+        deadline = time.monotonic() + self.seconds
+        while time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def perform(self) -> None:
+        calls.append("perform")
+
+
+@dataclass
+class LoadsBadly:
+    """A job that raises while it is rebuilt, something that cannot even be shown."""
+
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        if self.how == "unprintable":
+            raise Unprintable
+        if self.how == "exit":
+            raise SystemExit(3)
+
+    def perform(self) -> None:
+        calls.append("perform")
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError("no text")
+
+    __repr__ = __str__
+
+
+class Unspeakable(Exception):
+    """Its text is not only missing: asking for it ends the program."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+    __repr__ = __str__
+
+
+@dataclass
+class Unreadable:
+    """A result that raises when the codec looks at it."""
+
+    number: int = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "number":
+            raise ZeroDivisionError("no number")
+        return object.__getattribute__(self, name)
+
+
+@task
+def returns_unreadable() -> Unreadable:
+    return object.__new__(Unreadable)
+
+
+@task
+def stamp() -> datetime:
+    return datetime.now(UTC)
