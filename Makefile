@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed-all ## see Belayed at work: a newsletter sent by workers
+demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by workers
 	$(BIN)/python examples/newsletter/demo.py
 
 test: $(VENV)/.installed-test ## run every test, on SQLite and on a PostgreSQL of its own

@@ -1,10 +1,11 @@
-"""Belayed at work: sends a newsletter by a worker, shows how far it is, and what became of it. Run it by `make demo`."""
+"""Belayed at work: a worker sends a newsletter while you watch, and what became of it. Start it by `make demo`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -16,28 +17,46 @@ from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
+from newsletter import OUT, Campaign, Issue, check_mail_server, jobs, print_on_paper, remind, translate
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-HERE = Path(__file__).resolve().parent
-OUT, MAILS = HERE / "out", HERE / "out" / "mails"
+import belayed
+from belayed import Job, State
+
 SUBSCRIBERS = Path("subscribers.csv")
+MAILS = OUT / "mails"
+LOG = OUT / "worker.log"
 CHECKS = 10
 LONGEST = 25
 """Seconds after which something must be wrong."""
+COLOURS = {"scheduled": "yellow", "running": "cyan", "succeeded": "green", "failed": "red"}
 
 TEXT = """\
 Dear $name,
 
-this is issue $number, "$title". It was rendered and sent by a worker,
+this is issue $number, "$title". A worker wrote and sent it,
 while the program that asked for it went on with its own work.
-
-To unsubscribe, delete subscribers.csv.
 """
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    os.chdir(Path(__file__).parent)
+    shutil.rmtree(OUT, ignore_errors=True)
+    MAILS.mkdir(parents=True)
+    with mail_server():
+        enqueued = enqueue()
+        console.print(f"Enqueued: {', '.join(enqueued)}.\nNothing runs yet; now a worker starts:\n")
+        with worker() as process:
+            watch(process)
+            command("status")
+            command("jobs", str(enqueued["a job that cannot succeed"].id))
+    check(enqueued)
+    console.print(f"The mails are in {MAILS.absolute()}, what the worker logged in {LOG.name} beside them.")
 
 
 class Mailbox:
@@ -50,116 +69,114 @@ class Mailbox:
         return "250 OK"
 
 
-def main() -> None:
-    os.chdir(HERE)
-    shutil.rmtree(OUT, ignore_errors=True)
-    MAILS.mkdir(parents=True)
-    server = Controller(Mailbox(), hostname="127.0.0.1", port=0)
+@contextmanager
+def mail_server() -> Iterator[None]:
+    """A mail server of our own, on a free port that the worker is told by its environment."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Controller(Mailbox(), hostname="127.0.0.1", port=port)
     server.start()
+    os.environ["NEWSLETTER_MAIL_PORT"] = str(port)
     try:
-        # The worker inherits it. Port 0 stands for any that is free.
-        os.environ["NEWSLETTER_MAIL_PORT"] = str(server.server.sockets[0].getsockname()[1])  # type: ignore[union-attr]
-        enqueue()
-        with worker() as process:
-            watch(process)
-            check()
-            show()
+        yield
     finally:
         server.stop()
 
 
-def enqueue() -> None:
-    """Hand all the work to the queue. Nothing runs yet: no worker is there."""
-    from newsletter import Campaign, Issue, check_mail_server, print_on_paper, remind, translate
-
-    import belayed
-
+def enqueue() -> dict[str, Job]:
+    """Hand everything to the queue; this takes milliseconds."""
     issue = Issue(7, "Later is fine", TEXT)
-    belayed.enqueue(Campaign(issue, SUBSCRIBERS))
-    belayed.delay(issue, priority=10).archive()
-    translate.enqueue(issue.number)
-    print_on_paper.enqueue(issue.number)
-    remind.using(run_at=timedelta(seconds=3)).enqueue(issue.number)
-    belayed.enqueue_many(check_mail_server.draft(number) for number in range(1, CHECKS + 1))
-    console.print("Enqueued a newsletter and a few more jobs. Starting a worker:")
-    command("work")
+    checks = belayed.enqueue_many(check_mail_server.draft(number) for number in range(CHECKS))
+    return {
+        "a newsletter": belayed.enqueue(Campaign(issue, SUBSCRIBERS)),
+        "its archive": belayed.delay(issue, queue="archive").archive(),
+        "a job that fails twice": translate.enqueue(issue.number),
+        "a job that cannot succeed": print_on_paper.enqueue(issue.number),
+        "a reminder in 3 s": remind.using(run_at=timedelta(seconds=3)).enqueue(issue.number),
+        f"{CHECKS} coroutines": checks[0],
+    }
 
 
 @contextmanager
 def worker() -> Iterator[subprocess.Popen[bytes]]:
-    """A worker in a process of its own, which ends with the demo."""
-    with (OUT / "worker.log").open("wb") as log:
-        process = subprocess.Popen(arguments("work"), stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait()
+    """A worker in a process of its own, as in production; it ends with the demo."""
+    console.print("[dim]$ belayed work --app newsletter[/]\n")
+    with LOG.open("wb") as log:
+        process = subprocess.Popen(belayed_command("work"), stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def watch(process: subprocess.Popen[bytes]) -> None:
-    """Show how far the jobs are, until all have ended."""
-    begun, shown, shown_at = time.monotonic(), None, 0.0
+    """Show how far the jobs are, until all have ended: a picture on a terminal, lines elsewhere."""
+    begun = said = time.monotonic()
     with Live(console=console, auto_refresh=False) as live:
         while True:
             now, counts = time.monotonic(), states()
-            done = not any(counts[state] for state in ("scheduled", "ready", "running"))
+            done = not (counts["scheduled"] or counts["ready"] or counts["running"])
             if console.is_terminal:
-                live.update(table(counts, now - begun), refresh=True)
-            elif counts != shown and (done or now - shown_at >= 1):
+                live.update(picture(counts), refresh=True)
+            elif done or now - said >= 1:
                 console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-                shown, shown_at = counts, now
+                said = now
             if done:
                 break
             if process.poll() is not None or now - begun > LONGEST:
-                log = (OUT / "worker.log").read_text("utf-8", "replace")
-                what = f"after {LONGEST} s jobs are left" if process.poll() is None else "the worker has ended"
-                sys.exit(f"The demo went wrong: {what}. Its log ends with:\n{log[-2000:]}")
-            time.sleep(0.1)
-    console.print(f"All jobs have ended after {time.monotonic() - begun:.1f} s.\n")
+                problem = "the worker has ended" if process.poll() is not None else f"after {LONGEST} s jobs are left"
+                sys.exit(f"The demo went wrong: {problem}. {LOG.absolute()} ends with\n{LOG.read_text()[-2000:]}")
+            time.sleep(0.05)
+    console.print(f"\nAll jobs have ended after {now - begun:.1f} s.\n")
 
 
 def states() -> Counter[str]:
     """How many jobs are in each state."""
-    from belayed import State
-    from belayed.config import current
-
-    counts = current().counts()
-    found = Counter({state.value: 0 for state in State})
+    counts = jobs.counts()
+    found = Counter({state.value: counts.ended.get(state, 0) for state in State})
     for one in counts.live:
         found[one.state.value] += one.jobs
-    found.update({state.value: count for state, count in counts.ended.items()})
     return found
 
 
-def table(counts: Counter[str], seconds: float) -> Table:
-    """The counts as a picture."""
-    colours = {"succeeded": "green", "failed": "red", "running": "cyan"}
-    picture = Table(title=f"{seconds:.1f} s", title_justify="left", box=None, show_header=False, min_width=60)
+def picture(counts: Counter[str]) -> Table:
+    """The counts as bars."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=9)
+    grid.add_column(width=4, justify="right")
     for state, count in counts.items():
-        colour = colours.get(state, "white")
-        bar = ProgressBar(counts.total(), count, width=40, complete_style=colour, finished_style=colour)
-        picture.add_row(state, f"[{colour}]{count}[/]", bar)
-    mails = len(list(MAILS.iterdir()))
-    picture.add_row("mails", str(mails), ProgressBar(len(SUBSCRIBERS.read_text().splitlines()) - 1, mails, width=40))
-    return picture
+        colour = COLOURS.get(state, "white")
+        bar = ProgressBar(counts.total(), count, width=50, complete_style=colour, finished_style=colour)
+        grid.add_row(state, str(count), bar, style=None if count else "dim")
+    return grid
 
 
-def check() -> None:
-    """Whether all ended as they should."""
-    ...
-
-
-def show() -> None:
-    ...
-
-
-def arguments(*words: str) -> list[str]:
+def belayed_command(*words: str) -> list[str]:
     return [sys.executable, "-m", "belayed", *words, "--app", "newsletter"]
 
 
 def command(*words: str) -> None:
-    ...
+    """Run a command of Belayed's, as you would."""
+    console.print(f"[dim]$ belayed {' '.join(words)} --app newsletter[/]")
+    subprocess.run(belayed_command(*words), check=True)
+    console.print()
+
+
+def check(enqueued: dict[str, Job]) -> None:
+    """End with exit code 1 unless everything ended as it should."""
+    readers = len(SUBSCRIBERS.read_text("utf-8").splitlines()) - 1
+    mails, counts = len(list(MAILS.iterdir())), states()
+    flaky = enqueued["a job that fails twice"].refresh()
+    hopeless = enqueued["a job that cannot succeed"].refresh()
+    expected = {
+        f"{readers} mails, not {mails}": mails == readers,
+        f"1 failed job, not {counts['failed']}": counts["failed"] == 1,
+        f"success at the third attempt: {flaky!r}": (flaky.state, flaky.attempt) == (State.SUCCEEDED, 3),
+        f"failure after three attempts: {hopeless!r}": (hopeless.state, hopeless.attempt) == (State.FAILED, 3),
+    }
+    if wrong := [what for what, right in expected.items() if not right]:
+        sys.exit(f"The demo went wrong: it should have been {'; '.join(wrong)}. See {LOG.absolute()}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ MAIL_PORT = int(os.environ.get("NEWSLETTER_MAIL_PORT", "8025"))
 log = logging.getLogger("newsletter")
 
 # The jobs live beside the application's own tables, so that one transaction can hold both.
-belayed.configure(f"sqlite:///{DATABASE}")
+jobs = belayed.configure(f"sqlite:///{DATABASE}")
 
 
 @contextmanager
@@ -73,7 +73,8 @@ class Subscriber:
             row = connection.execute("SELECT id, name, email FROM subscribers WHERE id = ?", [id]).fetchone()
         return cls(*row) if row else None
 
-    @handle_asynchronously(queue="mail", max_attempts=5)
+    # A larger number is less urgent: a long run of mails holds up nothing else.
+    @handle_asynchronously(queue="mail", priority=10, max_attempts=5)
     def send(self, issue: Issue) -> None:
         """Every call of it becomes a job: `subscriber.send(issue)`. `subscriber.send.now(issue)` would send it here."""
         mail = EmailMessage()
@@ -96,7 +97,6 @@ class Campaign:
     subscribers: Path
 
     queue = "campaigns"
-    priority = -10
     max_attempts = 3
 
     def before(self, job: Job) -> None:

@@ -55,8 +55,9 @@ class Delayed:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         # Names of the protocol kind are asked for by debuggers, copiers and printers: none of them wants a job.
-        if name.startswith("__"):
-            raise AttributeError(f"{self!r} does not enqueue {name}")
+        # The proxy's own are not there yet while it is copied.
+        if name.startswith("__") or name in Delayed.__slots__:
+            raise AttributeError(f"what delay() returns does not enqueue {name}")
         method = getattr(self._subject, name)
         if not callable(method):
             raise AttributeError(  # noqa: TRY004  # as of any name that an object does not have
@@ -137,7 +138,8 @@ class Handled(Target, Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
         # Delayed Job's name for the body: user.activate_without_delay(device).
-        setattr(owner, f"{name}_without_delay", WithoutDelay(self))
+        if f"{name}_without_delay" not in vars(owner):
+            setattr(owner, f"{name}_without_delay", WithoutDelay(self))
 
     def __repr__(self) -> str:
         return f"<{self.function.__module__}.{self.function.__qualname__}, handled asynchronously>"
@@ -157,6 +159,9 @@ class Handled(Target, Generic[P, R]):
         return self if subject is None else BoundMethod(self, subject)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        if self.attribute is not None and args:
+            # User.activate(user, device), as overrides of old call it: the same as user.activate(device).
+            return cast(Job, self.__get__(args[0])(*args[1:], **kwargs))
         if self.runs_here(None):
             return cast(Job, self.function(*args, **kwargs))
         return enqueued(self.draft_of(None, args, kwargs, {}))
@@ -189,6 +194,8 @@ class Handled(Target, Generic[P, R]):
 
     def draft_of(self, subject: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Draft:
         """A job not yet saved that runs the body with these arguments."""
+        if subject is None and self.attribute is not None and args:
+            return self.draft_of(args[0], args[1:], kwargs, options)
         options = {**self.options, **options}
         if subject is None:
             self.refuse_unbound()
@@ -261,6 +268,8 @@ class HandledCoroutine(Handled[P, R]):
         return BoundCoroutine(self, bound.subject) if isinstance(bound, BoundMethod) else bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Job]:  # type: ignore[override]
+        if self.attribute is not None and args:
+            return cast("Awaitable[Job]", self.__get__(args[0])(*args[1:], **kwargs))
         if self.runs_here(None):
             return cast("Awaitable[Job]", self.function(*args, **kwargs))
         return aenqueued(self.draft_of(None, args, kwargs, {}))

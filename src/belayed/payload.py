@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from belayed.codec import Codec
@@ -29,9 +30,13 @@ class Signature:
     """What arguments a function takes; asking is cheap for the plain ones."""
 
     def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
-        signature = inspect.signature(function)
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            # Many functions written in C do not say what they take.
+            signature = inspect.signature(anything)
         parameters = list(signature.parameters.values())
-        if skip_first and parameters:
+        if skip_first and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
             parameters = parameters[1:]
             signature = signature.replace(parameters=parameters)
         self.whole = signature
@@ -44,6 +49,10 @@ class Signature:
         """Raise TypeError if a call with these arguments would."""
         if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
             self.whole.bind(*args, **kwargs)
+
+
+def anything(*args: Any, **kwargs: Any) -> Any:
+    """The signature of what does not say its own."""
 
 
 class Target:
@@ -292,6 +301,9 @@ def signature_of(found: Any) -> Signature:
     """The signature of a task, function or bound method, remembered."""
     function = found.function if isinstance(found, Target) else getattr(found, "__func__", found)
     bound = function is not found and not isinstance(found, Target)
+    # Only these are few: a method of C has its object with it, and what is called instead of one need have no hash.
+    if not isinstance(function, FunctionType):
+        return Signature(function, skip_first=bound)
     signature = signatures.get((function, bound))
     if signature is None:
         signature = signatures[function, bound] = Signature(function, skip_first=bound)

@@ -140,7 +140,8 @@ def place(function: Callable[..., Any]) -> str:
 
 def refuse_methods(function: Callable[..., Any]) -> None:
     """Raise ConfigError for what is no plain function."""
-    if isinstance(function, classmethod | staticmethod) or not inspect.isfunction(inspect.unwrap(function)):
+    # A decorated function would be unwrapped below, and its job enqueue it again and again.
+    if isinstance(function, classmethod | staticmethod | Target) or not inspect.isfunction(inspect.unwrap(function)):
         raise ConfigError(f"@task takes a function, not {function!r}: for methods there is @handle_asynchronously")
     first = next(iter(inspect.signature(function).parameters), None)
     if "." in function.__qualname__.rpartition("<locals>.")[2] and first in ("self", "cls"):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import belayed
 from belayed import Delayable, adelay, delay, handle_asynchronously, task
 from belayed.errors import NotImportable, NotTrusted, OptionError
 from tests.api.rows import saved_by_hand
@@ -48,10 +47,10 @@ class Premium(Account):
         return "premium " + super().opened(number)
 
 
-class Note(str):
-    """A text with a method of the application's own."""
-
-    __slots__ = ()
+@dataclass
+class Loose:
+    def taking(*args, **kwargs):
+        return [len(args), kwargs]
 
 
 def tidy(folder: str, depth: int = 1) -> str:
@@ -66,11 +65,6 @@ def a_task(number: int) -> int:
 @handle_asynchronously(queue="handled")
 def handled(number: int) -> int:
     return number + 1
-
-
-def delay_or_adelay(do):
-    """What `delay(…)` is in either way of calling."""
-    return lambda *args, **options: do(belayed, "delay", *args, **options)
 
 
 class Later:
@@ -148,6 +142,14 @@ def test_a_bound_method_is_a_method_of_its_object(jobs, work_off):
     work_off(jobs)
 
     assert job.refresh().result == "1 + 5"
+
+
+def test_a_method_may_take_its_object_in_star_args(jobs, work_off):
+    job = delay(Loose()).taking(1, 2, three=3)
+
+    work_off(jobs)
+
+    assert job.refresh().result == [3, {"three": 3}]
 
 
 def test_a_task_keeps_its_name_and_options(jobs, work_off):

@@ -135,8 +135,6 @@ def enqueue(shop: Path) -> Callable[[str], None]:
     """Runs code of the application: `enqueue("send.enqueue('ada')")`."""
 
     def enqueue(code: str) -> None:
-        subprocess.run(
-            [sys.executable, "-c", f"from shop import *; {code}"], check=True, timeout=60, env=environment()
-        )
+        subprocess.run([sys.executable, "-c", f"from shop import *; {code}"], check=True, timeout=60, env=environment())
 
     return enqueue

@@ -257,10 +257,42 @@ def test_a_fork_shares_no_connection(database, child, paused):
     url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target
 
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", FORKING, url, child],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-c", FORKING, url, child], check=False, capture_output=True, text=True, timeout=60
+    )
 
     assert (done.returncode, done.stdout.strip()) == (0, paused), done.stderr
     assert "Error" not in done.stderr
-    assert "Warning" not in done.stderr
+
+
+CLOSING = """
+import asyncio, sys
+from belayed.config import address
+from belayed.connections import Connections
+from belayed.store import open_store
+
+at = address(sys.argv[1])
+connections, store = Connections(at), open_store(at.dialect)
+connections.perform(store.migrate())
+
+async def main():
+    await asyncio.gather(*(connections.aperform(store.paused()) for _ in range(8)))
+    await connections.aclose()
+
+asyncio.run(main())
+connections.perform(store.paused())
+connections.close()
+"""
+
+
+def test_a_program_that_closes_its_connections_is_not_warned(database):
+    url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target
+
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", CLOSING, url],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

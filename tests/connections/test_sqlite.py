@@ -44,7 +44,7 @@ def connections(sqlite_path) -> Iterator[Connections]:
 
 @pytest.fixture
 def locked(connections) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds a write transaction until it reads a line."""
+    """Another process that holds a write transaction until it is let go."""
     with subprocess.Popen(
         [sys.executable, "-c", LOCKING, connections.address.target],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -52,7 +52,14 @@ def locked(connections) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
         yield process
-        process.communicate("\n", timeout=30)
+        released(process)
+
+
+def released(process: subprocess.Popen[str]) -> None:
+    """Let the process end, and wait until it has."""
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(30)
 
 
 def test_two_writers_wait_for_a_long_transaction_of_another_process(connections, locked):
@@ -71,8 +78,7 @@ def test_two_writers_wait_for_a_long_transaction_of_another_process(connections,
         for _ in range(20):
             assert tried.acquire(timeout=10)
         still_waiting = not any(writer.done() for writer in writers)
-        locked.stdin.write("\n")
-        locked.stdin.flush()
+        released(locked)
         for writer in writers:
             writer.result(timeout=20)
 
@@ -169,7 +175,7 @@ def test_what_another_process_has_written_shows_in_the_data_version(connections,
     own = connections.open()
     before = own.data_version()
 
-    locked.communicate("\n", timeout=30)
+    released(locked)
     unchanged = own.data_version()
     connections.perform(STORE.pause("a"))
 

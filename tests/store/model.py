@@ -88,7 +88,9 @@ class Model:
         return self.jobs[id]
 
     def promote(self, count: int) -> tuple[int, float | None]:
-        due = sorted((job for job in self.all(State.SCHEDULED) if job.run_at <= self.now), key=lambda job: job.place[1:])
+        due = sorted(
+            (job for job in self.all(State.SCHEDULED) if job.run_at <= self.now), key=lambda job: job.place[1:]
+        )
         for job in due[:count]:
             job.state = State.READY
         waiting = [(job.run_at - self.now).total_seconds() for job in self.all(State.SCHEDULED)]
@@ -199,9 +201,7 @@ class Model:
         return fresh, [job.id for job in self.all(State.RUNNING) if job.worker == worker and job.cancel_requested]
 
     def lapsed(self) -> set[str]:
-        return {
-            name for name, one in self.workers.items() if one.beat_at < self.now - timedelta(seconds=one.lapse)
-        }
+        return {name for name, one in self.workers.items() if one.beat_at < self.now - timedelta(seconds=one.lapse)}
 
     def rescue(self, most: int, lapse: float, poison: str) -> tuple[list[int], list[int], list[str]]:
         dead = self.lapsed()

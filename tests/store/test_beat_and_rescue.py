@@ -289,3 +289,37 @@ def test_two_rescuers_at_once_rescue_each_job_once(stores):
 
     assert sorted(rescued) == ids
     assert {first.job(id).rescues for id in ids} == {1}
+
+
+def test_poison_that_was_to_be_cancelled_is_cancelled(store):
+    (id,) = died(store)
+    store.cancel([id])
+
+    store.rescue(most=1)
+
+    assert store.state(id) is State.CANCELLED
+
+
+def test_claims_that_a_worker_does_not_know_of_are_given_back_uncharged(store):
+    known, stray, to_be_cancelled = store.running(3, by="w1", run_at=timedelta(minutes=-5))
+    other = store.running(by="w2")
+    store.cancel([to_be_cancelled.id])
+
+    strays = store.strays("w1", [known.id, 987_654])
+
+    job, attempts = store.get(stray.id)
+    assert sorted(strays) == [stray.id, to_be_cancelled.id]
+    assert (job.state, job.run_at, job.attempt, job.rescues) == (State.READY, NOON - timedelta(minutes=5), 0, 0)
+    assert attempts == []
+    assert store.state(to_be_cancelled.id) is State.CANCELLED
+    assert store.finish(succeeded(stray), succeeded(known), succeeded(other)) == {known.id, other.id}
+
+
+@pytest.mark.parametrize("running", [0, 2])
+def test_a_worker_that_knows_all_its_claims_has_no_strays(store, running):
+    store.added()
+    claims = [store.running(by="w1", priority=-1) for _ in range(running)]
+
+    strays = store.strays("w1", ids_of(claims))
+
+    assert strays == []

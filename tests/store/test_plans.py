@@ -130,6 +130,7 @@ def everything_is_done(store):
     store.delete([*waiting[10:], ids[1]])
     store.prune(State.FAILED, 3600.0)
     store.prune_excess(50_000)
+    store.strays("w2", ids)
     # Of ten workers, nine are dead.
     store.later(seconds=20)
     store.beat(worker("w9"))
@@ -141,9 +142,9 @@ def everything_is_done(store):
 
 EXPLAINED = {
     "claim", "lanes", "lanes_of", "payload", "succeed", "finish", "back", "settle", "trim", "beat", "cancels", "lapsed",
-    "orphaned", "rescue", "poison", "bury", "promote", "next_due", "get", "attempts", "find", "matching",
-    "cancel_waiting", "cancel_running", "retry_ended", "retry_waiting", "delete_waiting", "delete_ended",
-    "delete_attempts", "change", "prune", "edge", "prune_excess",
+    "orphaned", "rescue", "poison", "held", "strays", "bury", "promote", "next_due", "get", "attempts", "find",
+    "matching", "cancel_waiting", "cancel_running", "retry_ended", "retry_waiting", "delete_waiting",
+    "delete_ended", "delete_attempts", "change", "prune", "edge", "prune_excess",
 }  # fmt: skip
 
 

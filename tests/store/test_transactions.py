@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from select import select
 from typing import Any
 
 import aiosqlite
@@ -16,11 +15,9 @@ from psycopg.rows import dict_row
 
 from belayed.config import address
 from belayed.connections import Connections, wrap
-from belayed.connections.postgresql import Listener
 from belayed.errors import ConfigError, SchemaMissing, StoreError
 from belayed.job import Draft
 from belayed.store import Store, open_store
-from belayed.store.postgresql import PostgresStore
 
 SQLITE, POSTGRES = open_store("sqlite"), open_store("postgresql")
 MANY = 60
@@ -365,51 +362,6 @@ class TestAsyncpg:
         with pytest.raises(SchemaMissing, match="belayed migrate"):
             await wrap(raw).perform(POSTGRES.insert(draft()))
         await raw.close()
-
-
-class TestHints:
-    @pytest.fixture
-    def listener(self, postgres_db) -> Iterator[Listener]:
-        assert isinstance(POSTGRES, PostgresStore)
-        listener = Listener(postgres_db.url, POSTGRES.channel)
-        yield listener
-        listener.close()
-
-    def test_that_of_a_rolled_back_transaction_is_not_heard(self, postgres_db, listener):
-        with psycopg.connect(postgres_db.url) as raw:
-            wrap(raw).perform(POSTGRES.insert(draft(), hint="0 ü"))
-            raw.rollback()
-
-        # What was sent earlier would be heard earlier.
-        listener.echo("end")
-        assert heard(listener) == ["end"]
-
-    def test_that_of_a_committed_one_is_heard_once(self, postgres_db, listener):
-        with psycopg.connect(postgres_db.url) as raw:
-            wrap(raw).perform(POSTGRES.insert(draft(), hint="0 ü"))
-            wrap(raw).perform(POSTGRES.insert(draft(), hint="0 ü"))
-            wrap(raw).perform(POSTGRES.insert_many([draft() for _ in range(MANY)], hint="0 ü"))
-            before = listener.hints()
-            raw.commit()
-
-        listener.echo("end")
-        assert (before, heard(listener)) == ([], ["0 ü", "end"])
-
-    def test_that_of_ours_is_heard(self, postgres_db, listener):
-        postgres_db.connections.perform(POSTGRES.insert(draft(), hint="0 a"))
-        postgres_db.connections.perform(POSTGRES.insert_many([draft()] * MANY, hint="0 b"))
-
-        listener.echo("end")
-        assert heard(listener) == ["0 a", "0 b", "end"]
-
-
-def heard(listener: Listener) -> list[str]:
-    """All hints up to the one that says `end`."""
-    found = listener.hints()
-    while "end" not in found:
-        assert select([listener], [], [], 10)[0], f"heard only {found}"
-        found += listener.hints()
-    return found
 
 
 @pytest.mark.parametrize("wrong", [object(), "postgresql://u:secret@host/db", sqlite3.Cursor, None, 1])

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
-from belayed.errors import AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError
+from belayed.errors import AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Claimed, Finished, Outcome, Running, State, running
 from belayed.payload import Loaded, call_hook, load
-from belayed.worker.verdict import Ended, verdict
+from belayed.worker.verdict import Ended, safe_str, untold, verdict
+
+T = TypeVar("T")
 
 log = logging.getLogger("belayed")
 NOTHING = nullcontext()
+TICK = 0.1
+"""Seconds."""
 
 
 class Attempts:
@@ -55,12 +60,12 @@ class Attempts:
             raise
         except Exception as error:
             # What a class does while it is rebuilt is the application's: no row may stop a worker.
-            raise BrokenPayload(f"the payload cannot be loaded: {type(error).__name__}: {error}") from error
+            raise BrokenPayload(f"the payload cannot be loaded: {type(error).__name__}: {safe_str(error)}") from error
         run.subject = found.subject
         return found
 
-    def run(self, run: Running, loaded: Loaded) -> Finished:
-        """Run a `def` job, and say how it ended. Whatever it raises is part of the answer."""
+    def run(self, run: Running, loaded: Loaded) -> tuple[Any, BaseException | None]:
+        """Run a `def` job: what it returned, and what it raised."""
         token = running.set(run)
         value, error = None, None
         try:
@@ -69,7 +74,7 @@ class Attempts:
                     self.before(run, loaded)
                     value = loaded.call(*loaded.args, **loaded.kwargs)
                     if asyncio.iscoroutine(value):
-                        value = asyncio.run(value)
+                        value = asyncio.run(stoppable(value))
                 except BaseException as raised:
                     error = raised
                     raise
@@ -79,10 +84,10 @@ class Attempts:
             error = raised
         finally:
             running.reset(token)
-        return self.ended(run, loaded, value, error)
+        return value, error
 
-    async def arun(self, run: Running, loaded: Loaded) -> Finished:
-        """Run an `async def` job, and say how it ended. Whatever it raises is part of the answer."""
+    async def arun(self, run: Running, loaded: Loaded) -> tuple[Any, BaseException | None]:
+        """Run an `async def` job: what it returned, and what it raised."""
         token = running.set(run)
         value, error = None, None
         try:
@@ -99,7 +104,7 @@ class Attempts:
             error = raised
         finally:
             running.reset(token)
-        return self.ended(run, loaded, value, error)
+        return value, error
 
     def around(self, run: Running) -> AbstractContextManager[None]:
         """The plugins' context of the attempt; none costs nothing."""
@@ -123,8 +128,21 @@ class Attempts:
     def hook(self, run: Running, loaded: Loaded, name: str, *args: Any) -> None:
         try:
             call_hook(loaded.hooks, name, *args)
-        except Exception:
+        except (AttemptStopped, asyncio.CancelledError):
+            raise
+        except BaseException:
             log.exception("the hook %s of %s #%d raised", name, run.claimed.task, run.claimed.id)
+
+    def told(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
+        """How an attempt ended, whatever it left behind: what raises here would take a slot with it."""
+        try:
+            if loaded is None:
+                assert error is not None
+                return self.refused(run, error)
+            return self.ended(run, loaded, value, error)
+        except BaseException as broken:
+            log.exception("how %s #%d ended could not be told", run.claimed.task, run.claimed.id)
+            return untold(run.claimed, time.monotonic() - run.begun, broken, self.config)
 
     def ended(self, run: Running, loaded: Loaded, value: Any, error: BaseException | None) -> Finished:
         """The verdict, and the notices of a failure."""
@@ -143,7 +161,10 @@ class Attempts:
             self.codec,
         )
         if error is not None:
-            self.notify(run, loaded, finished, error)
+            try:
+                self.notify(run, loaded, finished, error)
+            except BaseException:
+                log.exception("a notice of the failure of %s #%d raised", run.claimed.task, run.claimed.id)
         return finished
 
     def notify(self, run: Running, loaded: Loaded, finished: Finished, error: BaseException) -> None:
@@ -158,10 +179,35 @@ class Attempts:
 
     def refused(self, run: Running, error: BaseException) -> Finished:
         """The verdict on a job that could not be loaded, and so has not started."""
-        stopped = Outcome.INTERRUPTED if isinstance(error, AttemptStopped) else None
-        started = isinstance(error, ObjectNotFound)
-        ended = Ended(None, error, 0.0, started=started, stopped=stopped, reason=str(error))
+        stopped = None
+        if isinstance(error, (AttemptStopped, asyncio.CancelledError)):
+            stopped = run.stopping or Outcome.INTERRUPTED
+        elif isinstance(error, StoreError):
+            # Its payload could not be fetched: that is not its fault.
+            stopped = Outcome.INTERRUPTED
+        started = isinstance(error, ObjectNotFound) or stopped is Outcome.TIMED_OUT
+        reason = run.reason or safe_str(error)
+        seconds = time.monotonic() - run.begun
+        ended = Ended(None, error, seconds, started=started, stopped=stopped, reason=reason)
         finished = verdict(run.claimed, ended, self.config, self.codec)
         if finished.state is State.FAILED and self.plugins.all:
-            self.plugins.notify("on_failure", run.job, error)
+            try:
+                self.plugins.notify("on_failure", run.job, error)
+            except BaseException:
+                log.exception("a notice of the failure of %s #%d raised", run.claimed.task, run.claimed.id)
         return finished
+
+
+async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a `def` job's coroutine in its thread, awake from time to time: only running code sees a stop."""
+
+    def tick() -> None:
+        nonlocal ticking
+        ticking = loop.call_later(TICK, tick)
+
+    loop = asyncio.get_running_loop()
+    ticking = loop.call_later(TICK, tick)
+    try:
+        return await coroutine
+    finally:
+        ticking.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Loop:
         self.version: int | None = None
         self.stop_asked = self.now_asked = False
         self.stop_by: float | None = None
-        self.interrupted = self.released = False
+        self.look_at = 0.0
         self.outages = 0
 
     def open_listener(self) -> Any:
@@ -91,10 +92,10 @@ class Loop:
     def run(self, until_empty: bool = False) -> Summary:
         """Work until stopped, or until no job is ready."""
         begun = time.monotonic()
-        self.perform(self.store.version())
-        self.slots.open()
         with self.jobs.plugins.around("around_work", self):
             try:
+                self.perform(self.store.version())
+                self.slots.open()
                 while not self.over(until_empty):
                     self.guarded(self.one_pass)
             finally:
@@ -120,7 +121,7 @@ class Loop:
             self.outages += 1
             if self.outages == 1:
                 log.error("the store is not available, running jobs go on: %s", error)
-            if self.stop_asked and self.stop_by is not None and time.monotonic() > self.stop_by:
+            if self.given_up():
                 raise
             pause = min(5.0, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
             self.wakeup.wait(pause, lambda: True, None)
@@ -130,17 +131,23 @@ class Loop:
                 self.outages = 0
                 self.upkeep.rescue_at = 0.0
 
+    def given_up(self) -> bool:
+        """Whether a stopped worker waits for the store alone, and has for as long as it may."""
+        if self.slots.running() or self.stop_by is None:
+            return False
+        return self.now_asked or time.monotonic() > self.stop_by
+
     def one_pass(self) -> None:
-        """Do what is due, then wait for the next thing."""
+        """Do what is due, then wait for the next thing. First what needs no store: it may be away for long."""
         now = time.monotonic()
-        self.wakeup.listen(now)
-        if now >= self.upkeep.next_at():
-            self.duties(now)
         if self.stop_asked:
             self.wind_up(now)
         self.slots.expire(now)
         self.give_back(self.slots.overdue(now))
         self.collect()
+        self.wakeup.listen(now)
+        if now >= self.upkeep.next_at():
+            self.duties(now)
         if self.turn_is_due(time.monotonic()):
             self.turn()
         self.report.tick()
@@ -157,7 +164,10 @@ class Loop:
         if now >= upkeep.rescue_at:
             news = upkeep.rescue(self.perform, self.known())
         if now >= upkeep.promote_at:
-            news |= upkeep.promote(self.perform)
+            again = now + EAGER
+            news |= upkeep.promote(self.perform, self.wakeup.poll_after())
+            if now < self.eager_until:
+                upkeep.promote_at = min(upkeep.promote_at, again)
         if now >= upkeep.prune_at:
             upkeep.prune(self.perform)
         if news:
@@ -232,7 +242,7 @@ class Loop:
         if not self.stop_asked and self.slots.room() > 0:
             due.append(self.poll_at)
         if self.stop_by is not None:
-            due.append(self.stop_by)
+            due.append(self.look_at or self.stop_by)
         due += [run.deadline for run in self.slots.running() if run.deadline is not None and run.stopping is None]
         if self.slots.overdue_at() is not None:
             due.append(self.slots.overdue_at() or 0.0)
@@ -260,10 +270,9 @@ class Loop:
         for hint in hints:
             priority, _, queue = hint.partition(" ")
             if hint == "@":
-                self.upkeep.promote_at = 0.0
-            elif priority.lstrip("-").isdigit() and self.lanes.hint(queue, int(priority)):
-                now = time.monotonic()
-                self.poll_at, self.eager_until = 0.0, now + EAGER
+                self.upkeep.promote_at, self.eager_until = 0.0, time.monotonic() + EAGER
+            elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
+                self.poll_at, self.eager_until = 0.0, time.monotonic() + EAGER
 
     def over(self, until_empty: bool) -> bool:
         """Whether the run has come to its end."""
@@ -285,14 +294,14 @@ class Loop:
             self.stop_by = now + grace
             if running := len(self.slots.running()):
                 log.info("stopping: %d jobs may finish within %g s", running, grace)
-        if (now >= self.stop_by or self.now_asked) and not self.interrupted:
-            self.interrupted = True
-            for run in self.slots.running():
+        if now < self.stop_by and not self.now_asked:
+            return
+        self.look_at = now + 1
+        for run in self.slots.running():
+            if run.stopping is None:
                 self.slots.stop(run.claimed.id, Outcome.INTERRUPTED, "its worker was stopped")
-        if self.interrupted:
-            # What does not end keeps its claim, and this worker beating: to release it would run it twice.
-            self.stop_by = now + 1
-            for run in self.slots.running():
+            else:
+                # What does not end keeps its claim, and this worker beating: to release it would run it twice.
                 self.report.stuck(run.claimed, now - run.begun)
 
     def give_back(self, jobs: list[Claimed]) -> None:

@@ -28,8 +28,10 @@ class Report:
         if one.state is State.SUCCEEDED:
             if self.open():
                 log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds))
+        elif one.outcome is Outcome.INTERRUPTED and one.message is None:
+            log.debug("%s #%d went back to its queue, not started", name, one.id)
         elif one.outcome is Outcome.INTERRUPTED:
-            log.info("%s #%d went back to its queue: %s", name, one.id, one.message or "its worker was stopped")
+            log.info("%s #%d went back to its queue: %s", name, one.id, one.message)
         elif one.state is State.CANCELLED:
             log.info("%s #%d was cancelled: %s", name, one.id, one.message)
         else:

@@ -12,11 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from belayed.errors import AttemptStopped
 from belayed.job import Claimed, Finished, Outcome, Running
-from belayed.payload import Loaded
+from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
+from belayed.worker.verdict import type_name
 
 log = logging.getLogger("belayed")
 
@@ -63,22 +65,31 @@ class ThreadSlot:
         """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""
         slots = self.slots
         run = slots.attempts.begun(claimed)
-        finished: Finished | None = None
         loaded: Loaded | None = None
-        self.run = run
-        slots.last_start = run.begun
+        value: Any = None
+        error: BaseException | None = None
         try:
+            self.run = run
+            slots.last_start = run.begun
             if slots.lapsed():
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = slots.attempts.load(run)
-            if loaded.is_async:
-                slots.hand_over(run, loaded)
-                loaded = None
-            else:
-                finished = slots.attempts.run(run, loaded)
-        except BaseException as error:
-            if finished is None:
-                finished = slots.blamed(run, loaded, error)
+            if not loaded.is_async:
+                value, error = slots.attempts.run(run, loaded)
+        except BaseException as raised:
+            error = raised
+        # The verdict comes after: a stop within it would end the thread, or change what has been decided.
+        self.vacate()
+        if loaded is not None and loaded.is_async and error is None:
+            run.stopping = None
+            slots.hand_over(run, loaded)
+            return
+        finished = slots.attempts.told(run, loaded, value, error)
+        slots.threads_pace.took(finished.seconds)
+        slots.done(finished)
+
+    def vacate(self) -> None:
+        """From here on no stop can reach the attempt; one that is on its way is swallowed."""
         while True:
             try:
                 with self.lock:
@@ -87,9 +98,6 @@ class ThreadSlot:
                 break
             except AttemptStopped:
                 continue
-        if finished is not None:
-            slots.threads_pace.took(finished.seconds)
-            slots.done(finished)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
         """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
@@ -112,6 +120,7 @@ class LoopSlots:
         self.lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
+        self.closing = False
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.tasks)
@@ -131,12 +140,13 @@ class LoopSlots:
         with asyncio.Runner() as runner:
             self.loop = runner.get_loop()
             self.loop.call_soon(ready.set)
-            runner.run(self.until_closed())
-
-    async def until_closed(self) -> None:
-        self.closed = asyncio.Event()
-        await self.closed.wait()
-        await self.slots.attempts.jobs.aclose()
+            while not self.closing:
+                try:
+                    self.loop.run_forever()
+                except BaseException as error:
+                    # A SystemExit in a task that a job has started leaves the event loop; the other jobs go on.
+                    log.error("the event loop was left by %s in a task of some job; it goes on", type_name(type(error)))
+            runner.run(self.slots.attempts.jobs.aclose())
 
     def pump(self) -> None:
         """Start what waits while there is a slot."""
@@ -147,20 +157,23 @@ class LoopSlots:
                 return
             run = run or self.slots.attempts.begun(claimed)
             assert self.loop is not None
-            task = self.loop.create_task(self.attempt(run, loaded))
+            # A context of its own: this may be called in that of the job that has just ended.
+            task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
             self.tasks[claimed.id] = run, task
 
     async def attempt(self, run: Running, loaded: Loaded | None) -> None:
         slots = self.slots
-        finished: Finished | None = None
+        value: Any = None
+        error: BaseException | None = None
         try:
             if slots.lapsed():
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = loaded or await slots.attempts.aload(run)
-            finished = await slots.attempts.arun(run, loaded)
-        except BaseException as error:
-            finished = finished or slots.blamed(run, loaded, error)
+            value, error = await slots.attempts.arun(run, loaded)
+        except BaseException as raised:
+            error = raised
         del self.tasks[run.claimed.id]
+        finished = slots.attempts.told(run, loaded, value, error)
         slots.loop_pace.took(finished.seconds)
         slots.done(finished)
         self.pump()
@@ -177,7 +190,8 @@ class LoopSlots:
 
     def close(self) -> None:
         if self.loop is not None and self.thread is not None and self.thread.is_alive():
-            self.loop.call_soon_threadsafe(lambda: self.closed.set())
+            self.closing = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join(5)
 
 
@@ -213,7 +227,7 @@ class Slots:
             self.last_start = time.monotonic()
         for job in jobs:
             self.held.add(job.id)
-            is_async = self.are_async.get(job.task, False)
+            is_async = self.is_async(job.task)
             self.async_share = 0.98 * self.async_share + (0.02 if is_async else 0.0)
             if is_async:
                 coroutines.append((job, None, None))
@@ -221,6 +235,11 @@ class Slots:
                 self.waiting.put(job)
         if coroutines:
             self.loop.add(coroutines)
+
+    def is_async(self, name: str) -> bool:
+        """Whether a job is known to be a coroutine: as one like it has been, or as a task says of itself."""
+        known = self.are_async.get(name)
+        return registry[name].is_async if known is None and name in registry else bool(known)
 
     def hand_over(self, run: Running, loaded: Loaded) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
@@ -245,14 +264,16 @@ class Slots:
         busy = sum(slot.run is not None for slot in self.threads)
         threads = self.threads_pace.target(len(self.threads), self.most) - busy - self.waiting.qsize()
         share = self.async_share
-        if share < 0.01:
-            return max(0, min(threads, self.most))
         loop = self.loop_pace.target(self.loop.size, self.most) - len(self.loop)
         if share > 0.99:
             return max(0, min(loop, self.most))
         if threads <= 0 < loop:
             # Every thread is busy, perhaps for hours: a few claims show whether coroutines wait behind.
-            return max(0, min(loop, PROBE - self.waiting.qsize())) if time.monotonic() >= self.probe_at else 0
+            if time.monotonic() < self.probe_at or not (share or any(one.is_async for one in registry.values())):
+                return 0
+            return max(0, min(loop, PROBE - self.waiting.qsize()))
+        if share < 0.01:
+            return max(0, min(threads, self.most))
         return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))
 
     def overdue_at(self) -> float | None:
@@ -321,18 +342,12 @@ class Slots:
                 limit = run.deadline - run.begun
                 self.stop(run.claimed.id, Outcome.TIMED_OUT, f"stopped after max_run_time, {limit:g} s")
 
-    def blamed(self, run: Running, loaded: Loaded | None, error: BaseException) -> Finished:
-        """The verdict on an attempt that ended outside of the job's own code."""
-        if loaded is None:
-            return self.attempts.refused(run, error)
-        return self.attempts.ended(run, loaded, None, error)
-
     def close(self) -> None:
         """End the threads that are free; those whose job will not end stay behind."""
         for _ in self.threads:
             self.waiting.put(None)
         for slot in self.threads:
-            if slot.run is None:
+            if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
         self.loop.close()
 

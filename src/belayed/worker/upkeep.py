@@ -78,10 +78,13 @@ class Upkeep:
             log.error("job #%d was put aside as poison: its workers died again and again while they held it", id)
         return bool(strays or rescued.saved)
 
-    def promote(self, perform: Perform) -> bool:
-        """Make due jobs ready; whether there were any."""
+    def promote(self, perform: Perform, longest: float) -> bool:
+        """Make due jobs ready; whether there were any. The next look is when one is due, or after *longest* seconds.
+
+        Jobs come without a hint too: from a process whose hint was held back, from a worker that has died since.
+        """
         promoted = perform(self.store.promote())
-        wait = float("inf") if promoted.next_due is None else max(0.0, promoted.next_due)
+        wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
         self.promote_at = time.monotonic() + wait
         return promoted.count > 0
 
@@ -96,7 +99,8 @@ class Upkeep:
         ):
             if isinstance(keep, timedelta):
                 full |= perform(self.store.prune(state, keep.total_seconds(), count=PRUNE_BATCH)) == PRUNE_BATCH
-        full |= perform(self.store.prune_excess(self.config.max_succeeded, count=PRUNE_BATCH)) == PRUNE_BATCH
+        if self.config.keep_succeeded is not True:
+            full |= perform(self.store.prune_excess(self.config.max_succeeded, count=PRUNE_BATCH)) == PRUNE_BATCH
         took = time.monotonic() - begun
         pause = max(took * PRUNE_SHARE, 0.0 if full else PRUNE_EVERY * random.uniform(0.8, 1.2))
         self.prune_at = time.monotonic() + pause

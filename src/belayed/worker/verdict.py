@@ -10,7 +10,7 @@ from typing import Any
 
 from belayed.codec import Codec
 from belayed.config import Config
-from belayed.errors import AttemptStopped, EnqueueError, PayloadError, UnknownPayload
+from belayed.errors import EnqueueError, PayloadError, UnknownPayload
 from belayed.job import Claimed, Finished, Outcome, State
 from belayed.payload import NO_RULES
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
@@ -19,6 +19,8 @@ log = logging.getLogger("belayed")
 
 TRACEBACK_LIMIT = 16 * 1024
 MESSAGE_LIMIT = 4 * 1024
+LONGEST_WAIT = 100 * 365.25 * 86400
+"""Seconds: a hundred years."""
 UNKNOWN_WAIT = 5.0, 600.0
 """Seconds: the shortest and the longest wait of a job whose code no worker has known so far."""
 
@@ -71,9 +73,9 @@ def judged(job: Claimed, ended: Ended, error: BaseException, config: Config) -> 
     if isinstance(error, UnknownPayload) and not ended.started:
         return unknown(job, config)
     if isinstance(error, Retry) and error.free:
-        if job.free_retries + 1 >= FREE_RETRIES:
+        if job.free_retries >= FREE_RETRIES:
             return Finished(job.id, job.token, Outcome.FAILED, State.FAILED, failed=True)
-        wait = seconds_until(error.after) if error.after is not None else default_wait(1)
+        wait = min(seconds_until(error.after), LONGEST_WAIT) if error.after is not None else default_wait(1)
         return Finished(job.id, job.token, Outcome.RETRY, State.READY, delay=wait, free=True)
     outcome = Outcome.TIMED_OUT if ended.stopped is Outcome.TIMED_OUT else Outcome.FAILED
     rules = ended.rules
@@ -81,13 +83,34 @@ def judged(job: Claimed, ended: Ended, error: BaseException, config: Config) -> 
         return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
     most = config.max_attempts if job.max_attempts is None else job.max_attempts
     final = isinstance(error, Fail) or isinstance(error, PayloadError) and not ended.started
-    if rules.retry_on is not None and not isinstance(error, (Retry, AttemptStopped)):
+    if rules.retry_on is not None and ended.stopped is None and not isinstance(error, Retry):
         final = final or not isinstance(error, rules.retry_on)
     if final or job.failures + 1 >= most:
         return Finished(job.id, job.token, outcome, State.FAILED, failed=True)
     if outcome is Outcome.FAILED:
         outcome = Outcome.RETRY
-    return Finished(job.id, job.token, outcome, State.READY, delay=wait_of(job, ended, error), failed=True)
+    # A time beyond the calendar is one that no database takes.
+    wait = min(wait_of(job, ended, error), LONGEST_WAIT)
+    return Finished(job.id, job.token, outcome, State.READY, delay=wait, failed=True)
+
+
+def untold(job: Claimed, seconds: float, broken: BaseException, config: Config) -> Finished:
+    """The outcome of an attempt about which nothing can be said, but that it failed."""
+    most = config.max_attempts if job.max_attempts is None else job.max_attempts
+    over = job.failures + 1 >= most
+    return Finished(
+        job.id,
+        job.token,
+        Outcome.FAILED if over else Outcome.RETRY,
+        State.FAILED if over else State.READY,
+        seconds=seconds,
+        delay=None if over else min(default_wait(job.failures + 1), LONGEST_WAIT),
+        failed=True,
+        keep=config.keep_failed is not False if job.keep_failed is None else job.keep_failed,
+        error_type=storable(type(broken).__name__, 255),
+        message="the worker could not tell how the attempt ended; its log says why",
+        attempt=job.attempt + 1,
+    )
 
 
 def unknown(job: Claimed, config: Config) -> Finished:
@@ -127,8 +150,10 @@ def result_text(value: Any, config: Config, codec: Codec) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     try:
         text = codec.text(codec.encode(value, "result"))
-    except EnqueueError as error:
-        return storable(f"!a {kind}, which cannot be stored: {error}", MESSAGE_LIMIT)
+    except Exception as error:
+        # Not only the codec's own errors: what it reads of the value is the application's code.
+        why = safe_str(error) if isinstance(error, EnqueueError) else f"{type_name(type(error))}: {safe_str(error)}"
+        return storable(f"!a {kind}, which cannot be stored: {why}", MESSAGE_LIMIT)
     if len(text) > config.payload_limit:
         return f"!a {kind} of {len(text):,} characters, more than the payload_limit of {config.payload_limit:,}"
     return text
@@ -157,7 +182,7 @@ def safe_str(error: BaseException) -> str:
     """The error's message, whatever its __str__ does."""
     try:
         return str(error)
-    except Exception as broken:
+    except BaseException as broken:
         return f"<its __str__ raised {type_name(type(broken))}>"
 
 
@@ -172,7 +197,7 @@ def formatted(error: BaseException) -> str:
         ):
             entry = entry.tb_next
         return "".join(traceback.TracebackException(type(error), error, entry).format())
-    except Exception as broken:
+    except BaseException as broken:
         return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
 
 

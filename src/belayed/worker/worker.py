@@ -51,7 +51,7 @@ class Worker:
             self.loop.stop(now)
 
     def __enter__(self) -> Worker:
-        loop, ready = self.made(), threading.Event()
+        loop, self.failure = self.made(), None
 
         def work() -> None:
             try:
@@ -59,8 +59,6 @@ class Worker:
             except BaseException as error:
                 self.failure = error
                 log.exception("the worker ended by an error")
-            finally:
-                ready.set()
 
         self.thread = threading.Thread(target=work, name="belayed-worker", daemon=True)
         self.thread.start()

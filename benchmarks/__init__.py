@@ -1,0 +1,1 @@
+"""Measures throughput and latency: `python -m benchmarks`, or `make bench`."""

@@ -1,0 +1,221 @@
+"""The checks of `doctor`, each where all is well and where it is not; and the command that shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from belayed.cli import checks
+from belayed.cli.app import Place
+from belayed.cli.checks import Result
+from belayed.cli.queues import Queue
+from belayed.jobs import Jobs
+from belayed.store import schema
+from belayed.store.base import Checked, WorkerRow
+
+NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
+GOOD = {"sqlite": Checked("3.53.0", "UTF-8", "wal"), "postgresql": Checked("18.1 (Debian)", "UTF8", None)}
+
+
+def worker(queues='["*"]', *, alive=True, running=0):
+    beat_at = NOW - timedelta(seconds=2 if alive else 300)
+    return WorkerRow("w1", "one", "box", 7, queues, "0.1.0", NOW, beat_at, alive, running)
+
+
+def results(findings):
+    return [(finding.check, finding.result.value) for finding in findings]
+
+
+@pytest.fixture
+def jobs(each_url):
+    jobs = Jobs(each_url)
+    yield jobs
+    jobs.close()
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_a_database_that_is_set_up_well_has_nothing_to_say(dialect):
+    assert checks.setup(dialect, GOOD[dialect]) == []
+
+
+def test_a_database_of_a_good_version_is_ok(jobs):
+    found = checks.database(jobs, GOOD[jobs.store.dialect])
+
+    assert found.result is Result.OK
+
+
+def test_a_database_that_is_too_old_fails(jobs):
+    found = checks.database(jobs, Checked({"sqlite": "3.34.1", "postgresql": "11.22"}[jobs.store.dialect], "", None))
+
+    assert found.result is Result.FAIL
+    assert "or later" in found.fix
+
+
+def test_each_database_says_its_version_encoding_and_journal_mode(jobs, store):
+    checked = checks.reached(jobs)
+
+    assert checks.number_of(checked.version) >= checks.OLDEST[jobs.store.dialect]
+    assert checked[1:] == {"sqlite": ("UTF-8", "wal"), "postgresql": ("UTF8", None)}[jobs.store.dialect]
+
+
+@pytest.mark.parametrize(
+    ("version", "has"),
+    [
+        ("3.35.5", True),
+        ("3.44.5", True),
+        ("3.44.6", False),
+        ("3.45.0", True),
+        ("3.50.6", True),
+        ("3.50.7", False),
+        ("3.51.2", True),
+        ("3.51.3", False),
+        ("3.52.0", False),
+        ("4.0", False),
+    ],
+)
+def test_the_wal_reset_bug_is_known_by_the_version(version, has):
+    found = checks.setup("sqlite", Checked(version, "UTF-8", "wal"))
+
+    assert results(found) == ([("database", "warn")] if has else [])
+
+
+def test_a_journal_mode_other_than_wal_is_a_warning():
+    (found,) = checks.setup("sqlite", Checked("3.53.0", "UTF-8", "delete"))
+
+    assert found.result is Result.WARN
+    assert "the journal mode is delete" in found.text
+
+
+def test_an_encoding_other_than_utf8_fails():
+    (found,) = checks.setup("postgresql", Checked("16.1", "LATIN1", None))
+
+    assert found.result is Result.FAIL
+    assert "its encoding is LATIN1" in found.text
+
+
+def test_versions_are_read_with_what_distributions_add():
+    assert checks.number_of("16.4 (Debian 16.4-1.pgdg120+1)") == (16, 4)
+    assert checks.number_of("18beta1") == (18,)
+    assert checks.number_of("unknown") == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "result", "side"), [(4, "ok", ""), (-4, "ok", ""), (90, "warn", "behind"), (-90, "warn", "ahead of")]
+)
+def test_a_clock_that_is_off_is_a_warning(seconds, result, side):
+    found = checks.clock(timedelta(seconds=seconds))
+
+    assert found.result.value == result
+    assert side in found.text
+
+
+def test_a_living_worker_is_ok():
+    assert results(checks.workers([worker()], NOW)) == [("workers", "ok")]
+
+
+def test_no_worker_is_a_warning():
+    (found,) = checks.workers([], NOW)
+
+    assert (found.result, found.fix) == (Result.WARN, "belayed work")
+
+
+def test_a_worker_that_has_stopped_beating_is_a_warning():
+    none, lapsed = checks.workers([worker(alive=False, running=3)], NOW)
+
+    assert none.text == "none is alive"
+    assert lapsed.text == "one has stopped beating, for 5 min; it holds 3 jobs"
+
+
+@pytest.mark.parametrize(
+    ("queue", "serving", "result"),
+    [
+        (Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5)), '["*"]', "ok"),
+        (Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5)), '["mail", "slow"]', "ok"),
+        (Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5)), '["slow"]', "fail"),
+        (Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5)), '["*", "!mail"]', "fail"),
+        (Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5), paused=True), '["*"]', "warn"),
+        (Queue("mail", scheduled=3, next_due=NOW + timedelta(minutes=5)), '["slow"]', "ok"),
+    ],
+)
+def test_a_queue_in_which_jobs_wait_must_be_served(queue, serving, result):
+    assert results(checks.waiting([queue], [worker(serving)], NOW)) == [("queues", result)]
+
+
+def test_a_dead_worker_serves_nothing():
+    queue = Queue("mail", ready=3, oldest=NOW - timedelta(minutes=5))
+
+    (found,) = checks.waiting([queue], [worker(alive=False)], NOW)
+
+    assert found.text == "jobs wait in mail for 5 min: no living worker serves it"
+    assert found.fix == "belayed work -q mail"
+
+
+def test_tables_that_are_missing_fail_and_are_not_made(jobs, each_url):
+    if jobs.store.dialect == "sqlite":
+        jobs.connections.perform(jobs.store.now())
+
+    *_, found = checks.all_findings(Place(url=each_url))
+
+    assert (found.check, found.result, found.fix) == ("tables", Result.FAIL, "belayed migrate")
+    assert "tables" in dict(results(checks.all_findings(Place(url=each_url))))
+
+
+def test_tables_of_a_newer_version_fail(store, each_url):
+    store.rows(f"INSERT INTO {{versions}} (version) VALUES ({schema.latest(store.dialect) + 1}) RETURNING version")
+
+    *_, found = checks.all_findings(Place(url=each_url))
+
+    assert (found.check, found.result, found.fix) == ("tables", Result.FAIL, "pip install -U belayed")
+
+
+def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, store, each_url):
+    result = run("doctor")
+    answer = told("doctor")
+
+    assert result.exit_code == 0, result.stdout
+    assert [check["result"] for check in answer["checks"] if check["result"] == "fail"] == []
+    assert answer["ok"] is True
+    assert list(answer["checks"][0]) == ["check", "result", "text", "fix"]
+    assert {check["check"] for check in answer["checks"]} == {"database", "tables", "clock", "workers", "queues"}
+
+
+def test_the_doctor_says_what_to_do_and_exits_with_1(run, store):
+    store.added(queue="mail")
+
+    result = run("doctor")
+
+    assert result.exit_code == 1
+    assert "no living worker serves it\n" in result.stdout
+    assert "fix: belayed work -q mail" in result.stdout
+
+
+def test_the_doctor_says_that_the_database_is_out_of_reach(run):
+    result = run("doctor", url="postgresql://me:secret@127.0.0.1:1/app")
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("fail   database   cannot connect to PostgreSQL")
+    assert "secret" not in result.output
+
+
+def test_the_doctor_lists_the_tasks_of_the_application(process, enqueue):
+    enqueue("jobs.migrate()")
+
+    ended = process("doctor", "--app", "shop")
+
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.splitlines()[0] == "ok     application   shop, 2 tasks: shop.flaky, shop.send"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("1 / 0", "ZeroDivisionError: division by zero"), ("", "there is no module nowhere")]
+)
+def test_the_doctor_goes_on_when_the_application_cannot_be_imported(process, folder, store, sqlite_url, code, error):
+    (folder / "broken.py").write_text(code)
+
+    ended = process("doctor", "--app", "broken" if code else "nowhere", "--url", sqlite_url)
+
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("fail   application   ")
+    assert error in ended.stdout
+    assert "ok     tables" in ended.stdout

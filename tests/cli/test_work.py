@@ -1,0 +1,206 @@
+"""`work` and `workoff`, as processes of their own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.conftest import environment
+
+LINE = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (DEBUG|INFO |WARN |ERROR) \S")
+
+
+@contextmanager
+def working(*args):
+    """A worker, and what it logs, line by line."""
+    command = [sys.executable, "-m", "belayed", "work", *args]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process, text):
+    """What the process logs, up to a line with *text*."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"it ended without {text!r}: {''.join(lines)}")
+
+
+def test_workoff_runs_what_is_ready_and_exits_with_0(process, enqueue):
+    enqueue("send.enqueue('ada'); send.enqueue('nobody'); flaky.enqueue()")
+
+    ended = process("workoff", "--app", "shop")
+
+    lines = ended.stderr.splitlines()
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    assert "shop.send #1 succeeded" in ended.stderr
+    assert re.search(r"no job is ready after .+: 1 succeeded, 1 failed, 1 to be tried again$", lines[-1])
+
+
+def test_workoff_with_nothing_to_do_says_so(process, shop):
+    ended = process("workoff", "--app", "shop", "--strict")
+
+    assert ended.returncode == 0
+    assert ended.stderr.rstrip().endswith("no job ended")
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [("send.enqueue('ada')", 0), ("send.enqueue('nobody')", 1), ("flaky.enqueue()", 1)]
+)
+def test_strict_workoff_wants_every_attempt_to_succeed(process, enqueue, code, exit_code):
+    enqueue(code)
+
+    ended = process("workoff", "--app", "shop", "--strict")
+
+    assert ended.returncode == exit_code
+
+
+def test_workoff_leaves_scheduled_jobs_and_other_queues(process, enqueue):
+    enqueue("from datetime import timedelta; send.using(run_at=timedelta(hours=1)).enqueue('ada'); flaky.enqueue()")
+
+    ended = process("workoff", "--app", "shop", "-q", "mail,slow", "-q", "more")
+
+    assert "serves queues mail, slow, more of " in ended.stderr
+    assert ended.stderr.rstrip().endswith("no job ended")
+
+
+def test_a_worker_without_an_application_imports_what_jobs_name(process, enqueue, folder):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--url", "sqlite:///shop.db")
+
+    assert "1 succeeded" in ended.stderr
+
+
+def test_a_worker_imports_no_terminal_library(enqueue):
+    enqueue("send.enqueue('ada')")
+    code = (
+        "import sys; from belayed.cli import main; main(['workoff', '--app', 'shop'], standalone_mode=False); "
+        "print([name for name in ('rich', 'belayed.cli.web') if name in sys.modules])"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)
+
+    assert ended.stdout == "[]\n", ended.stderr
+    assert "1 succeeded" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue, number):
+    enqueue("send.enqueue('ada')")
+
+    with working("--app", "shop", "--threads", "2", "--name", "one") as worker:
+        lines = read_until(worker, "#1 succeeded")
+        worker.send_signal(number)
+        _, rest = worker.communicate(timeout=60)
+
+    assert worker.returncode == 0
+    assert re.search(r"belayed \S+ serves all queues of sqlite:///shop.db \(SQLite [\d.]+\) with 2 threads", lines[0])
+    assert re.search(r"stopped after .+: 1 succeeded$", rest.rstrip())
+
+
+def test_every_line_of_the_log_has_its_time_and_level(process, enqueue):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", "--log-level", "debug")
+
+    assert all(LINE.match(line) for line in ended.stderr.splitlines())
+
+
+def test_arguments_are_logged_only_when_asked_for(process, enqueue):
+    enqueue("send.enqueue('s3cret'); send.enqueue('s3cret')")
+
+    plain = process("workoff", "--app", "shop", "--log-level", "debug")
+    enqueue("send.enqueue('s3cret')")
+    told = process("workoff", "--app", "shop", "--log-level", "debug", "--log-arguments")
+
+    assert "s3cret" not in plain.stderr
+    assert "s3cret" in told.stderr
+
+
+def test_what_steers_a_terminal_is_written_out_in_the_log(process, enqueue, shop):
+    shop.write_text(shop.read_text().replace("no such address", r"\x1b[2J"))
+    enqueue("send.enqueue('nobody')")
+
+    ended = process("workoff", "--app", "shop")
+
+    assert "\x1b" not in ended.stderr
+    assert "ValueError: \\x1b[2J" in ended.stderr
+
+
+def test_the_logging_of_the_application_counts(process, enqueue, shop):
+    shop.write_text(
+        shop.read_text() + "import logging\nlogging.basicConfig(format='mine %(message)s', level='INFO', force=True)\n"
+    )
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop")
+
+    assert all(line.startswith("mine ") for line in ended.stderr.splitlines())
+
+
+def test_an_sqlite_with_the_wal_reset_bug_is_warned_of_once(process, shop):
+    from belayed.cli.checks import has_wal_reset_bug
+    import sqlite3
+
+    ended = process("workoff", "--app", "shop")
+
+    assert ended.stderr.count("WAL-reset bug") == has_wal_reset_bug(sqlite3.sqlite_version)
+
+
+@pytest.mark.parametrize("command", ["work", "workoff"])
+def test_missing_tables_stop_it_before_it_starts(process, postgres_url, command):
+    ended = process(command, "--url", postgres_url)
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Error: Belayed's tables are not in this database: run `belayed migrate`")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_workoff_works_on_postgresql(process, postgres_url, shop):
+    process("migrate", "--url", postgres_url)
+    code = f"from shop import *; belayed.configure({postgres_url!r}); send.enqueue('ada')"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=60)
+
+    ended = process("workoff", "--app", "shop", "--url", postgres_url)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "(PostgreSQL " in ended.stderr
+    assert "1 succeeded" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (["--threads", "0"], "threads (or BELAYED_THREADS) is 0: it takes 1 or more"),
+        (["--threads", "many"], "'many' is not a valid integer"),
+        (["--grace", "3 weeks"], "'3 weeks' is no time: write seconds (90) or a unit"),
+        (["--beat", "20s"], "lapse (or BELAYED_LAPSE)"),
+        (["--log-level", "loud"], "'loud' is not one of"),
+    ],
+)
+@pytest.mark.parametrize("command", ["work", "workoff"])
+def test_wrong_settings_are_exit_code_2(run, command, wrong, error):
+    result = run(command, *wrong)
+
+    assert result.exit_code == 2
+    assert error in " ".join(result.stderr.split())
+
+
+def test_settings_come_from_the_environment(process, shop):
+    ended = process("workoff", "--app", "shop", BELAYED_THREADS="3", BELAYED_QUEUES="mail")
+
+    assert "serves queues mail of sqlite:///shop.db" in ended.stderr
+    assert "with 3 threads" in ended.stderr
