@@ -50,7 +50,8 @@ def main() -> None:
     MAILS.mkdir(parents=True)
     with mail_server():
         enqueued = enqueue()
-        console.print(f"Enqueued: {', '.join(enqueued)}.\nNothing runs yet; now a worker starts:\n")
+        console.print("Enqueued:", *enqueued, sep="\n  ")
+        console.print("\nNothing runs yet. Now a worker starts:")
         with worker() as process:
             watch(process)
             command("status")
@@ -63,7 +64,7 @@ class Mailbox:
     """What the mail server does with a mail: it takes its time, as real ones do, and writes a file."""
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         name = envelope.rcpt_tos[0].partition("@")[0]
         (MAILS / f"{name}.eml").write_bytes(envelope.content)
         return "250 OK"

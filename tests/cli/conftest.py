@@ -94,6 +94,7 @@ def process(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def process(*args: Any, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "belayed", *map(str, args)],
+            check=False,
             capture_output=True,
             text=True,
             encoding=variables.get("PYTHONIOENCODING", "utf-8"),

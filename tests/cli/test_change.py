@@ -205,18 +205,24 @@ def test_more_jobs_than_a_batch_are_all_changed(run, store, each_url):
     assert [count.jobs for count in store.counts().live] == []
 
 
-def test_an_interrupt_says_how_many_were_changed(run, store, monkeypatch):
+def test_an_interrupt_says_how_many_were_changed(process, folder, store, sqlite_url):
     store.added(2500)
+    (folder / "impatient.py").write_text(
+        "from belayed import Jobs\n"
+        "class Impatient(Jobs):\n"
+        "    def bulk(self, action, filter, report):\n"
+        "        def interrupted(count):\n"
+        "            report(count)\n"
+        "            raise KeyboardInterrupt\n"
+        "        return super().bulk(action, filter, interrupted)\n"
+        f"jobs = Impatient({sqlite_url!r})\n"
+    )
 
-    def interrupted(self, action, filter, report):
-        report(1000)
-        raise KeyboardInterrupt
+    ended = process("cancel", "--all", "--app", "impatient:jobs")
 
-    monkeypatch.setattr("belayed.jobs.Jobs.bulk", interrupted)
-    result = run("cancel", "--all")
-
-    assert result.exit_code == 130
-    assert "Interrupted: 1,000 jobs changed." in result.stderr
+    assert ended.returncode == 130
+    assert "Interrupted: 1,000 jobs changed." in ended.stderr
+    assert [count.jobs for count in store.counts().live] == [1500]
 
 
 @pytest.mark.parametrize(

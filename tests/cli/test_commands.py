@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ def test_an_unknown_option_is_wrong_use(run, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_url_is_wrong_use(run, name):
     needed = {"pause": ["mail"], "resume": ["mail"], "clear": ["--all", "--yes"]}
-    needed |= dict.fromkeys(("retry", "cancel", "delete"), ["1"])
+    needed |= {name: ["1"] for name in ("retry", "cancel", "delete")}
     result = run(name, *needed.get(name, []), url="mysql://somewhere/app")
 
     # For the doctor it is a check that fails.
@@ -114,22 +115,27 @@ def test_the_version_is_told(run):
     assert result.stdout == f"belayed {belayed.__version__}\n"
 
 
-def test_ctrl_c_is_exit_code_130_without_a_traceback(run, store, monkeypatch):
-    def interrupted(self):
-        raise KeyboardInterrupt
+def test_ctrl_c_is_exit_code_130_without_a_traceback(folder):
+    (folder / "slow.py").write_text("print('here', flush=True)\nimport threading\nthreading.Event().wait()\n")
+    command = [sys.executable, "-m", "belayed", "--app", "slow", "status"]
+    pipe = subprocess.PIPE
 
-    monkeypatch.setattr("belayed.jobs.Jobs.workers", interrupted)
-    result = run("status")
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment()) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
 
-    assert result.exit_code == 130
-    assert "Traceback" not in result.output
+    assert process.returncode == 130
+    assert error.strip() == ""
 
 
 def test_a_reader_that_goes_away_is_no_error(store, sqlite_url):
     store.added(5000)
     command = f"{sys.executable} -m belayed jobs --limit 5000 --url {sqlite_url} | head -1"
 
-    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment())
+    ended = subprocess.run(
+        command, check=False, shell=True, capture_output=True, text=True, timeout=60, env=environment()
+    )
 
     assert ended.stdout.split()[:2] == ["ID", "Task"]
     assert "Traceback" not in ended.stderr

@@ -37,6 +37,8 @@ def test_a_span_is_told_in_its_largest_unit(seconds, text):
 def test_moments_are_told_from_now():
     assert show.ago(NOW - timedelta(minutes=3), NOW) == "3 min ago"
     assert show.ago(NOW + timedelta(hours=3), NOW) == "in 3 h"
+    assert show.ago(NOW - timedelta(minutes=3, seconds=59), NOW) == "3 min ago"
+    assert show.ago(NOW + timedelta(hours=2, minutes=59), NOW) == "in 3 h"
     assert show.ago(NOW, NOW) == "0 s ago"
     assert show.ago(None, NOW) == ""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import pytest
 
+from belayed.cli.checks import has_wal_reset_bug
 from tests.cli.conftest import environment
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (DEBUG|INFO |WARN |ERROR) \S")
@@ -91,7 +93,8 @@ def test_a_worker_imports_no_terminal_library(enqueue):
         "print([name for name in ('rich', 'belayed.cli.web') if name in sys.modules])"
     )
 
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(), timeout=60)
 
     assert ended.stdout == "[]\n", ended.stderr
     assert "1 succeeded" in ended.stderr
@@ -152,9 +155,6 @@ def test_the_logging_of_the_application_counts(process, enqueue, shop):
 
 
 def test_an_sqlite_with_the_wal_reset_bug_is_warned_of_once(process, shop):
-    from belayed.cli.checks import has_wal_reset_bug
-    import sqlite3
-
     ended = process("workoff", "--app", "shop")
 
     assert ended.stderr.count("WAL-reset bug") == has_wal_reset_bug(sqlite3.sqlite_version)

@@ -158,7 +158,7 @@ def test_a_def_that_returns_a_coroutine_is_awaited(lite: Jobs, body: Body) -> No
 def test_a_job_knows_itself(task: Any, lite: Jobs, body: Body) -> None:
     def seen() -> Any:
         job = current_job()
-        return [job.id, job.state, job.queue, job.attempt, job.task, job.stopping]
+        return [job.id, job.state.value, job.queue, job.attempt, job.task, job.stopping]
 
     async def aseen() -> Any:
         await asyncio.sleep(0)
@@ -168,7 +168,7 @@ def test_a_job_knows_itself(task: Any, lite: Jobs, body: Body) -> None:
 
     worked(lite)
 
-    assert job.refresh().result == [job.id, State.RUNNING, "mail", 1, job.task, False]
+    assert job.refresh().result == [job.id, "running", "mail", 1, job.task, False]
 
 
 def test_outside_of_an_attempt_there_is_no_current_job(lite: Jobs) -> None:

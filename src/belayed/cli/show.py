@@ -59,19 +59,20 @@ def span(time: timedelta) -> str:
     return rough(time)
 
 
-def rough(time: timedelta) -> str:
-    """A time for people, in its largest unit: `0 s`, `3 min`, `2 days`."""
+def rough(time: timedelta, *, rest: float = 0.0) -> str:
+    """A time for people, in its largest unit: `0 s`, `3 min`, `2 days`. *rest* is the part of a unit to be added."""
     seconds = max(0.0, time.total_seconds())
     # Up to two of a unit are told in the next smaller one: 90 min says more than 1 h.
     unit, size = next(((unit, size) for unit, size in UNITS if seconds >= 2 * size), UNITS[-1])
-    return f"{seconds // size:.0f} {unit}{'s' if unit == 'day' else ''}"
+    return f"{int(seconds / size + rest)} {unit}{'s' if unit == 'day' else ''}"
 
 
 def ago(time: datetime | None, now: datetime) -> str:
     """When it was or will be: `3 min ago`, `in 2 h`."""
     if time is None:
         return ""
-    return f"{rough(now - time)} ago" if time <= now else f"in {rough(time - now)}"
+    # What was is told in whole units that have passed; what will be is told to the nearest.
+    return f"{rough(now - time)} ago" if time <= now else f"in {rough(time - now, rest=0.5)}"
 
 
 def instant(time: datetime | None) -> str:
@@ -150,7 +151,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, elast
     from rich.table import Table
 
     titles = [column.removeprefix(">") for column in columns]
-    cells = [[styled(cell) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
+    cells = [[styled(one_line(cell)) if isinstance(cell, str) else cell.copy() for cell in row] for row in rows]
     widths = [max(len(title), *(row[nth].cell_len for row in cells)) for nth, title in enumerate(titles)]
     screen = console()
     excess = sum(widths) + GAP * (len(widths) - 1) - screen.width

@@ -31,7 +31,9 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
     if "aiosqlite" in family and "aiosqlite" in sys.modules:
         return CallersAiosqlite(raw)
     if "psycopg" in family and "psycopg" in sys.modules:
-        from belayed.connections.postgresql import CallersAsyncPsycopg, CallersPsycopg, psycopg
+        import psycopg
+
+        from belayed.connections.postgresql import CallersAsyncPsycopg, CallersPsycopg
 
         if isinstance(raw, psycopg.Connection):
             return CallersPsycopg(raw)
@@ -42,7 +44,8 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
 
         return CallersAsyncpg(raw)
     raise ConfigError(
-        f"connection={hidden(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, not {type(raw).__name__}"
+        f"connection={hidden(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, "
+        f"not {type(raw).__name__}"
     )
 
 

@@ -13,6 +13,7 @@ from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
 try:
     import psycopg
+    from psycopg import sql
     from psycopg.pq import PipelineStatus, TransactionStatus
     from psycopg.rows import tuple_row
 except ImportError as error:
@@ -251,7 +252,7 @@ class Listener:
         self.own = OwnPsycopg(url)
         self.channel = channel
         try:
-            self.own.raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+            self.own.raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         except psycopg.Error as error:
             self.own.close()
             raise translated(error, self.own.raw) from error
@@ -280,7 +281,7 @@ class Listener:
 def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any]) -> list[Row]:
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
-        cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
+        cursor.execute(text.encode(), params, binary=True)
         if raw.info.pipeline_status is PipelineStatus.OFF:
             return cursor.fetchall() if cursor.description else []
         try:
@@ -292,7 +293,7 @@ def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any]) ->
 async def aexecuted(raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any]) -> list[Row]:
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     async with psycopg.AsyncCursor(raw, row_factory=tuple_row) as cursor:
-        await cursor.execute(text, params, binary=True)  # type: ignore[arg-type]
+        await cursor.execute(text.encode(), params, binary=True)
         if raw.info.pipeline_status is PipelineStatus.OFF:
             return await cursor.fetchall() if cursor.description else []
         try:

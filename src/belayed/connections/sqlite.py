@@ -35,7 +35,7 @@ class CallersSqlite:
     def send(self, request: Request) -> Answer:
         assert not isinstance(request, Load), "SQLite has no bulk load"
         cursor = self.raw.cursor()
-        cursor.row_factory = None  # type: ignore[assignment]  # the caller's may make dictionaries
+        cursor.row_factory = None  # the caller's may make dictionaries
         try:
             return [texts(cursor.execute(statement.named, params).fetchall()) for statement, params in request.calls]
         except sqlite3.Error as error:

@@ -52,6 +52,7 @@ class Loop:
     def __init__(self, jobs: Any, config: WorkerConfig, row: WorkerRow) -> None:
         self.jobs, self.config, self.row = jobs, config, row
         self.store = jobs.store
+        self.report = Report(jobs.config.log_arguments)
         self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
         self.slots = Slots(
             Attempts(jobs),
@@ -59,10 +60,10 @@ class Loop:
             async_slots=config.async_slots,
             read_ahead=config.read_ahead,
             wake=self.wakeup.wake,
+            began=self.report.started,
         )
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
-        self.report = Report(jobs.config.log_arguments)
         self.summary = Summary()
         self.connection: Any = None
         self.unwritten: list[Finished] = []
@@ -120,7 +121,7 @@ class Loop:
             self.lanes.lanes = []
             self.outages += 1
             if self.outages == 1:
-                log.error("the store is not available, running jobs go on: %s", error)
+                log.error("the store is not available, running jobs go on: %s", error)  # noqa: TRY400 (expected)
             if self.given_up():
                 raise
             pause = min(5.0, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
@@ -133,7 +134,7 @@ class Loop:
 
     def given_up(self) -> bool:
         """Whether a stopped worker waits for the store alone, and has for as long as it may."""
-        if self.slots.running() or self.stop_by is None:
+        if self.slots.held or self.stop_by is None:
             return False
         return self.now_asked or time.monotonic() > self.stop_by
 
@@ -208,7 +209,7 @@ class Loop:
             quick = empty and now < self.eager_until
             self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
         for job in turn.claimed:
-            self.report.started(job)
+            self.report.claimed(job)
         self.slots.start(turn.claimed)
         self.record(finished, turn.held)
 

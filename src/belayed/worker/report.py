@@ -10,7 +10,7 @@ from belayed.job import Claimed, Finished, Outcome, State
 log = logging.getLogger("belayed")
 
 MOST = 100
-"""Lines about succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
+"""Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
 
 
 class Report:
@@ -26,8 +26,11 @@ class Report:
     def ended(self, one: Finished) -> None:
         name = self.names.pop(one.id, "job")
         if one.state is State.SUCCEEDED:
-            if self.open():
-                log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds))
+            if log.isEnabledFor(logging.INFO):
+                if self.open():
+                    log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds))
+                else:
+                    self.more += 1
         elif one.outcome is Outcome.INTERRUPTED and one.message is None:
             log.debug("%s #%d went back to its queue, not started", name, one.id)
         elif one.outcome is Outcome.INTERRUPTED:
@@ -43,22 +46,22 @@ class Report:
                 text = "%s #%d failed at attempt %d, again in %s: %s%s"
                 log.warning(text, name, one.id, one.attempt, again, what, trace(one))
 
-    def started(self, job: Claimed) -> None:
+    def claimed(self, job: Claimed) -> None:
         self.names[job.id] = job.task
-        if log.isEnabledFor(logging.DEBUG):
+
+    def started(self, job: Claimed) -> None:
+        """Called in the thread that runs it."""
+        if log.isEnabledFor(logging.INFO) and self.open():
             arguments = f" {job.payload}" if self.log_arguments else ""
-            log.debug("%s #%d claimed, attempt %d%s", job.task, job.id, job.attempt + 1, arguments)
+            log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments)
 
     def open(self) -> bool:
         """Whether there is room for a line in this second; in DEBUG there always is."""
         if log.isEnabledFor(logging.DEBUG):
             return True
         self.tick()
-        if self.lines < MOST:
-            self.lines += 1
-            return True
-        self.more += 1
-        return False
+        self.lines += 1
+        return self.lines <= MOST
 
     def tick(self) -> None:
         """Sum up the second that has passed."""
@@ -73,9 +76,8 @@ class Report:
         now = time.monotonic()
         if now - self.complained.get(job.id, 0.0) >= 10:
             self.complained[job.id] = now
-            log.warning(
-                "%s #%d does not end, after %s: this worker keeps its claim until it does", job.task, job.id, humane(seconds)
-            )
+            text = "%s #%d does not end, after %s: this worker keeps its claim until it does"
+            log.warning(text, job.task, job.id, humane(seconds))
 
 
 def trace(one: Finished) -> str:

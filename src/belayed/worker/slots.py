@@ -18,7 +18,6 @@ from belayed.errors import AttemptStopped
 from belayed.job import Claimed, Finished, Outcome, Running
 from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
-from belayed.worker.verdict import type_name
 
 log = logging.getLogger("belayed")
 
@@ -75,6 +74,7 @@ class ThreadSlot:
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = slots.attempts.load(run)
             if not loaded.is_async:
+                slots.began(claimed)
                 value, error = slots.attempts.run(run, loaded)
         except BaseException as raised:
             error = raised
@@ -143,9 +143,9 @@ class LoopSlots:
             while not self.closing:
                 try:
                     self.loop.run_forever()
-                except BaseException as error:
+                except BaseException:
                     # A SystemExit in a task that a job has started leaves the event loop; the other jobs go on.
-                    log.error("the event loop was left by %s in a task of some job; it goes on", type_name(type(error)))
+                    log.exception("a task that some job has started left the event loop, which goes on")
             runner.run(self.slots.attempts.jobs.aclose())
 
     def pump(self) -> None:
@@ -169,6 +169,7 @@ class LoopSlots:
             if slots.lapsed():
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = loaded or await slots.attempts.aload(run)
+            slots.began(run.claimed)
             value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
@@ -196,12 +197,19 @@ class LoopSlots:
 
 
 class Slots:
-    """The slots of one worker. `wake` is called when an outcome is there."""
+    """The slots of one worker. `wake` is called when an outcome is there, `began` when a job starts, in its thread."""
 
     def __init__(
-        self, attempts: Attempts, *, threads: int, async_slots: int, read_ahead: int, wake: Callable[[], None]
+        self,
+        attempts: Attempts,
+        *,
+        threads: int,
+        async_slots: int,
+        read_ahead: int,
+        wake: Callable[[], None],
+        began: Callable[[Claimed], None],
     ) -> None:
-        self.attempts, self.most, self.wake = attempts, read_ahead, wake
+        self.attempts, self.most, self.wake, self.began = attempts, read_ahead, wake, began
         self.waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
         self.loop = LoopSlots(self, async_slots)

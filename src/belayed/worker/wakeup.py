@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import select
+import selectors
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +27,14 @@ class Wakeup:
 
     def __init__(self, listener: Callable[[], Any], poll_interval: float) -> None:
         self.open_listener, self.poll_interval = listener, poll_interval
-        self.reading, self.writing = os.pipe()
-        os.set_blocking(self.reading, False)
-        os.set_blocking(self.writing, False)
+        # Sockets and a selector: on Windows a pipe cannot be waited for, and select() takes no descriptor above 1023.
+        self.reading, self.writing = socket.socketpair()
+        self.reading.setblocking(False)
+        self.writing.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.reading, selectors.EVENT_READ)
         self.listener: Any = None
+        self.listening: int | None = None
         self.hears = False
         self.prove_at = 0.0
         self.echo = ""
@@ -44,8 +48,9 @@ class Wakeup:
     def alarm(self) -> None:
         """End the wait or the next one, from a signal handler."""
         try:
-            os.write(self.writing, b"!")
-        except (BlockingIOError, OSError):
+            self.writing.send(b"!")
+        except OSError:
+            # Full, so the wait ends anyway; or closed, so there is none.
             pass
 
     def poll_after(self) -> float:
@@ -63,6 +68,8 @@ class Wakeup:
                 if self.listener is None:
                     self.prove_at = float("inf")
                     return
+                self.listening = self.listener.fileno()
+                self.selector.register(self.listening, selectors.EVENT_READ)
             elif self.echo:
                 # The last one has not come back: something between us and the database swallows them.
                 self.hears = False
@@ -75,10 +82,17 @@ class Wakeup:
     def lose(self, error: Exception, now: float) -> None:
         if self.hears:
             log.warning("the connection that hears of new jobs was lost; polling until it is back: %s", error)
+        self.hang_up()
+        self.hears, self.echo = False, ""
+        self.prove_at = now + 1
+
+    def hang_up(self) -> None:
+        """Close the listener, if there is one."""
+        if self.listening is not None:
+            self.selector.unregister(self.listening)
         if self.listener is not None:
             self.listener.close()
-        self.listener, self.hears, self.echo = None, False, ""
-        self.prove_at = now + 1
+        self.listener = self.listening = None
 
     def wait(self, seconds: float, still: Callable[[], bool], changed: Callable[[], bool] | None) -> list[str]:
         """Wait *seconds* at most, and only while *still*; the hints heard. *changed* is asked again and again."""
@@ -90,26 +104,22 @@ class Wakeup:
             while True:
                 left = max(0.0, deadline - time.monotonic())
                 pause = min(left, WATCH) if changed else left
-                descriptors = [self.reading]
-                if self.listener is not None:
-                    descriptors.append(self.listener.fileno())
-                ready = select.select(descriptors, [], [], pause)[0]
-                if ready:
-                    return self.heard(ready)
+                if ready := self.selector.select(pause):
+                    return self.heard([key.fd for key, _ in ready])
                 if left <= pause or (changed and changed()):
                     return []
         finally:
             self.asleep = False
 
     def heard(self, ready: list[int]) -> list[str]:
-        if self.reading in ready:
+        if self.reading.fileno() in ready:
             try:
-                while os.read(self.reading, 4096):
+                while self.reading.recv(4096):
                     pass
             except BlockingIOError:
                 pass
         hints: list[str] = []
-        if self.listener is not None and len(ready) > (self.reading in ready):
+        if self.listening in ready:
             try:
                 hints = self.listener.hints()
             except StoreError as error:
@@ -119,7 +129,7 @@ class Wakeup:
         return [hint for hint in hints if not hint.startswith("echo ")]
 
     def close(self) -> None:
-        os.close(self.reading)
-        os.close(self.writing)
-        if self.listener is not None:
-            self.listener.close()
+        self.hang_up()
+        self.selector.close()
+        self.reading.close()
+        self.writing.close()

@@ -10,7 +10,7 @@ import socket
 import threading
 import uuid
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 from belayed.config import WorkerConfig, current, settings
 from belayed.errors import BelayedError
@@ -50,7 +50,7 @@ class Worker:
         if self.loop is not None:
             self.loop.stop(now)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         loop, self.failure = self.made(), None
 
         def work() -> None:
@@ -64,7 +64,9 @@ class Worker:
         self.thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         assert self.thread is not None
         self.thread.join()
@@ -97,7 +99,7 @@ class Worker:
             finally:
                 self.loop = None
 
-        def asked(number: int, frame: FrameType | None) -> None:
+        def asked(_number: int, _frame: FrameType | None) -> None:
             loop.stop(now=loop.stop_asked)
 
         before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
