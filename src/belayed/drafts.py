@@ -9,7 +9,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import PayloadTooLarge
 from belayed.job import Draft
-from belayed.options import check_priority, check_queue, check_run_at, checked, resolved
+from belayed.options import CHECKS, checked, resolved
 from belayed.payload import Performance, attribute, call_hook, performance
 
 SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
@@ -34,9 +34,8 @@ def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
     draft.queue = draft.queue or config.default_queue
     draft.priority = config.default_priority if draft.priority is None else draft.priority
     # Once more: plugins and the hook may have changed them.
-    check_queue(draft.queue)
-    check_priority(draft.priority)
-    check_run_at(draft.run_at)
+    for name, check in CHECKS.items():
+        check(getattr(draft, name))
     if draft.meta:
         codec.text(draft.meta)
     draft.text = draft.payload.write(codec)

@@ -255,6 +255,8 @@ class Jobs:
 
     def _prepared(self, job: Any, options: Mapping[str, Any]) -> Draft:
         draft = draft_of(job, options)
+        if draft.jobs is not None and draft.jobs is not self:
+            raise OptionError(f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out")
         self.plugins.notify("on_enqueue", draft)
         return completed(draft, self.config, self.codec)
 
@@ -446,22 +448,33 @@ def configure(url: str | None = None, *, plugins: Iterable[Plugin] = (), **setti
 
 def enqueue(job: Any, /, **options: Unpack[Options]) -> Job:
     """Save a draft, or an object with perform(), and return the Job. See Jobs.enqueue."""
-    return cast(Job, (options.pop("jobs", None) or current()).enqueue(job, **options))
+    return home_of([job], options).enqueue(job, **options)
 
 
 async def aenqueue(job: Any, /, **options: Unpack[Options]) -> Job:
     """As `enqueue`, without blocking the event loop."""
-    return cast(Job, await (options.pop("jobs", None) or current()).aenqueue(job, **options))
+    return await home_of([job], options).aenqueue(job, **options)
 
 
 def enqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
     """Save drafts and objects with perform(), all or none; the Jobs in the order given. See Jobs.enqueue_many."""
-    return cast("list[Job]", (options.pop("jobs", None) or current()).enqueue_many(jobs, **options))
+    jobs = list(jobs)
+    return home_of(jobs, options).enqueue_many(jobs, **options)
 
 
 async def aenqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
     """As `enqueue_many`, without blocking the event loop."""
-    return cast("list[Job]", await (options.pop("jobs", None) or current()).aenqueue_many(jobs, **options))
+    jobs = list(jobs)
+    return await home_of(jobs, options).aenqueue_many(jobs, **options)
+
+
+def home_of(jobs: Sequence[Any], options: Mapping[str, Any]) -> Jobs:
+    """The `Jobs` that the options name, or the drafts; or else the program's."""
+    named = [job.jobs if isinstance(job, Draft) else None for job in jobs]
+    given = options.get("jobs")
+    if given is None and any(one is not named[0] for one in named):
+        raise OptionError("enqueue_many saves all or none, so all drafts must be for the same Jobs: say which by jobs=…")
+    return cast(Jobs, given or (named[0] if named else None) or current())
 
 
 current.make = Jobs

@@ -243,7 +243,7 @@ WRONG: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("plain", WRONG, ids=str)
+@pytest.mark.parametrize("plain", WRONG, ids=lambda value: type(value).__name__)
 def test_what_the_codec_never_writes_is_broken(plain):
     with pytest.raises(BrokenPayload):
         codec().decode({"args": [plain]})

@@ -271,7 +271,7 @@ class Part(NamedTuple):
         (Part({"when": [math.nan]}), ".items['when'][0]"),
         (Model(item=(math.nan,)), ".item[0]"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_the_path_leads_to_what_is_refused(value, path):
     with pytest.raises(NotSerializable) as caught:

@@ -109,7 +109,7 @@ def test_a_name_leads_back_to_what_it_names(obj, name):
         (list[int], "has no name to import it by"),
         (5, "5 has no name to import it by"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_imported_by_name_has_none(obj, message):
     if message is None:
@@ -254,7 +254,7 @@ def test_a_module_without_a_file_is_not_the_applications(monkeypatch):
         ("(", "SyntaxError", SyntaxError),
         ("", "this worker's shop_app has no run", AttributeError),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("packages", [None, ["shop_app"]])
 def test_a_name_that_this_worker_cannot_import_is_unknown_with_its_cause(package, source, message, cause, packages):

@@ -114,7 +114,7 @@ class OwnPsycopg:
                 self.begin()
             cursors = [self.raw.cursor(row_factory=tuple_row, binary=True) for _ in request.calls]
             for cursor, (statement, params) in zip(cursors, request.calls, strict=True):
-                cursor.execute(statement.pyformat, params)
+                cursor.execute(statement.pyformat.encode(), params)
             if closing:
                 self.end("COMMIT")
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]

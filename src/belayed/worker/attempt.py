@@ -201,12 +201,11 @@ class Attempts:
 async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a `def` job's coroutine in its thread, awake from time to time: only running code sees a stop."""
 
-    def tick() -> None:
-        nonlocal ticking
-        ticking = loop.call_later(TICK, tick)
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK)
 
-    loop = asyncio.get_running_loop()
-    ticking = loop.call_later(TICK, tick)
+    ticking = asyncio.ensure_future(tick())
     try:
         return await coroutine
     finally:

@@ -358,5 +358,3 @@ class Slots:
             if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
         self.loop.close()
-
-

@@ -1,0 +1,169 @@
+"""Rows that cannot be run: each says why, its neighbours run, and the worker lives on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belayed import Outcome, State, enqueue
+from belayed.config import address
+from belayed.jobs import Jobs
+from belayed.payload import registry
+from tests.worker import tasks
+from tests.worker.helpers import due, execute, states, wait_left, worked
+from tests.worker.tasks import double
+
+
+def broken(jobs: Jobs, payload: str, **columns: Any) -> int:
+    """The id of a job whose row was written by hand."""
+    job = double.using(queue=columns.get("queue", "default")).enqueue(1)
+    quoted = payload.replace("'", "''")
+    execute(jobs, f"UPDATE belayed_jobs SET payload = '{quoted}' WHERE id = {job.id}")
+    return job.id
+
+
+def call(ref: str, *args: Any, **kwargs: Any) -> str:
+    return json.dumps({"v": 1, "call": ref, "args": args, "kwargs": kwargs})
+
+
+AT_ONCE = {
+    "broken JSON": ('{"v": 1, "call"', "BrokenPayload"),
+    "nothing": ("", "BrokenPayload"),
+    "not an object": ("[1, 2]", "BrokenPayload"),
+    "null": ("null", "BrokenPayload"),
+    "no version": ('{"call": "tests.worker.tasks:double", "args": [1], "kwargs": {}}', "BrokenPayload"),
+    "a version that is no number": ('{"v": "1", "call": "x:y", "args": [], "kwargs": {}}', "BrokenPayload"),
+    "no arguments": ('{"v": 1, "call": "tests.worker.tasks:double"}', "BrokenPayload"),
+    "arguments that are no list": ('{"v": 1, "call": "tests.worker.tasks:double", "args": 3, "kwargs": {}}', "Broken"),
+    "no name": ('{"v": 1, "call": "nonsense", "args": [], "kwargs": {}}', "BrokenPayload"),
+    "a name that is no text": ('{"v": 1, "call": 7, "args": [], "kwargs": {}}', "BrokenPayload"),
+    "deep nesting": ('{"v": 1, "call": "tests.worker.tasks:double", "args": ' + "[" * 50_000 + "]" * 50_000, "Broken"),
+    "code not trusted": (call("os:system", "true"), "UntrustedPayload"),
+    "code reached through another module": (call("tests.worker.tasks:os.system", "true"), "UntrustedPayload"),
+    "code only found in its module": (call("tests.worker.tasks:task"), "UntrustedPayload"),
+    "a method that is not trusted": (
+        '{"v": 1, "method": "upper", "self": "x", "args": [], "kwargs": {}}',
+        "UntrustedPayload",
+    ),
+    "a method that is no text": ('{"v": 1, "method": 5, "self": "x", "args": [], "kwargs": {}}', "BrokenPayload"),
+    "a hidden method": ('{"v": 1, "method": "__init__", "self": "x", "args": [], "kwargs": {}}', "BrokenPayload"),
+}
+LATER = {
+    "a newer version": ('{"v": 2, "call": "x:y", "args": [], "kwargs": {}}', "UnknownVersion"),
+    "no such function": (call("tests.worker.tasks:nowhere"), "UnknownTask"),
+    "no such module": (call("tests.worker.nowhere:nothing"), "UnknownTask"),
+    "no such package": (call("nowhere_at_all:nothing"), "UnknownTask"),
+    "a class, not a function": (call("tests.worker.tasks:Custom"), "UnknownTask"),
+    "too many arguments": (call("tests.worker.tasks:grown", 1, 2), "SignatureChanged"),
+    "arguments of other names": (call("tests.worker.tasks:grown", count=1), "SignatureChanged"),
+    "no perform() any more": ('{"v": 1, "class": "tests.worker.tasks:Declined", "fields": {}}', "UnknownTask"),
+}
+
+
+@pytest.mark.parametrize(("payload", "error"), AT_ONCE.values(), ids=AT_ONCE)
+def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) -> None:
+    first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
+
+    worked(lite)
+
+    job = lite.get(bad)
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error.startswith(f"belayed.errors.{error}")
+    assert (job.attempt, job.attempts) == (0, ())
+    assert states(first, last) == [State.SUCCEEDED, State.SUCCEEDED]
+
+
+@pytest.mark.parametrize(("payload", "error"), LATER.values(), ids=LATER)
+def test_what_another_worker_may_know_goes_back_uncharged(payload: str, error: str, lite: Jobs) -> None:
+    first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
+
+    worked(lite)
+
+    job = lite.get(bad)
+    assert job.state is State.SCHEDULED
+    assert job.error is not None
+    assert job.error.startswith(f"belayed.errors.{error}")
+    assert (job.attempt, job.failures, job.attempts) == (0, 0, ())
+    assert 3 <= wait_left(job) <= 6
+    assert states(first, last) == [State.SUCCEEDED, State.SUCCEEDED]
+
+
+def test_a_batch_of_bad_rows_stops_nobody(jobs: Jobs) -> None:
+    payloads = [payload for payload, _ in (*AT_ONCE.values(), *LATER.values())]
+    bad = [broken(jobs, payload) for payload in payloads]
+    good = [double.enqueue(number) for number in range(20)]
+
+    summary = worked(jobs)
+
+    assert (summary.succeeded, summary.failed) == (20, len(AT_ONCE))
+    assert states(*good) == [State.SUCCEEDED] * 20
+    assert all(jobs.get(id).error for id in bad)
+
+
+def test_a_job_whose_code_nobody_knows_fails_at_the_limit(jobs: Jobs) -> None:
+    bad = broken(jobs, LATER["no such function"][0])
+    worked(jobs)
+    ago = "unknown_since - 90000000000" if address(jobs.url).dialect == "sqlite" else "unknown_since - interval '25h'"
+    execute(jobs, f"UPDATE belayed_jobs SET unknown_since = {ago}")
+    due(jobs.get(bad))
+
+    worked(jobs)
+
+    job = jobs.get(bad)
+    assert (job.state, job.attempt) == (State.FAILED, 0)
+    assert job.error is not None
+    assert "tests.worker.tasks has no nowhere" in job.error
+
+
+def test_a_later_worker_that_knows_the_code_runs_it(lite: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "tests.worker.tasks.double"
+    with monkeypatch.context() as hidden:
+        job = double.enqueue(4)
+        hidden.delitem(registry, name)
+        hidden.delattr(tasks, "double")
+        worked(lite)
+        unknown = job.refresh().error
+    due(job)
+
+    worked(lite)
+
+    assert unknown is not None
+    assert unknown.startswith("belayed.errors.UnknownTask")
+    assert (job.refresh().result, job.attempt) == (8, 1)
+
+
+@pytest.mark.parametrize("how", ["unprintable", "exit"])
+def test_an_object_that_cannot_be_rebuilt_takes_no_slot_with_it(how: str, lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(tasks.LoadsBadly())
+    execute(lite, f"UPDATE belayed_jobs SET payload = replace(payload, '\"how\":\"\"', '\"how\":\"{how}\"')")
+    neighbours = [double.enqueue(number) for number in range(5)]
+
+    worked(lite, threads=1)
+
+    assert job.refresh().error
+    assert job.state is not State.SUCCEEDED
+    assert calls == []
+    assert states(*neighbours) == [State.SUCCEEDED] * 5
+
+
+def test_a_job_that_takes_too_long_to_rebuild_has_timed_out(lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(tasks.LoadsSlowly())
+    execute(lite, "UPDATE belayed_jobs SET payload = replace(payload, '\"seconds\":0.0', '\"seconds\":30.0')")
+
+    worked(lite)
+
+    assert (job.refresh().state, job.failures) == (State.SCHEDULED, 1)
+    assert job.attempts[0].outcome is Outcome.TIMED_OUT
+    assert calls == []
+
+
+def test_an_unknown_job_of_another_queue_is_left_alone(lite: Jobs, tmp_path: Path) -> None:
+    bad = broken(lite, LATER["no such module"][0], queue="other")
+
+    worked(lite, queues=("default",))
+
+    assert (lite.get(bad).state, lite.get(bad).error) == (State.READY, None)

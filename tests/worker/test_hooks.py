@@ -1,0 +1,254 @@
+"""The hooks of custom jobs and plugins: when they are called, with what, and what happens when they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belayed import Draft, Job, Plugin, State, enqueue
+from belayed.jobs import Jobs
+from tests.worker.helpers import due, logged, states, worked
+from tests.worker.tasks import Custom, CustomAsync, Declined, Exits, aact, act, double, fails
+
+Body = Callable[[Callable[..., Any]], str]
+KINDS = pytest.mark.parametrize("kind", [Custom, CustomAsync], ids=["def", "async def"])
+TASKS = pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
+
+tenant = ContextVar("tenant", default="nobody")
+
+
+@KINDS
+def test_hooks_of_a_success(kind: Any, jobs: Jobs, calls: list[Any]) -> None:
+    job = enqueue(kind())
+
+    worked(jobs)
+
+    assert calls == [("before", job.id), ("perform", job.id), ("success", job.id), ("after",)]
+    assert job.refresh().result == "done"
+
+
+@KINDS
+def test_hooks_of_a_failure_that_is_tried_again(kind: Any, lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(kind(fail=True))
+
+    worked(lite)
+
+    assert [name for name, *_ in calls] == ["before", "perform", "error", "after", "reschedule_at"]
+    assert ("error", job.id, "Declined") in calls
+
+
+@KINDS
+def test_hooks_of_a_failure_for_good(kind: Any, lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(kind(fail=True))
+    worked(lite)
+    due(job)
+    calls.clear()
+
+    worked(lite)
+
+    assert [name for name, *_ in calls] == ["before", "perform", "error", "after", "failure"]
+    assert states(job) == [State.FAILED]
+
+
+@KINDS
+def test_a_before_hook_that_raises_fails_the_attempt(kind: Any, lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(kind(broken=("before",)))
+
+    worked(lite)
+
+    assert [name for name, *_ in calls] == ["before", "error", "after", "reschedule_at"]
+    assert job.refresh().error == "ZeroDivisionError: before"
+
+
+@pytest.mark.parametrize("how", [Custom, Exits, CustomAsync], ids=["fails", "exits", "async fails"])
+@pytest.mark.parametrize("hook", ["success", "error", "failure", "after"])
+def test_other_hooks_that_raise_are_logged_and_change_nothing(
+    how: Any, hook: str, lite: Jobs, calls: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    fail = hook in ("error", "failure")
+    job = enqueue(how(fail=fail, broken=(hook,)), max_attempts=1)
+    neighbour = double.enqueue(1)
+
+    worked(lite, threads=1)
+
+    assert states(job, neighbour) == [State.FAILED if fail else State.SUCCEEDED, State.SUCCEEDED]
+    assert logged(caplog, f"the hook {hook} of tests.worker.tasks.{how.__name__} #{job.id} raised")
+    if fail:
+        assert job.error == "tests.worker.tasks.Declined: no"
+
+
+class Recorder(Plugin):
+    """Records what it is told; the hooks named in *broken* raise *error*."""
+
+    def __init__(self, name: str = "", broken: tuple[str, ...] = (), error: BaseException | None = None) -> None:
+        self.name, self.broken, self.error = name, broken, error or ZeroDivisionError("plugin")
+        self.seen: list[tuple[Any, ...]] = []
+
+    def told(self, hook: str, *args: Any) -> None:
+        self.seen.append((hook, *args))
+        if hook in self.broken:
+            raise self.error
+
+    def on_enqueue(self, draft: Draft) -> None:
+        self.told("on_enqueue", draft.task)
+        draft.meta["by"] = self.name
+
+    @contextmanager
+    def around_attempt(self, job: Job) -> Iterator[None]:
+        self.told("enter", job.id)
+        tenant.set(job.meta.get("by", "nobody"))
+        try:
+            yield
+        except BaseException as error:
+            self.told("raised", type(error))
+            raise
+        finally:
+            self.told("leave")
+
+    @contextmanager
+    def around_work(self, worker: Any) -> Iterator[None]:
+        self.told("work")
+        yield
+        self.told("rest")
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        self.told("on_error", job.id, type(error))
+
+    def on_failure(self, job: Job, error: BaseException) -> None:
+        self.told("on_failure", job.id, type(error))
+
+
+Opened = Callable[..., Jobs]
+
+
+def test_a_plugin_sees_a_success(sqlite_path: Path, opened: Opened) -> None:
+    plugin = Recorder()
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
+    job = double.enqueue(1)
+
+    worked(jobs)
+
+    assert plugin.seen == [
+        ("on_enqueue", "tests.worker.tasks.double"),
+        ("work",),
+        ("enter", job.id),
+        ("leave",),
+        ("rest",),
+    ]
+
+
+def test_a_plugin_sees_a_failure_and_each_of_its_attempts(sqlite_path: Path, opened: Opened) -> None:
+    plugin = Recorder()
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
+    job = fails.using(max_attempts=2).enqueue()
+
+    worked(jobs)
+    due(job)
+    worked(jobs)
+
+    told = [entry for entry in plugin.seen if entry[0].startswith("on_") and entry[0] != "on_enqueue"]
+    assert told == [
+        ("on_error", job.id, Declined),
+        ("on_error", job.id, Declined),
+        ("on_failure", job.id, Declined),
+    ]
+    assert ("raised", Declined) in plugin.seen
+
+
+@TASKS
+def test_context_variables_of_a_plugin_reach_the_job(
+    task: Any, sqlite_path: Path, opened: Opened, body: Body
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder("acme")])
+
+    async def atenant() -> str:
+        return tenant.get()
+
+    job = task.enqueue(body(atenant if task is aact else tenant.get))
+
+    worked(jobs)
+
+    assert job.refresh().result == "acme"
+
+
+@TASKS
+def test_plugins_are_entered_in_order_and_left_in_the_opposite_one(
+    task: Any, sqlite_path: Path, opened: Opened, body: Body
+) -> None:
+    order: list[str] = []
+
+    class Named(Plugin):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @contextmanager
+        def around_attempt(self, job: Job) -> Iterator[None]:
+            order.append(f"into {self.name}")
+            yield
+            order.append(f"out of {self.name}")
+
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Named("a"), Named("b")])
+
+    async def nothing() -> None:
+        pass
+
+    task.enqueue(body(nothing if task is aact else lambda: None))
+
+    worked(jobs)
+
+    assert order == ["into a", "into b", "out of b", "out of a"]
+
+
+@TASKS
+@pytest.mark.parametrize("hook", ["enter", "leave", "work", "rest"])
+def test_around_hooks_that_raise_change_nothing(
+    task: Any, hook: str, sqlite_path: Path, opened: Opened, body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder(broken=(hook,))])
+
+    async def nothing() -> None:
+        pass
+
+    job = task.enqueue(body(nothing if task is aact else lambda: None))
+
+    worked(jobs)
+
+    assert states(job) == [State.SUCCEEDED]
+    assert logged(caplog, "raised")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("plugin"), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize("hook", ["on_error", "on_failure"])
+def test_notices_that_raise_change_nothing(
+    hook: str, error: BaseException, sqlite_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder(broken=(hook,), error=error)])
+    job, neighbour = fails.using(max_attempts=1).enqueue(), double.enqueue(1)
+
+    worked(jobs, threads=1)
+
+    assert states(job, neighbour) == [State.FAILED, State.SUCCEEDED]
+    assert job.error == "tests.worker.tasks.Declined: no"
+    assert logged(caplog, "raised")
+
+
+def test_a_plugin_that_swallows_does_not_make_a_success_of_a_failure(sqlite_path: Path, opened: Opened) -> None:
+    class Swallower(Plugin):
+        @contextmanager
+        def around_attempt(self, job: Job) -> Iterator[None]:
+            try:
+                yield
+            except Exception:
+                pass
+
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Swallower()])
+    job = fails.using(max_attempts=1).enqueue()
+
+    worked(jobs)
+
+    assert states(job) == [State.FAILED]

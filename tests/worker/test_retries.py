@@ -1,0 +1,300 @@
+"""What becomes of a job that fails: by its row, its task's rules, and what it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue
+from belayed.errors import JobNotFound
+from belayed.jobs import Jobs
+from tests.worker import tasks
+from tests.worker.helpers import due, execute, logged, states, wait_left, worked
+from tests.worker.tasks import aact, act, double, fails
+
+Body = Callable[[Callable[..., Any]], str]
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def raises() -> None:
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 9, 23])
+def test_the_nth_failure_waits_5_seconds_and_n_to_the_4th_and_up_to_a_tenth_more(before: int, lite: Jobs) -> None:
+    job = fails.enqueue()
+    execute(lite, f"UPDATE belayed_jobs SET failures = {before}, attempt = {before}")
+    at_least = 5 + (before + 1) ** 4
+
+    worked(lite)
+
+    assert at_least - 5 <= wait_left(job) <= at_least * 1.1
+    assert (job.state, job.failures, job.attempt) == (State.SCHEDULED, before + 1, before + 1)
+
+
+def test_a_failed_attempt_is_recorded_with_its_traceback(jobs: Jobs) -> None:
+    job = fails.enqueue()
+
+    worked(jobs)
+
+    (attempt,) = job.refresh().attempts
+    assert (attempt.number, attempt.outcome) == (1, Outcome.RETRY)
+    assert (attempt.error_type, attempt.message) == ("tests.worker.tasks.Declined", "no")
+    assert attempt.traceback is not None
+    assert attempt.traceback.startswith("Traceback")
+    assert 'raise Declined("no")' in attempt.traceback
+    assert "belayed/worker" not in attempt.traceback
+    assert job.error == "tests.worker.tasks.Declined: no"
+
+
+@pytest.mark.parametrize(
+    ("task", "waits"),
+    [
+        (tasks.fails_with_one_wait, [40, 40, 40]),
+        (tasks.fails_with_waits, [10, 20, 20]),
+        (tasks.fails_with_function, [60, 120, 180]),
+    ],
+    ids=["one time", "a list", "a function"],
+)
+def test_a_task_s_own_backoff_is_used(task: Any, waits: list[int], lite: Jobs) -> None:
+    job = task.enqueue()
+
+    found = []
+    for _ in waits:
+        worked(lite)
+        found.append(wait_left(job))
+        due(job)
+
+    assert all(wait - 5 <= left <= wait for wait, left in zip(waits, found, strict=True)), found
+
+
+def test_a_backoff_that_raises_is_logged_and_the_formula_used(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    job = tasks.fails_with_broken_function.enqueue()
+
+    worked(lite)
+
+    assert 4 <= wait_left(job) <= 6.6
+    assert job.error == "tests.worker.tasks.Declined: no"
+    assert logged(caplog, "the backoff of")
+
+
+def test_a_wait_beyond_the_calendar_is_cut_to_a_hundred_years(jobs: Jobs, body: Body) -> None:
+    endless = [tasks.fails_for_ever.enqueue()]
+    for free in (False, True):
+        endless.append(act.enqueue(body(raising(Retry(after=timedelta.max, free=free)))))
+        endless.append(act.enqueue(body(raising(Retry(after=datetime.max.replace(tzinfo=UTC), free=free)))))
+    many = fails.using(max_attempts=2**31 - 1).enqueue()
+    execute(jobs, f"UPDATE belayed_jobs SET failures = 1000000 WHERE id = {many.id}")
+    neighbour = double.enqueue(1)
+
+    worked(jobs)
+
+    assert neighbour.refresh().result == 2
+    assert {job.refresh().run_at.year - datetime.now(UTC).year for job in [*endless, many]} <= {99, 100}
+
+
+@pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
+def test_retry_after_a_time_counts_as_a_failure(task: Any, lite: Jobs, body: Body) -> None:
+    async def araises() -> None:
+        raise Retry("later", after=timedelta(seconds=30))
+
+    retry = raising(Retry("later", after=timedelta(seconds=30)))
+    job = task.enqueue(body(araises if task is aact else retry))
+
+    worked(lite)
+
+    assert 25 <= wait_left(job) <= 30
+    assert (job.failures, job.attempt, job.attempts[0].message) == (1, 1, "later")
+    assert job.attempts[0].traceback is None
+
+
+def test_retry_at_a_time(lite: Jobs, body: Body) -> None:
+    at = datetime.now(UTC) + timedelta(minutes=3)
+    job = act.enqueue(body(raising(Retry(after=at))))
+
+    worked(lite)
+
+    assert abs((job.refresh().run_at - at).total_seconds()) < 2
+
+
+def test_retry_without_a_time_waits_as_after_an_error(lite: Jobs, body: Body) -> None:
+    job = act.enqueue(body(raising(Retry())))
+
+    worked(lite)
+
+    assert 4 <= wait_left(job) <= 6.6
+
+
+def test_the_last_retry_fails_the_job(lite: Jobs, body: Body) -> None:
+    job = act.using(max_attempts=1).enqueue(body(raising(Retry(after=timedelta()))))
+
+    worked(lite)
+
+    assert states(job) == [State.FAILED]
+
+
+def test_a_free_retry_costs_no_failure(lite: Jobs, body: Body) -> None:
+    job = act.using(max_attempts=1).enqueue(body(raising(Retry(after=timedelta(seconds=30), free=True))))
+
+    worked(lite)
+
+    assert (job.refresh().state, job.failures, job.free_retries) == (State.SCHEDULED, 0, 1)
+    assert 25 <= wait_left(job) <= 30
+
+
+def test_the_thousandth_free_retry_is_the_last(lite: Jobs, body: Body) -> None:
+    job = act.enqueue(body(raising(Retry(after=timedelta(seconds=30), free=True))))
+    execute(lite, "UPDATE belayed_jobs SET free_retries = 999")
+
+    worked(lite)
+    put_off, count = job.refresh().state, job.free_retries
+    due(job)
+    worked(lite)
+
+    assert (put_off, count) == (State.SCHEDULED, 1000)
+    assert states(job) == [State.FAILED]
+
+
+def test_fail_fails_now(lite: Jobs, body: Body) -> None:
+    job = act.enqueue(body(raising(Fail("hopeless"))))
+
+    worked(lite)
+
+    assert (job.refresh().state, job.error) == (State.FAILED, "belayed.retry.Fail: hopeless")
+
+
+def test_cancel_cancels(jobs: Jobs, body: Body) -> None:
+    job = act.enqueue(body(raising(Cancel("not needed"))))
+
+    summary = worked(jobs)
+
+    assert (job.refresh().state, job.error) == (State.CANCELLED, "belayed.retry.Cancel: not needed")
+    assert summary.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("OSError", State.SCHEDULED), ("Gone", State.CANCELLED), ("Declined", State.FAILED)]
+)
+def test_a_task_says_which_errors_are_tried_again_and_which_cancel(kind: str, state: State, lite: Jobs) -> None:
+    job = tasks.raises.enqueue(kind)
+
+    worked(lite)
+
+    assert states(job) == [state]
+
+
+@pytest.mark.parametrize("task", [tasks.too_long, tasks.atoo_long], ids=["def", "async def"])
+def test_what_took_too_long_is_tried_again_whatever_retry_on_says(task: Any, lite: Jobs) -> None:
+    job = task.enqueue()
+
+    worked(lite)
+
+    assert (job.refresh().state, job.attempts[0].outcome) == (State.SCHEDULED, Outcome.TIMED_OUT)
+
+
+@pytest.mark.parametrize(
+    ("draft", "most"),
+    [
+        (lambda: fails.using(max_attempts=3).draft(), 3),
+        (lambda: tasks.seven.draft(), 7),
+        (lambda: tasks.seven.using(max_attempts=2).draft(), 2),
+        (lambda: fails.draft(), 4),
+    ],
+    ids=["the row", "the task", "the row before the task", "the settings"],
+)
+def test_the_last_attempt_is_the_row_s_the_task_s_or_the_settings(
+    draft: Any, most: int, sqlite_path: Any, opened: Any
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", max_attempts=4)
+    job = jobs.enqueue(draft())
+    execute(jobs, f"UPDATE belayed_jobs SET failures = {most - 2}")
+
+    worked(jobs)
+    left = job.refresh().state
+    due(job)
+    worked(jobs)
+
+    assert (left, job.refresh().state) == (State.SCHEDULED, State.FAILED)
+
+
+def test_what_is_not_kept_is_gone_when_it_ends(url: str, opened: Any) -> None:
+    jobs = opened(url, keep_succeeded=False, keep_failed=False, keep_cancelled=False)
+    saved = [
+        double.enqueue(1),
+        fails.using(max_attempts=1).enqueue(),
+        tasks.raises.enqueue("Gone"),
+        fails.using(max_attempts=1, keep_failed=True).enqueue(),
+    ]
+
+    summary = worked(jobs)
+
+    assert (summary.succeeded, summary.failed, summary.cancelled) == (1, 2, 1)
+    assert [job.id for job in jobs.find()] == [saved[3].id]
+    assert execute(jobs, "SELECT DISTINCT job_id FROM belayed_attempts") == [(saved[3].id,)]
+    with pytest.raises(JobNotFound):
+        saved[0].refresh()
+
+
+def test_a_failed_job_that_its_row_does_not_keep_is_gone(lite: Jobs) -> None:
+    fails.using(max_attempts=1, keep_failed=False).enqueue()
+
+    worked(lite)
+
+    assert lite.find() == []
+
+
+def test_the_policy_is_frozen_when_the_job_is_saved(sqlite_path: Any, opened: Any, monkeypatch: Any) -> None:
+    first = opened(f"sqlite:///{sqlite_path}")
+    job = first.enqueue(tasks.seven.using(max_run_time=timedelta(hours=1), keep_failed=True).draft())
+    monkeypatch.setitem(tasks.seven.options, "max_attempts", 1)
+    later = opened(f"sqlite:///{sqlite_path}", max_attempts=1, keep_failed=False, max_run_time=timedelta(seconds=1))
+
+    worked(later)
+
+    job = later.get(job.id)
+    assert (job.state, job.max_attempts, job.keep_failed) == (State.SCHEDULED, 7, True)
+    assert job.max_run_time == timedelta(hours=1)
+
+
+def test_a_custom_job_says_itself_when_it_is_tried_again(lite: Jobs, calls: list[Any]) -> None:
+    job = enqueue(tasks.Custom(fail=True))
+
+    worked(lite)
+
+    assert ("reschedule_at", 1) in calls
+    assert 95 <= wait_left(job) <= 100
+
+
+def test_a_reschedule_at_that_raises_is_logged_and_the_formula_used(
+    lite: Jobs, calls: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = enqueue(tasks.Custom(fail=True, broken=("reschedule_at",)))
+
+    worked(lite)
+
+    assert 4 <= wait_left(job) <= 6.6
+    assert logged(caplog, "the backoff of")
+
+
+def test_attempts_are_kept_first_and_last(lite: Jobs) -> None:
+    job = tasks.fails_at_once.using(max_attempts=40).enqueue()
+
+    worked(lite)
+
+    assert states(job) == [State.FAILED]
+    assert [attempt.number for attempt in job.attempts] == [*range(1, 6), *range(21, 41)]
+
+
+def test_a_retried_job_starts_anew(lite: Jobs) -> None:
+    job: Job = fails.using(max_attempts=1).enqueue()
+    worked(lite)
+
+    job.retry()
+    worked(lite)
+
+    assert (job.refresh().state, job.attempt, job.failures) == (State.FAILED, 2, 1)
