@@ -256,7 +256,9 @@ class Jobs:
     def _prepared(self, job: Any, options: Mapping[str, Any]) -> Draft:
         draft = draft_of(job, options)
         if draft.jobs is not None and draft.jobs is not self:
-            raise OptionError(f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out")
+            raise OptionError(
+                f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
+            )
         self.plugins.notify("on_enqueue", draft)
         return completed(draft, self.config, self.codec)
 
@@ -473,7 +475,9 @@ def home_of(jobs: Sequence[Any], options: Mapping[str, Any]) -> Jobs:
     named = [job.jobs if isinstance(job, Draft) else None for job in jobs]
     given = options.get("jobs")
     if given is None and any(one is not named[0] for one in named):
-        raise OptionError("enqueue_many saves all or none, so all drafts must be for the same Jobs: say which by jobs=…")
+        raise OptionError(
+            "enqueue_many saves all or none, so all drafts must be for the same Jobs: say which by jobs=…"
+        )
     return cast(Jobs, given or (named[0] if named else None) or current())
 
 

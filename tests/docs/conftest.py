@@ -49,6 +49,7 @@ def run_page(tmp_path, monkeypatch) -> Iterator[Callable[[Path], ModuleType]]:
         page = sys.modules["page"] = ModuleType("page")
         # With a place, so that the page counts as the application's own code.
         page.__spec__ = ModuleSpec("page", None, origin=str(tmp_path / "page.py"))
+        page.__spec__.has_location = True
         document.namespace = vars(page)
         for example in document.examples():
             try:

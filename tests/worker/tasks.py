@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from belayed import Job, current_job, task
+from belayed import Job, current_job, register_reference, task
 
 bodies: dict[str, Callable[..., Any]] = {}
 """What `act` and `aact` run, by name: the tests' own functions, in this process."""
@@ -209,36 +209,36 @@ class Exits(Custom):
             raise SystemExit(hook)
 
 
-@dataclass
-class LoadsSlowly:
-    """A job that takes longer to rebuild than it may run."""
+class Row:
+    """What travels as a reference; its key says what happens when it is loaded again."""
 
-    seconds: float = 0.0
-    max_run_time: ClassVar = timedelta(seconds=0.1)
+    def __init__(self, key: str) -> None:
+        self.key = key
 
-    def __post_init__(self) -> None:
-        deadline = time.monotonic() + self.seconds
+
+def load_row(key: str) -> Row | None:
+    if key == "unprintable":
+        raise Unprintable
+    if key == "exit":
+        raise SystemExit(3)
+    if key == "slow":
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             time.sleep(0.001)
-
-    def perform(self) -> None:
-        calls.append("perform")
+    return None if key == "gone" else Row(key)
 
 
-@dataclass
-class LoadsBadly:
-    """A job that raises while it is rebuilt, something that cannot even be shown."""
+register_reference(Row, name="tests.row", key=lambda row: row.key, load=load_row)
 
-    how: str = ""
 
-    def __post_init__(self) -> None:
-        if self.how == "unprintable":
-            raise Unprintable
-        if self.how == "exit":
-            raise SystemExit(3)
+@task
+def reads(row: Row) -> str:
+    calls.append(row.key)
+    return row.key
 
-    def perform(self) -> None:
-        calls.append("perform")
+
+class Plain:
+    """A class without perform()."""
 
 
 class Unprintable(Exception):

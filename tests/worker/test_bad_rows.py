@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from belayed import Outcome, State, enqueue
+from belayed import Outcome, State
 from belayed.config import address
 from belayed.jobs import Jobs
 from belayed.payload import registry
@@ -59,7 +59,7 @@ LATER = {
     "a class, not a function": (call("tests.worker.tasks:Custom"), "UnknownTask"),
     "too many arguments": (call("tests.worker.tasks:grown", 1, 2), "SignatureChanged"),
     "arguments of other names": (call("tests.worker.tasks:grown", count=1), "SignatureChanged"),
-    "no perform() any more": ('{"v": 1, "class": "tests.worker.tasks:Declined", "fields": {}}', "UnknownTask"),
+    "no perform() any more": ('{"v": 1, "class": "tests.worker.tasks:Plain", "fields": {}}', "UnknownTask"),
 }
 
 
@@ -136,23 +136,31 @@ def test_a_later_worker_that_knows_the_code_runs_it(lite: Jobs, monkeypatch: pyt
     assert (job.refresh().result, job.attempt) == (8, 1)
 
 
-@pytest.mark.parametrize("how", ["unprintable", "exit"])
-def test_an_object_that_cannot_be_rebuilt_takes_no_slot_with_it(how: str, lite: Jobs, calls: list[Any]) -> None:
-    job = enqueue(tasks.LoadsBadly())
-    execute(lite, f"UPDATE belayed_jobs SET payload = replace(payload, '\"how\":\"\"', '\"how\":\"{how}\"')")
+@pytest.mark.parametrize("key", ["unprintable", "exit"])
+def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite: Jobs, calls: list[Any]) -> None:
+    job = tasks.reads.using(max_attempts=1).enqueue(tasks.Row(key))
     neighbours = [double.enqueue(number) for number in range(5)]
 
     worked(lite, threads=1)
 
     assert job.refresh().error
-    assert job.state is not State.SUCCEEDED
+    assert job.state is State.FAILED
     assert calls == []
     assert states(*neighbours) == [State.SUCCEEDED] * 5
 
 
-def test_a_job_that_takes_too_long_to_rebuild_has_timed_out(lite: Jobs, calls: list[Any]) -> None:
-    job = enqueue(tasks.LoadsSlowly())
-    execute(lite, "UPDATE belayed_jobs SET payload = replace(payload, '\"seconds\":0.0', '\"seconds\":30.0')")
+def test_a_row_that_is_gone_counts_as_a_failure(lite: Jobs, calls: list[Any]) -> None:
+    job = tasks.reads.enqueue(tasks.Row("gone"))
+
+    worked(lite)
+
+    assert (job.refresh().state, job.attempt, job.failures) == (State.FAILED, 1, 1)
+    assert job.error is not None
+    assert job.error.startswith("belayed.errors.ObjectNotFound")
+
+
+def test_a_job_that_takes_too_long_to_load_has_timed_out(lite: Jobs, calls: list[Any]) -> None:
+    job = tasks.reads.using(max_run_time=timedelta(seconds=0.1)).enqueue(tasks.Row("slow"))
 
     worked(lite)
 
@@ -161,7 +169,7 @@ def test_a_job_that_takes_too_long_to_rebuild_has_timed_out(lite: Jobs, calls: l
     assert calls == []
 
 
-def test_an_unknown_job_of_another_queue_is_left_alone(lite: Jobs, tmp_path: Path) -> None:
+def test_an_unknown_job_of_another_queue_is_left_alone(lite: Jobs) -> None:
     bad = broken(lite, LATER["no such module"][0], queue="other")
 
     worked(lite, queues=("default",))

@@ -7,6 +7,8 @@ from belayed.store.postgresql import PostgresStore
 from belayed.store.sqlite import SqliteStore
 from belayed.store.statements import Tables
 
+__all__ = ["Store", "open_store"]
+
 STORES: dict[str, type[SqliteStore | PostgresStore]] = {"sqlite": SqliteStore, "postgresql": PostgresStore}
 
 

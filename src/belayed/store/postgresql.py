@@ -9,8 +9,9 @@ from typing import Any
 from belayed.job import Draft, State
 from belayed.steps import Ask, Load, Params, Steps
 from belayed.store.base import Inserted
+from belayed.store.dialect import Call
 from belayed.store.rows import as_json, seconds
-from belayed.store.sql import Call, SqlStore
+from belayed.store.sql import SqlStore
 
 COPY_FROM = 50
 """From so many jobs on, COPY is the faster way."""

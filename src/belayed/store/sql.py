@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from belayed.job import LIVE, Attempt, Claimed, Draft, Filter, Finished, Job, Outcome, State
-from belayed.steps import Ask, Params, Row, Statement, Steps
+from belayed.job import Attempt, Draft, Filter, Finished, Job, Outcome, State
+from belayed.steps import Ask, Steps
 from belayed.store import schema
 from belayed.store.base import (
     Beat,
@@ -21,44 +19,19 @@ from belayed.store.base import (
     Promoted,
     QueueCount,
     Rescued,
-    Store,
     Turn,
     Wanted,
     WorkerRow,
 )
+from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lane, Lanes, Serving
 from belayed.store.rows import as_json, order_of_claims, outcomes, seconds
-from belayed.store.statements import Tables, catalogue
-
-Call = tuple[Statement, Params]
 
 POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
 
 
-class SqlStore(Store):
-    """A store in a SQL database."""
-
-    def __init__(self, tables: Tables | None = None) -> None:
-        self.tables = tables or Tables()
-        self.statements = catalogue(self.dialect, self.tables)
-
-    # What a dialect says of itself.
-
-    @abstractmethod
-    def time(self, value: Any) -> datetime:
-        """A time as the database gave it."""
-
-    @abstractmethod
-    def bind(self, time: datetime | None) -> Any:
-        """A time as a bind; None stays None."""
-
-    @abstractmethod
-    def text(self, time: datetime | None) -> Any:
-        """A time within a JSON bind; None stays None."""
-
-    def clock(self, now: datetime | None) -> Any:
-        """The bind `now`: None leaves it to the database."""
-        return self.bind(now)
+class SqlStore(Dialect):
+    """A store in a SQL database: the operations, as belayed.store.base describes them."""
 
     def claiming(self, wanted: Wanted, lanes: Sequence[Lane], now: Any) -> Steps[list[Call]]:
         """The calls that claim from *lanes*; the last one answers with the claimed rows."""
@@ -83,8 +56,6 @@ class SqlStore(Store):
 
     def lanes(self, serving: Serving) -> Lanes:
         return Lanes(serving)
-
-    # The operations, as belayed.store.base describes them.
 
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
         delay = draft.run_at.total_seconds() if isinstance(draft.run_at, timedelta) else 0.0
@@ -246,7 +217,7 @@ class SqlStore(Store):
     def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
         rows = yield from self.ask("workers", last=True, read=True, now=self.clock(now))
         return [
-            WorkerRow(*row[:6], self.time(row[6]), self.time(row[7]), alive=bool(row[8]), running=row[9])
+            WorkerRow(*row[:6], self.time(row[6]), self.time(row[7]), bool(row[8]), row[9])
             for row in rows
         ]
 
@@ -330,94 +301,3 @@ class SqlStore(Store):
 
     def migrate(self) -> Steps[list[int]]:
         return (yield from schema.migrate(self))
-
-    # How rows are read and calls are made.
-
-    def calls(self, name: str, /, **params: Any) -> list[Call]:
-        """The statements of *name*, each with these binds."""
-        return [(statement, params) for statement in self.statements[name]]
-
-    def ask(self, name: str, /, *, last: bool = False, read: bool = False, **params: Any) -> Steps[list[Row]]:
-        """The rows that the last statement of *name* answers."""
-        answers = yield Ask(self.calls(name, **params), last=last, read=read)
-        return answers[-1]
-
-    def hinted(self, hint: str | None) -> Params:
-        """The binds of a hint, for dialects that send it with the insert."""
-        return {}
-
-    def notify(self, hint: str | None) -> list[Call]:
-        """The call that sends a hint, if the dialect can and there is one."""
-        return []
-
-    def listed(self, nth: int, draft: Draft) -> dict[str, Any]:
-        """A draft as a row of a JSON bind."""
-        run_at = draft.run_at
-        return {
-            "nth": nth,
-            "queue": draft.queue,
-            "priority": draft.priority,
-            "due": self.text(run_at) if isinstance(run_at, datetime) else None,
-            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
-            "task": draft.task,
-            "payload": draft.text,
-            "max_attempts": draft.max_attempts,
-            "max_run_time": seconds(draft.max_run_time),
-            "keep_failed": draft.keep_failed,
-            "meta": as_json(draft.meta) if draft.meta else None,
-        }
-
-    def conditions(self, filter: Filter) -> Params:
-        """The binds of a filter: a condition that is not given is NULL."""
-
-        def listed(values: Iterable[Any] | None) -> str | None:
-            return None if values is None else as_json(list(values))
-
-        return {
-            "ids": listed(filter.get("ids")),
-            "states": listed(filter.get("states")),
-            "queues": listed(filter.get("queues")),
-            "tasks": listed(filter.get("tasks")),
-            "created_after": self.bind(filter.get("created_after")),
-            "created_before": self.bind(filter.get("created_before")),
-        }
-
-    def inserted(self, row: Row) -> Inserted:
-        return Inserted(row[0], State(row[1]), self.time(row[2]), self.time(row[3]))
-
-    def claimed(self, row: Row) -> Claimed:
-        return Claimed(*row[:3], self.time(row[3]), *row[4:6], self.time(row[6]), *row[7:])
-
-    def job(self, row: Row) -> Job:
-        """A job from the columns `live` or `ended` of the catalogue."""
-        state = State(row[1])
-        return Job(
-            id=row[0],
-            state=state,
-            queue=row[2],
-            priority=row[3],
-            run_at=self.time(row[4]),
-            task=row[5],
-            payload=row[6],
-            created_at=self.time(row[7]),
-            attempt=row[8],
-            failures=row[9],
-            crashes=row[10],
-            rescues=row[11],
-            free_retries=row[12],
-            max_attempts=row[13],
-            max_run_time=None if row[14] is None else timedelta(seconds=row[14]),
-            keep_failed=None if row[15] is None else bool(row[15]),
-            meta=json.loads(row[16]) if row[16] else {},
-            error=row[17],
-            worker=row[18] if state not in LIVE or state is State.RUNNING else None,
-            started_at=None if row[19] is None else self.time(row[19]),
-            cancel_requested=bool(row[20]),
-            finished_at=None if row[21] is None else self.time(row[21]),
-            run_time=None if row[22] is None else timedelta(seconds=row[22]),
-            result_text=row[23],
-        )
-
-    def attempt(self, row: Row) -> Attempt:
-        started_at = None if row[3] is None else self.time(row[3])
-        return Attempt(row[0], Outcome(row[1]), row[2], started_at, self.time(row[4]), *row[5:])

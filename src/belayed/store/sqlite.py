@@ -11,9 +11,10 @@ from typing import Any
 
 from belayed.steps import Ask, Steps
 from belayed.store.base import Wanted
+from belayed.store.dialect import Call
 from belayed.store.lanes import Lane, Lanes, Serving
 from belayed.store.rows import as_json
-from belayed.store.sql import Call, SqlStore
+from belayed.store.sql import SqlStore
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

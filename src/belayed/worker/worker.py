@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
-import uuid
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -80,9 +80,11 @@ class Worker:
             raise BelayedError(f"{self!r} runs already")
         self.jobs.check_schema()
         host = socket.gethostname()
+        name = self.config.name or f"{host}:{os.getpid()}"
         row = WorkerRow(
-            id=uuid.uuid4().hex,
-            name=self.config.name or f"{host}:{os.getpid()}",
+            # Read in histories long after the worker has left; the random part makes it a fence.
+            id=f"{name}-{secrets.token_hex(8)}",
+            name=name,
             host=host,
             pid=os.getpid(),
             queues=json.dumps(self.config.queues),

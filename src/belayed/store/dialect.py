@@ -1,0 +1,130 @@
+"""How calls are made in a SQL dialect, and how its rows are read."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from belayed.job import LIVE, Attempt, Claimed, Draft, Filter, Job, Outcome, State
+from belayed.steps import Ask, Params, Row, Statement, Steps
+from belayed.store.base import Inserted, Store
+from belayed.store.rows import as_json, seconds
+from belayed.store.statements import Tables, catalogue
+
+Call = tuple[Statement, Params]
+
+
+class Dialect(Store):
+    """A SQL dialect: its catalogue of statements, and how it writes times."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        self.tables = tables or Tables()
+        self.statements = catalogue(self.dialect, self.tables)
+
+    @abstractmethod
+    def time(self, value: Any) -> datetime:
+        """A time as the database gave it."""
+
+    @abstractmethod
+    def bind(self, time: datetime | None) -> Any:
+        """A time as a bind; None stays None."""
+
+    @abstractmethod
+    def text(self, time: datetime | None) -> Any:
+        """A time within a JSON bind; None stays None."""
+
+    def clock(self, now: datetime | None) -> Any:
+        """The bind `now`: None leaves it to the database."""
+        return self.bind(now)
+
+    def calls(self, name: str, /, **params: Any) -> list[Call]:
+        """The statements of *name*, each with these binds."""
+        return [(statement, params) for statement in self.statements[name]]
+
+    def ask(self, name: str, /, *, last: bool = False, read: bool = False, **params: Any) -> Steps[list[Row]]:
+        """The rows that the last statement of *name* answers."""
+        answers = yield Ask(self.calls(name, **params), last=last, read=read)
+        return answers[-1]
+
+    def hinted(self, hint: str | None) -> Params:
+        """The binds of a hint, for dialects that send it with the insert."""
+        return {}
+
+    def notify(self, hint: str | None) -> list[Call]:
+        """The call that sends a hint, if the dialect can and there is one."""
+        return []
+
+    def listed(self, nth: int, draft: Draft) -> dict[str, Any]:
+        """A draft as a row of a JSON bind."""
+        run_at = draft.run_at
+        return {
+            "nth": nth,
+            "queue": draft.queue,
+            "priority": draft.priority,
+            "due": self.text(run_at) if isinstance(run_at, datetime) else None,
+            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
+            "task": draft.task,
+            "payload": draft.text,
+            "max_attempts": draft.max_attempts,
+            "max_run_time": seconds(draft.max_run_time),
+            "keep_failed": draft.keep_failed,
+            "meta": as_json(draft.meta) if draft.meta else None,
+        }
+
+    def conditions(self, filter: Filter) -> Params:
+        """The binds of a filter: a condition that is not given is NULL."""
+
+        def listed(values: Iterable[Any] | None) -> str | None:
+            return None if values is None else as_json(list(values))
+
+        return {
+            "ids": listed(filter.get("ids")),
+            "states": listed(filter.get("states")),
+            "queues": listed(filter.get("queues")),
+            "tasks": listed(filter.get("tasks")),
+            "created_after": self.bind(filter.get("created_after")),
+            "created_before": self.bind(filter.get("created_before")),
+        }
+
+    def inserted(self, row: Row) -> Inserted:
+        return Inserted(row[0], State(row[1]), self.time(row[2]), self.time(row[3]))
+
+    def claimed(self, row: Row) -> Claimed:
+        return Claimed._make((*row[:3], self.time(row[3]), *row[4:6], self.time(row[6]), *row[7:]))
+
+    def job(self, row: Row) -> Job:
+        """A job from the columns `live` or `ended` of the catalogue."""
+        state = State(row[1])
+        return Job(
+            id=row[0],
+            state=state,
+            queue=row[2],
+            priority=row[3],
+            run_at=self.time(row[4]),
+            task=row[5],
+            payload=row[6],
+            created_at=self.time(row[7]),
+            attempt=row[8],
+            failures=row[9],
+            crashes=row[10],
+            rescues=row[11],
+            free_retries=row[12],
+            max_attempts=row[13],
+            max_run_time=None if row[14] is None else timedelta(seconds=row[14]),
+            keep_failed=None if row[15] is None else bool(row[15]),
+            meta=json.loads(row[16]) if row[16] else {},
+            error=row[17],
+            worker=row[18] if state not in LIVE or state is State.RUNNING else None,
+            started_at=None if row[19] is None else self.time(row[19]),
+            cancel_requested=bool(row[20]),
+            finished_at=None if row[21] is None else self.time(row[21]),
+            run_time=None if row[22] is None else timedelta(seconds=row[22]),
+            result_text=row[23],
+        )
+
+    def attempt(self, row: Row) -> Attempt:
+        started_at = None if row[3] is None else self.time(row[3])
+        return Attempt(row[0], Outcome(row[1]), row[2], started_at, self.time(row[4]), *row[5:])
