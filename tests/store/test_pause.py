@@ -97,7 +97,7 @@ def test_jobs_of_a_paused_queue_are_promoted_and_cancelled_as_any(store):
     promoted = store.promote()
     cancelled = store.cancel([first])
 
-    assert promoted.count == 2
+    assert promoted.jobs == 2
     assert cancelled == [first]
     assert store.state(second) is State.READY
 

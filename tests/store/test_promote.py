@@ -27,7 +27,7 @@ def test_a_job_is_due_at_its_very_time(store):
     early = store.promote(now=NOON + timedelta(microseconds=999_999))
     exact = store.promote(now=NOON + timedelta(seconds=1))
 
-    assert (early.count, exact.count) == (0, 1)
+    assert (early.jobs, exact.jobs) == (0, 1)
     assert early.next_due == pytest.approx(1e-6, rel=0.01)
 
 
@@ -64,7 +64,7 @@ def test_a_thousand_are_promoted_unless_told_otherwise(synced):
     synced.added(1200, run_at=timedelta(seconds=1))
     synced.later(seconds=1)
 
-    counts = [synced.promote().count, synced.promote().count, synced.promote().count]
+    counts = [synced.promote().jobs, synced.promote().jobs, synced.promote().jobs]
 
     assert counts == [1000, 200, 0]
 
@@ -97,7 +97,7 @@ def test_two_promoters_promote_each_job_once(stores):
     first.added(10, run_at=timedelta(seconds=1))
     second.time = first.later(seconds=1)
 
-    promoted = [first.promote(count=6).count, second.promote(count=6).count]
+    promoted = [first.promote(count=6).jobs, second.promote(count=6).jobs]
 
     assert promoted == [6, 4]
 
@@ -109,5 +109,5 @@ def test_the_clock_of_the_database_tells_what_is_due(store):
 
     promoted = store.promote()
 
-    assert promoted.count == 1
+    assert promoted.jobs == 1
     assert promoted.next_due == pytest.approx(3600, abs=60)

@@ -227,8 +227,8 @@ def test_promoters_at_once_promote_each_job_once(stores):
 
     promoted = at_once(*(one.promote for one in promoters))
 
-    left = store.promote(count=5000).count
-    assert sum(one.count for one in promoted) + left == 2000
+    left = store.promote(count=5000).jobs
+    assert sum(one.jobs for one in promoted) + left == 2000
     assert store.find({"states": [State.SCHEDULED]}) == []
 
 

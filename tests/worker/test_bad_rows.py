@@ -149,12 +149,12 @@ def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite:
     assert states(*neighbours) == [State.SUCCEEDED] * 5
 
 
-def test_a_row_that_is_gone_counts_as_a_failure(lite: Jobs, calls: list[Any]) -> None:
+def test_a_row_that_is_gone_is_looked_for_again_as_after_a_failure(lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.enqueue(tasks.Row("gone"))
 
     worked(lite)
 
-    assert (job.refresh().state, job.attempt, job.failures) == (State.FAILED, 1, 1)
+    assert (job.refresh().state, job.attempt, job.failures) == (State.SCHEDULED, 1, 1)
     assert job.error is not None
     assert job.error.startswith("belayed.errors.ObjectNotFound")
 

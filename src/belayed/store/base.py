@@ -45,7 +45,7 @@ class Turn(NamedTuple):
 
 
 class Promoted(NamedTuple):
-    count: int
+    jobs: int
     next_due: float | None
     """Seconds until the next scheduled job is due."""
 

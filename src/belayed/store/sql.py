@@ -217,7 +217,18 @@ class SqlStore(Dialect):
     def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
         rows = yield from self.ask("workers", last=True, read=True, now=self.clock(now))
         return [
-            WorkerRow(*row[:6], self.time(row[6]), self.time(row[7]), bool(row[8]), row[9])
+            WorkerRow(
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                row[5],
+                self.time(row[6]),
+                self.time(row[7]),
+                bool(row[8]),
+                row[9],
+            )
             for row in rows
         ]
 

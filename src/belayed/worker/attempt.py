@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Coroutine
@@ -73,7 +74,7 @@ class Attempts:
                 try:
                     self.before(run, loaded)
                     value = loaded.call(*loaded.args, **loaded.kwargs)
-                    if asyncio.iscoroutine(value):
+                    if inspect.iscoroutine(value):
                         value = asyncio.run(stoppable(value))
                 except BaseException as raised:
                     error = raised

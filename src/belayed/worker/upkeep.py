@@ -86,7 +86,7 @@ class Upkeep:
         promoted = perform(self.store.promote())
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
         self.promote_at = time.monotonic() + wait
-        return bool(promoted.count)
+        return bool(promoted.jobs)
 
     def prune(self, perform: Perform) -> None:
         """Delete a batch of what the history need not keep."""

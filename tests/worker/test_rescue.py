@@ -1,0 +1,129 @@
+"""Workers that die or freeze: others run their jobs, and what comes late changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from belayed import Outcome, State
+from belayed.jobs import Jobs
+from belayed.store.base import Wanted, WorkerRow
+from belayed.store.lanes import Serving
+from tests.worker.helpers import eventually, execute, logged, process, states, worker
+from tests.worker.tasks import double, note, note_and_wait
+
+
+def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effects: Path) -> None:
+    with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
+        job = note_and_wait.using(max_attempts=1).enqueue(str(effects))
+        eventually(effects.read_text)
+        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
+        other.kill()
+        begun = time.monotonic()
+
+        eventually(lambda: states(job) == [State.READY], within=5)
+
+    assert 0.5 < time.monotonic() - begun < 3
+    assert (job.rescues, job.failures, job.attempt) == (1, 0, 0)
+    assert [attempt.outcome for attempt in job.attempts] == [Outcome.LOST]
+
+
+def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
+    with process(lite) as other:
+        job = note_and_wait.enqueue(str(effects), 0.3)
+        eventually(effects.read_text)
+        other.kill()
+
+    with worker(lite):
+        job.wait(10)
+
+    assert job.state is State.SUCCEEDED
+    assert effects.read_text().count("ran") == 2
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["succeeds late", "still runs"])
+def test_a_frozen_worker_changes_nothing_when_it_wakes(fail: bool, jobs: Jobs, effects: Path) -> None:
+    job = note_and_wait.using(max_attempts=1).enqueue(str(effects), 0.5)
+    with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
+        eventually(effects.read_text)
+        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
+        other.signal(signal.SIGSTOP)
+        eventually(lambda: states(job) == [State.READY], within=5)
+        # Nobody may take it before the frozen one speaks.
+        job.change(queue="nothing") if fail else jobs.pause("default")
+
+        other.signal(signal.SIGCONT)
+
+        if fail:
+            job.wait(10)
+        line = eventually(lambda: line_with(other, "was refused"))
+    assert f"job #{job.id} was refused: its claim had lapsed (succeeded)" in line
+    assert states(job) == [State.SUCCEEDED if fail else State.READY]
+    assert job.rescues == 1
+
+
+def line_with(other: object, text: str) -> str:
+    """The next line that the process has logged, if it contains *text*."""
+    line: str = other.popen.stderr.readline()  # type: ignore[attr-defined]
+    return line if text in line else ""
+
+
+def test_nobody_rescues_before_it_has_beaten_for_a_full_lapse(lite: Jobs) -> None:
+    job = double.using(queue="dead").enqueue(1)
+    wanted = Wanted("dead", 1, lite.store.lanes(Serving(("dead",))))
+    lite.do(lambda: lite.store.turn([], wanted))
+    lite.do(lambda: lite.store.beat(WorkerRow("dead", "dead", "host", 1, "[]", "0", lapse=0.1)))
+    begun = time.monotonic()
+
+    with worker(lite, lapse=timedelta(seconds=1.5)):
+        eventually(lambda: job.refresh().rescues == 1)
+
+    assert time.monotonic() - begun >= 1.5
+
+
+def test_a_job_whose_workers_die_again_and_again_is_put_aside(
+    jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with process(jobs) as other:
+        job = note_and_wait.enqueue(str(effects))
+        eventually(effects.read_text)
+        execute(jobs, "UPDATE belayed_jobs SET rescues = 9")
+        other.kill()
+
+    with worker(jobs):
+        eventually(lambda: job.refresh().ended)
+
+    assert (job.state, job.rescues) == (State.FAILED, 10)
+    assert job.error is not None
+    assert "poison" in job.error
+    assert logged(caplog, f"job #{job.id} was put aside as poison")
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back(
+    jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with worker(jobs, queues=("served",)) as running:
+        (row,) = eventually(jobs.workers)
+        job = note.using(queue="lost").enqueue(str(effects))
+        wanted = Wanted(row.id, 1, jobs.store.lanes(Serving(("lost",))))
+
+        jobs.do(lambda: jobs.store.turn([], wanted))
+
+        eventually(lambda: states(job) == [State.READY], within=2)
+        assert running.loop is not None
+    assert (job.attempt, job.rescues, job.failures) == (0, 0, 0)
+    assert logged(caplog, "whose claims had not reached this worker")
+
+
+def test_a_worker_whose_row_was_deleted_registers_anew(jobs: Jobs) -> None:
+    with worker(jobs):
+        (row,) = eventually(jobs.workers)
+
+        execute(jobs, "DELETE FROM belayed_workers")
+
+        assert [found.id for found in eventually(jobs.workers)] == [row.id]
+        double.enqueue(1).wait(10)
