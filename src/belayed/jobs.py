@@ -44,6 +44,11 @@ class Jobs:
 
     def __init__(self, url: str | None = None, *, plugins: Iterable[Plugin] = (), **given: Any) -> None:
         self.config = settings(Config, {**given, **({"url": url} if url else {})})
+        try:
+            check_queue(self.config.default_queue)
+            check_priority(self.config.default_priority)
+        except OptionError as error:
+            raise ConfigError(f"default_{error}") from None
         self.url = self.config.url or default_url()
         self.address = address(self.url)
         self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
@@ -92,11 +97,11 @@ class Jobs:
 
     def get(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, self.do(lambda: self.store.get(id)))
+        return self._found(id, self.do(lambda: self.store.get(id)) if abs(id) < 2**63 else None)
 
     async def aget(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, await self.ado(lambda: self.store.get(id)))
+        return self._found(id, await self.ado(lambda: self.store.get(id)) if abs(id) < 2**63 else None)
 
     def find(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""

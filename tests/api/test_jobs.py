@@ -117,12 +117,12 @@ def test_a_wrong_url_is_refused_with_the_fix(url, complaint):
         ({"max_attempts": "5"}, "max_attempts is '5': it takes a int"),
         ({"trust": ["not a name"]}, "trust 'not a name' is not the name of a package"),
         ({"keep_failed": 3}, "keep_failed is 3: it takes a timedelta or bool"),
-        ({"default_queue": "*"}, r"queue='\*'"),
-        ({"default_priority": 2**40}, "priority=1099511627776"),
+        ({"default_queue": "*"}, r"default_queue='\*': a queue's name"),
+        ({"default_priority": 2**40}, "default_priority=1099511627776: it takes"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, complaint):
-    with pytest.raises((ConfigError, OptionError), match=complaint):
+    with pytest.raises(ConfigError, match=complaint):
         Jobs("sqlite:///jobs.db", **settings)
 
 
@@ -193,14 +193,7 @@ def test_migrate_makes_the_tables(make_jobs, postgres_url, do):
 def test_tables_of_a_newer_version_are_left_alone(make_jobs, url, work_off):
     jobs = make_jobs(url)
     raw = connected(url)
-    [table] = [
-        name
-        for (name,) in raw.execute(
-            "SELECT name FROM sqlite_master" if url.startswith("sqlite") else "SELECT tablename FROM pg_tables"
-        ).fetchall()
-        if name in ("belayed_schema", "belayed_migrations")
-    ]
-    raw.execute(f"INSERT INTO {table} (version) VALUES (99)")
+    raw.execute("INSERT INTO belayed_versions (version) VALUES (99)")
     raw.commit()
     try:
         with pytest.raises(SchemaNewer, match=r"99.*[Uu]pgrade"):
@@ -210,7 +203,7 @@ def test_tables_of_a_newer_version_are_left_alone(make_jobs, url, work_off):
         with pytest.raises(SchemaNewer, match="99"):
             jobs.migrate()
     finally:
-        raw.execute(f"DELETE FROM {table} WHERE version = 99")
+        raw.execute("DELETE FROM belayed_versions WHERE version = 99")
         raw.commit()
         raw.close()
 

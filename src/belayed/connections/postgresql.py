@@ -351,6 +351,9 @@ def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> St
     return store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
 
 
-def unreachable(error: psycopg.Error) -> StoreUnavailable:
+def unreachable(error: psycopg.Error) -> StoreUnavailable | ConfigError:
+    """The error of ours for a connection that could not be opened."""
     text = hidden(str(error).strip() or type(error).__name__)
+    if isinstance(error, psycopg.ProgrammingError):
+        return ConfigError(f"the database URL is not one that PostgreSQL understands: {text}")
     return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")

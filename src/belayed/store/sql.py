@@ -158,12 +158,11 @@ class SqlStore(Dialect):
 
     def rescue(self, *, most: int = 10, lapse: float = 30.0, now: datetime | None = None) -> Steps[Rescued]:
         at = self.clock(now)
-        answers = yield Ask(
-            [*self.calls("lapsed", now=at), *self.calls("orphaned", lapse=lapse, now=at)], last=True, read=True
-        )
-        dead = [row[0] for rows in answers for row in rows]
-        if not dead:
+        asking = [*self.calls("lapsed", now=at), *self.calls("orphaned", lapse=lapse, now=at)]
+        if not any((yield Ask(asking, last=True, read=True))):
             return Rescued([], [], [])
+        # Once more, now under a lock: a worker that beats from here on waits, and does not lose what it holds.
+        dead = [row[0] for rows in (yield Ask(asking)) for row in rows]
         which = {"workers": as_json(dead), "most": most, "count": 1000, "now": at}
         saving = self.calls("rescue", **which)
         poisoning = self.calls("poison", error=POISON.format(most=most), **which)

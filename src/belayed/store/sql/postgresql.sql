@@ -404,7 +404,9 @@ WHERE state = 'running' AND worker = :worker AND cancel_requested;
 -- Workers that have not beaten for the time that they themselves gave.
 SELECT id
 FROM {workers}
-WHERE beat_at < {now} - make_interval(secs => lapse);
+WHERE beat_at < {now} - make_interval(secs => lapse)
+ORDER BY id
+FOR UPDATE SKIP LOCKED;
 
 -- name: orphaned
 -- Workers that hold claims but are not registered, for as long as :lapse.

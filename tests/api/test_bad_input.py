@@ -1,0 +1,217 @@
+"""Arguments and options from the edges of what is possible: refused with the fix, or kept exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+import belayed
+from belayed import delay, register_reference, task
+from belayed.errors import (
+    NotImportable,
+    NotSaved,
+    NotSerializable,
+    NotTrusted,
+    OptionError,
+    PayloadTooLarge,
+)
+
+
+@task
+def keep(value: Any = None, **more: Any) -> Any:
+    return value
+
+
+class Row:
+    """A row of a database of the application's."""
+
+    def __init__(self, key: int | None) -> None:
+        self.key = key
+
+    def touch(self) -> int | None:
+        return self.key
+
+
+register_reference(Row, name="tests.row", key=lambda row: row.key, load=Row)
+
+
+@dataclass
+class Box:
+    content: object
+
+    def perform(self) -> object:
+        return self.content
+
+
+def cycle() -> list[object]:
+    value: list[object] = []
+    value.append(value)
+    return value
+
+
+BAD = [
+    pytest.param(lambda tmp: lambda: 1, NotImportable, "a worker cannot import a lambda; write a function", id="lambda"),
+    pytest.param(lambda tmp: open(__file__), NotSerializable, "an open file; pass its path", id="file"),  # noqa: PTH123, SIM115
+    pytest.param(lambda tmp: math.nan, NotSerializable, "nan", id="nan"),
+    pytest.param(lambda tmp: math.inf, NotSerializable, "inf", id="inf"),
+    pytest.param(lambda tmp: "a\udc80", NotSerializable, "surrogate", id="surrogate"),
+    pytest.param(lambda tmp: cycle(), NotSerializable, "itself", id="cycle"),
+    pytest.param(lambda tmp: object(), NotSerializable, "have no text form; make the class a dataclass", id="object"),
+    pytest.param(lambda tmp: (n for n in ()), NotSerializable, r"an iterator.*pass list\(x\)", id="generator"),
+    pytest.param(lambda tmp: Row(None), NotSaved, "this Row is not saved yet: save it before", id="unsaved"),
+    pytest.param(lambda tmp: __import__("os").getcwd, NotTrusted, "workers may not run code of", id="untrusted"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "complaint"), BAD)
+@pytest.mark.parametrize(
+    ("wrap", "path"),
+    [
+        (lambda value: keep.draft(value), r"args\[0\]"),
+        (lambda value: keep.draft(value=[1, {"deep": value}]), r"kwargs\['value'\]\[1\]\['deep'\]"),
+        (lambda value: Box(value), r"job\.content"),
+    ],
+    ids=["argument", "deep in an argument", "in a job"],
+)
+def test_what_cannot_travel_is_refused_with_its_path_and_the_fix(jobs, do, tmp_path, make, error, complaint, wrap, path):
+    value = make(tmp_path)
+
+    with pytest.raises(error, match=complaint) as caught:
+        do(belayed, "enqueue", wrap(value))
+
+    getattr(value, "close", lambda: None)()
+    assert caught.match(path)
+    assert jobs.find() == []
+
+
+def test_a_method_of_an_unsaved_row_is_refused(jobs):
+    with pytest.raises(NotSaved, match="self: this Row is not saved yet"):
+        delay(Row(None)).touch()
+
+
+def test_a_saved_row_travels_as_its_key(each_jobs, work_off):
+    job = delay(Row(7)).touch()
+
+    work_off(each_jobs)
+
+    assert job.refresh().result == 7
+
+
+@pytest.mark.parametrize("limit", [None, 5000])
+def test_a_payload_over_the_limit_is_refused(make_jobs, url, do, limit):
+    jobs = make_jobs(url, **({} if limit is None else {"payload_limit": limit}))
+    size = 1024 * 1024 if limit is None else limit
+    fits, over = "x" * (size - 200), "é" * (size // 2)
+
+    with pytest.raises(PayloadTooLarge, match=rf"has .* bytes, the limit is {size:,}: pass a reference \(an id, a path\)"):
+        do(keep, "enqueue", over)
+
+    assert do(keep, "enqueue", fits).id
+    assert len(jobs.find()) == 1
+
+
+@pytest.mark.parametrize(
+    "queue",
+    ["", "q" * 256, "a\0b", "a\nb", "*", "mail*", "!mail", "a,b", " mail", "a\udc80", "a\u202eb", None, 3, b"mail"],
+    ids=ascii,
+)
+def test_a_bad_queue_name_is_refused(jobs, do, queue):
+    with pytest.raises(OptionError, match="a queue's name is a text of 1 to 255 characters"):
+        do(belayed, "enqueue", keep.draft(1), queue=queue)
+
+
+@pytest.mark.parametrize("queue", ["q", "q" * 255, "mail.urgent-2/α", "🧗", "with space", "%s", "'; DROP TABLE x; --", "{jobs}"])
+def test_an_odd_queue_name_is_taken(each_jobs, do, work_off, queue):
+    job = do(belayed, "enqueue", keep.draft(1), queue=queue)
+
+    work_off(each_jobs, queues=[queue])
+
+    assert job.refresh().queue == queue
+    assert job.result == 1
+
+
+VALUES = [
+    *(sign * (2**power + extra) for power in (31, 53, 63, 64, 100, 1000) for sign in (1, -1) for extra in (-1, 0, 1)),
+    datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999),  # noqa: DTZ001
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), date(1, 1, 1), date(9999, 12, 31),
+    timedelta.min, timedelta.max, 0.1, -0.0, 1e308, 5e-324,
+    "", "\0", "\x00 \x1f \x7f \u2028", "🧗" * 100, '"\\', "%s %(now)s :now $1 {jobs}", b"\0\xff", "﻿", "'", "x" * 100_000,
+]  # fmt: skip
+
+
+def test_values_from_the_edges_come_back_equal(each_jobs, do, work_off):
+    made = do(belayed, "enqueue_many", [keep.draft(value) for value in VALUES])
+
+    work_off(each_jobs)
+
+    results = [do(job, "refresh").result for job in made]
+    assert results == VALUES
+    assert [type(result) for result in results] == [type(value) for value in VALUES]
+
+
+@pytest.mark.parametrize(
+    ("run_at", "state"),
+    [
+        (datetime(1, 1, 1, tzinfo=UTC), "ready"),
+        (datetime(1970, 1, 1, tzinfo=UTC), "ready"),
+        (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), "scheduled"),
+        (datetime(9999, 12, 31, 12, tzinfo=timezone(timedelta(hours=-14))), None),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), None),
+        (timedelta.max, None),
+        (timedelta.min, None),
+        (timedelta(days=365 * 100), "scheduled"),
+        (-timedelta(days=365 * 100), "ready"),
+    ],
+    ids=str,
+)
+def test_a_time_from_the_edges_is_kept_or_refused(each_jobs, do, work_off, run_at, state):
+    if state is None:
+        with pytest.raises(OptionError, match=r"run_at=.*: .*year"):
+            do(belayed, "enqueue", keep.draft(1), run_at=run_at)
+        return
+
+    job = do(belayed, "enqueue", keep.draft(1), run_at=run_at)
+
+    saved = do(job, "refresh")
+    assert saved.state == state
+    if isinstance(run_at, datetime):
+        assert saved.run_at == job.run_at == run_at
+    work_off(each_jobs)
+    assert do(job, "refresh").state == ("succeeded" if state == "ready" else state)
+
+
+def test_a_change_to_a_time_beyond_the_edges_is_refused(each_jobs, do):
+    job = keep.enqueue(1)
+
+    with pytest.raises(OptionError, match=r"run_at=.*: .*year"):
+        do(job, "change", run_at=timedelta.max)
+
+
+@pytest.mark.parametrize("priority", [2**31 - 1, -(2**31)])
+def test_priorities_from_the_edges_are_kept(each_jobs, do, priority):
+    job = do(belayed, "enqueue", keep.draft(1), priority=priority)
+
+    assert do(job, "refresh").priority == priority
+
+
+@pytest.mark.parametrize("time", [timedelta(microseconds=1), timedelta(days=10_000), timedelta.max])
+def test_run_times_from_the_edges_are_kept(each_jobs, do, time):
+    job = do(belayed, "enqueue", keep.draft(1), max_run_time=time)
+
+    left = do(job, "refresh").max_run_time - time
+    assert abs(left) <= timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("meta", [{"tenant": "acme"}, {"a": [1, None, "\0", "🧗"]}, {}], ids=str)
+def test_meta_comes_back_equal(each_jobs, do, meta):
+    draft = keep.draft(1)
+    draft.meta.update(meta)
+
+    job = do(belayed, "enqueue", draft)
+
+    assert do(job, "refresh").meta == meta
