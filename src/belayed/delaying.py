@@ -1,7 +1,7 @@
 """Any call, later: `delay(obj).method(…)`, the mix-in `Delayable`, and methods that always run later."""
 
+# The overloads of the decorator are meant to overlap.
 # pyright: reportOverlappingOverload=false
-# The overloads of the decorator are meant to overlap: the first that fits a function says most of it.
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from belayed.payload import (
     MethodCall,
     Signature,
     Target,
+    home,
     readable,
     short,
     signature_of,
@@ -116,10 +117,15 @@ def method_draft(
     method = getattr(subject, name)
     if isinstance(method, BoundMethod):
         return method.target.draft_of(method.subject, args, kwargs, options)
-    cls = subject if isinstance(subject, type) else type(subject)
-    display = f"{cls.__module__}.{cls.__qualname__}.{name}"
+    display = display_name(subject, name)
     check_call(signature_of(method), display, args, kwargs)
     return Draft(MethodCall(display, subject, name, args, kwargs), display, **resolved(options, subject))
+
+
+def display_name(subject: Any, method: str) -> str:
+    """What a job that calls this method is called: `app.models.User.notify`."""
+    cls = subject if isinstance(subject, type) else type(subject)
+    return f"{home(cls.__module__)}.{cls.__qualname__}.{method}"
 
 
 class Handled(Target, Generic[P, R]):
@@ -151,9 +157,7 @@ class Handled(Target, Generic[P, R]):
     @overload
     def __get__(self, subject: object, owner: type | None = None) -> BoundMethod[P, R]: ...
     def __get__(self, subject: Any, owner: type | None = None) -> Any:
-        if self.wrapper is staticmethod:
-            return BoundMethod(self, owner or type(subject))
-        if self.wrapper is classmethod:
+        if self.wrapper is not None:
             return BoundMethod(self, owner or type(subject))
         # Below Python 3.13 @classmethod binds what it wraps to the class; then the class is the subject.
         return self if subject is None else BoundMethod(self, subject)
@@ -161,7 +165,8 @@ class Handled(Target, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         if self.attribute is not None and args:
             # User.activate(user, device), as overrides of old call it: the same as user.activate(device).
-            return cast(Job, self.__get__(args[0])(*args[1:], **kwargs))
+            bound: Any = self.__get__(args[0])
+            return cast(Job, bound(*args[1:], **kwargs))
         if self.runs_here(None):
             return cast(Job, self.function(*args, **kwargs))
         return enqueued(self.draft_of(None, args, kwargs, {}))
@@ -202,9 +207,8 @@ class Handled(Target, Generic[P, R]):
             ref = name_of(self.function)
             check_call(signature_of(self), readable(ref), args, kwargs)
             return Draft(FunctionCall(readable(ref), ref, args, kwargs), readable(ref), **resolved(options))
-        cls = subject if isinstance(subject, type) else type(subject)
         name = self.attribute or self.function.__name__
-        display = f"{cls.__module__}.{cls.__qualname__}.{name}"
+        display = display_name(subject, name)
         check_call(BoundMethod(self, subject).signature, display, args, kwargs)
         return Draft(MethodCall(display, subject, name, args, kwargs), display, **resolved(options, subject))
 
@@ -269,7 +273,8 @@ class HandledCoroutine(Handled[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Job]:  # type: ignore[override]
         if self.attribute is not None and args:
-            return cast("Awaitable[Job]", self.__get__(args[0])(*args[1:], **kwargs))
+            bound: Any = self.__get__(args[0])
+            return cast("Awaitable[Job]", bound(*args[1:], **kwargs))
         if self.runs_here(None):
             return cast("Awaitable[Job]", self.function(*args, **kwargs))
         return aenqueued(self.draft_of(None, args, kwargs, {}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from belayed.codec import Codec
 from belayed.config import Config
-from belayed.errors import PayloadTooLarge
+from belayed.errors import EnqueueError, OptionError, PayloadTooLarge
 from belayed.job import Draft
 from belayed.options import CHECKS, checked, resolved
 from belayed.payload import Performance, attribute, call_hook, performance
@@ -37,7 +38,7 @@ def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
     for name, check in CHECKS.items():
         check(getattr(draft, name))
     if draft.meta:
-        codec.text(draft.meta)
+        check_meta(draft, codec)
     draft.text = draft.payload.write(codec)
     size = len(draft.text) if draft.text.isascii() else len(draft.text.encode())
     if size > config.payload_limit:
@@ -46,3 +47,14 @@ def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
             "(an id, a path) instead, or raise payload_limit (BELAYED_PAYLOAD_LIMIT)"
         )
     return draft
+
+
+def check_meta(draft: Draft, codec: Codec) -> None:
+    """Raise OptionError for a `meta` that would not come back equal."""
+    takes = f"the meta of {draft.task} takes a dict of plain JSON values"
+    try:
+        same = json.loads(codec.text(draft.meta)) == draft.meta and isinstance(draft.meta, dict)
+    except EnqueueError as error:
+        raise OptionError(f"{takes}: {error}") from error
+    if not same:
+        raise OptionError(f"{takes}, with texts as keys, not {draft.meta!r}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from belayed.errors import OptionError
 from belayed.job import Filter, Options
+from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
 CONDITIONS = tuple(Filter.__annotations__)
@@ -68,14 +69,18 @@ def check_priority(priority: Any) -> None:
 
 
 def check_run_at(run_at: Any) -> None:
-    if run_at is None or isinstance(run_at, timedelta):
+    if run_at is None:
         return
-    if not isinstance(run_at, datetime):
+    if not isinstance(run_at, datetime | timedelta):
         raise OptionError(f"run_at={run_at!r}: it takes an aware datetime, or a timedelta from now")
-    if run_at.utcoffset() is None:
+    if isinstance(run_at, datetime) and run_at.utcoffset() is None:
         raise OptionError(
             f"run_at={run_at!r} has no time zone: write datetime.now(UTC) + …, or run_at.astimezone(), or a timedelta"
         )
+    try:
+        _ = run_at.astimezone(UTC) if isinstance(run_at, datetime) else datetime.now(UTC) + run_at
+    except OverflowError:
+        raise OptionError(f"run_at={run_at!r}: in UTC it is not within the years 1 to 9999") from None
 
 
 def check_max_attempts(attempts: Any) -> None:
@@ -84,8 +89,10 @@ def check_max_attempts(attempts: Any) -> None:
 
 
 def check_max_run_time(time: Any) -> None:
-    if time is not None and (not isinstance(time, timedelta) or time <= timedelta()):
-        raise OptionError(f"max_run_time={time!r}: it takes a timedelta above 0, such as timedelta(minutes=5)")
+    if time is not None and (not isinstance(time, timedelta) or not timedelta() < time <= LONGEST):
+        raise OptionError(
+            f"max_run_time={time!r}: it takes a timedelta above 0, such as timedelta(minutes=5), of at most 100 years"
+        )
 
 
 def check_keep_failed(keep: Any) -> None:

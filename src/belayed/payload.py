@@ -20,7 +20,7 @@ from belayed.errors import (
     UntrustedPayload,
 )
 from belayed.retry import Rules
-from belayed.trust import name_of, resolve
+from belayed.trust import name_of, resolve, running_main
 
 VERSION = 1
 NO_RULES = Rules()
@@ -187,13 +187,18 @@ def method_trusted(subject: object, method: str, codec: Codec) -> bool:
     Without this a row could call `unlink` of any path, which the codec rebuilds.
     """
     cls = subject if isinstance(subject, type) else type(subject)
-    if codec.trust.covers(cls.__module__):
+    if codec.trust.covers(home(cls.__module__)):
         return True
     function = inspect.unwrap(
         getattr(inspect.getattr_static(cls, method, None), "__func__", None) or getattr(cls, method)
     )
     module = getattr(function, "__module__", None)
-    return isinstance(function, Target) or (isinstance(module, str) and codec.trust.covers(module))
+    return isinstance(function, Target) or (isinstance(module, str) and codec.trust.covers(home(module)))
+
+
+def home(module: str) -> str:
+    """The name by which a worker imports *module*, which may be the running script. Raises NotImportable."""
+    return running_main().name if module in ("__main__", "__mp_main__") else module
 
 
 def load(text: str, codec: Codec) -> Loaded:

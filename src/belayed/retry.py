@@ -13,6 +13,9 @@ from belayed.errors import ConfigError
 FREE_RETRIES = 1000
 """How many `Retry(free=True)` a job may raise: more is an endless loop."""
 
+LONGEST = timedelta(days=36500)
+"""The longest wait: with a time beyond the year 9999 no database would take the outcome."""
+
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 Backoff = timedelta | Sequence[timedelta] | Callable[[int], timedelta]
 
@@ -75,7 +78,7 @@ class Rules:
             wait = self.backoff[min(failures, len(self.backoff)) - 1]
         if not isinstance(wait, timedelta):
             raise TypeError(f"backoff({failures}) returned {wait!r}: it must return a timedelta")
-        return max(0.0, wait.total_seconds())
+        return within_reach(wait)
 
 
 def default_wait(failures: int) -> float:
@@ -83,10 +86,15 @@ def default_wait(failures: int) -> float:
 
     The extra spreads jobs that failed together.
     """
-    return float(5 + failures**4) * (1 + random.random() / 10)
+    return min(float(5 + failures**4) * (1 + random.random() / 10), LONGEST.total_seconds())
 
 
 def seconds_until(after: timedelta | datetime) -> float:
     """Seconds from now until *after*, never below 0."""
     left = after if isinstance(after, timedelta) else after - datetime.now(UTC)
-    return max(0.0, left.total_seconds())
+    return within_reach(left)
+
+
+def within_reach(wait: timedelta) -> float:
+    """*wait* in seconds, from 0 to the longest."""
+    return min(max(0.0, wait.total_seconds()), LONGEST.total_seconds())

@@ -1,16 +1,15 @@
-"""Objects with perform(): their settings and their hooks."""
+"""Objects with perform(): their settings."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
 
 import belayed
-from belayed import Draft, Job, State
+from belayed import State
 from belayed.errors import NotSerializable, OptionError
 
 ran: list[object] = []
@@ -91,111 +90,6 @@ class Point(NamedTuple):
 
 
 @dataclass
-class Silent:
-    """Hooks without arguments."""
-
-    fails: bool = False
-
-    def enqueue(self) -> None:
-        ran.append("enqueue")
-
-    def before(self) -> None:
-        ran.append("before")
-
-    def perform(self) -> str:
-        ran.append("perform")
-        if self.fails:
-            raise ValueError("no")
-        return "done"
-
-    def success(self) -> None:
-        ran.append("success")
-
-    def error(self) -> None:
-        ran.append("error")
-
-    def after(self) -> None:
-        ran.append("after")
-
-    def failure(self) -> None:
-        ran.append("failure")
-
-
-@dataclass
-class Talkative:
-    """Hooks with all their arguments."""
-
-    fails: bool = False
-    max_attempts: int = 1
-
-    def enqueue(self, draft: Draft) -> None:
-        ran.append(("enqueue", type(draft).__name__))
-
-    def before(self, job: Job) -> None:
-        ran.append(("before", job.id, job.attempt, job.state))
-
-    def perform(self) -> None:
-        if self.fails:
-            raise ValueError("no")
-
-    def success(self, job: Job) -> None:
-        ran.append(("success", job.id))
-
-    def error(self, job: Job, error: BaseException) -> None:
-        ran.append(("error", job.id, repr(error)))
-
-    def after(self, job: Job) -> None:
-        ran.append(("after", job.id))
-
-    def failure(self, job: Job) -> None:
-        ran.append(("failure", job.id))
-
-
-@dataclass
-class Choosy:
-    """Its enqueue hook changes the draft, and itself."""
-
-    number: int
-    seen: list[str] = field(default_factory=list)
-
-    def enqueue(self, draft: Draft) -> None:
-        draft.queue, draft.priority, draft.run_at = "chosen", 9, timedelta(hours=1)
-        draft.max_attempts, draft.max_run_time, draft.keep_failed = 2, timedelta(seconds=3), False
-        draft.meta["tenant"] = "acme"
-        self.seen.append("enqueue")
-
-    def perform(self) -> list[str]:
-        return self.seen
-
-
-@dataclass
-class Broken:
-    """A hook that raises."""
-
-    hook: str
-    max_attempts: int = 1
-
-    def perform(self) -> str:
-        return "done"
-
-    def _raise(self, name: str) -> None:
-        if self.hook == name:
-            raise RuntimeError(f"{name} is broken")
-
-    def enqueue(self) -> None:
-        self._raise("enqueue")
-
-    def before(self) -> None:
-        self._raise("before")
-
-    def success(self) -> None:
-        self._raise("success")
-
-    def after(self) -> None:
-        self._raise("after")
-
-
-@dataclass
 class Async:
     async def perform(self) -> str:
         return "awaited"
@@ -268,110 +162,6 @@ def test_options_given_to_enqueue_count_for_more_than_the_objects_own(jobs):
     assert (job.queue, job.priority, job.max_attempts) == ("urgent", 42, 3)
 
 
-def test_hooks_may_take_no_arguments(jobs, work_off):
-    belayed.enqueue(Silent())
-
-    work_off(jobs)
-
-    assert ran == ["enqueue", "before", "perform", "success", "after"]
-
-
-def test_hooks_of_a_failure_may_take_no_arguments(jobs, work_off):
-    belayed.enqueue(Silent(fails=True), max_attempts=1)
-
-    work_off(jobs)
-
-    assert ran == ["enqueue", "before", "perform", "error", "after", "failure"]
-
-
-def test_hooks_are_given_the_job(each_jobs, work_off):
-    job = belayed.enqueue(Talkative())
-
-    work_off(each_jobs)
-
-    assert ran == [
-        ("enqueue", "Draft"),
-        ("before", job.id, 1, State.RUNNING),
-        ("success", job.id),
-        ("after", job.id),
-    ]
-
-
-def test_hooks_of_a_failure_are_given_the_job_and_the_error(each_jobs, work_off):
-    job = belayed.enqueue(Talkative(fails=True))
-
-    work_off(each_jobs)
-
-    assert ran[2:] == [("error", job.id, "ValueError('no')"), ("after", job.id), ("failure", job.id)]
-    assert job.refresh().state is State.FAILED
-
-
-def test_the_hook_failure_is_for_the_last_attempt_only(jobs, work_off):
-    job = belayed.enqueue(Silent(fails=True), max_attempts=2)
-
-    work_off(jobs)
-
-    assert job.refresh().state is State.SCHEDULED
-    assert ran[-2:] == ["error", "after"]
-
-
-def test_the_hook_enqueue_may_change_the_draft_and_the_object(each_jobs, do):
-    job = do(belayed, "enqueue", Choosy(1))
-
-    saved = do(job, "refresh")
-
-    assert (saved.queue, saved.priority, saved.state) == ("chosen", 9, State.SCHEDULED)
-    assert (saved.max_attempts, saved.max_run_time, saved.keep_failed) == (2, timedelta(seconds=3), False)
-    assert saved.meta == {"tenant": "acme"}
-    assert '"seen":["enqueue"]' in saved.payload
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "complaint"),
-    [
-        ("queue", "a*", "none of them '\\*'"),
-        ("priority", "high", "priority='high'"),
-        ("run_at", datetime(2030, 1, 1), "has no time zone"),  # noqa: DTZ001
-        ("max_attempts", 0, "max_attempts=0"),
-        ("max_run_time", 5, "max_run_time=5"),
-        ("keep_failed", "no", "keep_failed='no'"),
-    ],
-)
-def test_what_the_hook_enqueue_puts_into_the_draft_is_checked(jobs, monkeypatch, name, value, complaint):
-    monkeypatch.setattr(Choosy, "enqueue", lambda self, draft: setattr(draft, name, value))
-
-    with pytest.raises(OptionError, match=complaint):
-        belayed.enqueue(Choosy(1))
-
-    assert jobs.find() == []
-
-
-def test_an_enqueue_hook_that_raises_keeps_the_job_from_being_saved(jobs):
-    with pytest.raises(RuntimeError, match="enqueue is broken"):
-        belayed.enqueue(Broken("enqueue"))
-
-    assert jobs.find() == []
-
-
-def test_a_before_hook_that_raises_fails_the_attempt(jobs, work_off):
-    job = belayed.enqueue(Broken("before"))
-
-    work_off(jobs)
-
-    assert (job.refresh().state, job.error) == (State.FAILED, "RuntimeError: before is broken")
-
-
-@pytest.mark.parametrize("hook", ["success", "after"])
-def test_a_hook_after_perform_that_raises_is_logged_and_changes_nothing(jobs, work_off, caplog, hook):
-    job = belayed.enqueue(Broken(hook))
-
-    work_off(jobs)
-
-    assert job.refresh().result == "done"
-    assert f"the hook {hook} of {__name__}.Broken #{job.id} raised" in caplog.messages
-    assert caplog.records[0].levelno == logging.ERROR
-
-
 def test_reschedule_at_says_when_a_failed_job_is_tried_again(each_jobs, work_off):
     job = belayed.enqueue(Rescheduled(3600))
 
@@ -398,5 +188,8 @@ def test_what_has_no_perform_is_refused_with_the_fix(jobs, do, subject, complain
 
 
 def test_an_attribute_that_has_no_text_form_is_named(jobs, tmp_path):
-    with (tmp_path / "file").open("w") as file, pytest.raises(NotSerializable, match=r"job\.path: .* an open file; pass its"):
+    with (
+        (tmp_path / "file").open("w") as file,
+        pytest.raises(NotSerializable, match=r"job\.path: .* an open file; pass its"),
+    ):
         belayed.enqueue(Plain(file, datetime.now(UTC)))  # type: ignore[arg-type]

@@ -248,7 +248,9 @@ def test_an_attribute_that_is_no_method_is_refused(jobs):
 
 
 def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs, later):
-    with pytest.raises(TypeError, match=r"test_delay\.Account\.credit\(amount: .*\) -> .*: missing a required argument"):
+    with pytest.raises(
+        TypeError, match=r"test_delay\.Account\.credit\(amount: .*\) -> .*: missing a required argument"
+    ):
         later(Account(7)).credit()
 
     assert jobs.find() == []
@@ -263,12 +265,16 @@ def test_an_object_that_is_called_itself_is_refused_with_the_fix(jobs):
 
 @pytest.mark.parametrize(("subject", "method"), [("abc", "upper"), (Path("x"), "unlink"), (b"x", "hex"), ({}, "clear")])
 def test_methods_of_types_that_are_not_the_applications_own_are_refused(jobs, subject, method):
-    with pytest.raises(NotTrusted, match=rf"\.{method}: neither its class nor the method is the application's own code"):
+    with pytest.raises(
+        NotTrusted, match=rf"\.{method}: neither its class nor the method is the application's own code"
+    ):
         getattr(delay(subject), method)()
 
 
 def test_functions_that_are_not_the_applications_own_are_refused(jobs):
-    with pytest.raises(NotTrusted, match=r"shutil:rmtree: workers may not run code of 'shutil'; if they should, configure"):
+    with pytest.raises(
+        NotTrusted, match=r"shutil:rmtree: workers may not run code of 'shutil'; if they should, configure"
+    ):
         delay(__import__("shutil").rmtree)("/")
 
 

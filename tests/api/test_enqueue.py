@@ -146,7 +146,11 @@ async def test_a_job_joins_the_transaction_of_an_async_connection(request, make_
         await getattr(transaction, ending)()
         await raw.close()
     else:
-        connecting = aiosqlite.connect(jobs.address.target) if driver == "aiosqlite" else psycopg.AsyncConnection.connect(jobs.url)
+        connecting = (
+            aiosqlite.connect(jobs.address.target)
+            if driver == "aiosqlite"
+            else psycopg.AsyncConnection.connect(jobs.url)
+        )
         raw = await connecting
         await save(raw)
         await getattr(raw, ending)()
@@ -172,7 +176,9 @@ async def test_an_async_call_takes_a_sync_connection_too(each_jobs, url):
 
 async def test_a_sync_call_with_an_async_connection_is_refused_with_the_fix(jobs):
     async with aiosqlite.connect(":memory:") as raw:
-        with pytest.raises(ConfigError, match=r"connection=<.*> is async: await the twin of this call, such as aenqueue"):
+        with pytest.raises(
+            ConfigError, match=r"connection=<.*> is async: await the twin of this call, such as aenqueue"
+        ):
             send.using(connection=raw).enqueue(1)
 
 
@@ -180,7 +186,9 @@ def test_a_connection_to_another_kind_of_database_is_refused(make_jobs, postgres
     jobs = make_jobs(postgresql_url)
     raw = sqlite3.connect(":memory:")
 
-    with pytest.raises(ConfigError, match=r"is of sqlite, but the jobs are kept in <Jobs in postgresql:.*>: a job can join"):
+    with pytest.raises(
+        ConfigError, match=r"is of sqlite, but the jobs are kept in <Jobs in postgresql:.*>: a job can join"
+    ):
         jobs.enqueue(send.draft(1), connection=raw)
 
     raw.close()
@@ -246,7 +254,9 @@ def test_a_program_with_several_stores_says_which(jobs, others, work_off, save):
 def test_a_draft_for_one_jobs_is_refused_by_another(jobs, others, do):
     draft = send.using(jobs=others).draft(1)
 
-    with pytest.raises(OptionError, match=r"is for <Jobs in sqlite:.*others\.db>, not for <Jobs in sqlite:.*belayed\.db>"):
+    with pytest.raises(
+        OptionError, match=r"is for <Jobs in sqlite:.*others\.db>, not for <Jobs in sqlite:.*belayed\.db>"
+    ):
         do(jobs, "enqueue", draft)
     with pytest.raises(OptionError, match=r"is for <Jobs in sqlite:.*others\.db>, not for"):
         do(jobs, "enqueue_many", [draft])

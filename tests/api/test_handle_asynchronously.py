@@ -204,13 +204,27 @@ def test_now_runs_the_body_here():
         tidy.now("/tmp"),
     ]
 
-    assert values == ["7 phone twice", "7 tablet", "8 watch", "User from a.csv", "Admin from a.csv", 1, 1, "tidied /tmp"]
+    assert values == [
+        "7 phone twice",
+        "7 tablet",
+        "8 watch",
+        "User from a.csv",
+        "Admin from a.csv",
+        1,
+        1,
+        "tidied /tmp",
+    ]
 
 
 def test_now_of_a_coroutine_function_is_its_coroutine():
     values = [
         asyncio.run(coroutine)
-        for coroutine in (User(1).notify.now("hi"), User(1).notify_without_delay("hi"), atidy.now("/"), User.anotify.now("hi"))
+        for coroutine in (
+            User(1).notify.now("hi"),
+            User(1).notify_without_delay("hi"),
+            atidy.now("/"),
+            User.anotify.now("hi"),
+        )
     ]
 
     assert values == ["1 hi", "1 hi", "tidied / gently", "User hi"]
@@ -302,10 +316,10 @@ def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs):
     calls: list[Callable[[], Any]] = [
         lambda: User(1).activate(),
         lambda: User(1).activate("phone", "tablet"),
-        lambda: User.imported(),
-        lambda: User.counted(),
-        lambda: tidy(),
-        lambda: User.activate(),
+        User.imported,
+        User.counted,
+        tidy,
+        User.activate,
     ]
 
     for call in calls:
@@ -330,7 +344,7 @@ def test_what_is_no_function_is_refused_at_its_decoration(subject):
 
 
 def test_a_task_and_a_handled_function_do_not_wrap_each_other():
-    with pytest.raises(ConfigError, match="@task takes a function, not <.*tidy, handled asynchronously>"):
+    with pytest.raises(ConfigError, match=r"@task takes a function, not <.*tidy, handled asynchronously>"):
         task(tidy)
 
 
@@ -351,5 +365,7 @@ def test_below_classmethod_it_is_refused_with_the_fix_from_python_3_13(jobs):
 
 @pytest.mark.parametrize("call", [User.static_below, User.static_below.now], ids=["call", "now"])
 def test_below_staticmethod_it_is_refused_with_the_fix(jobs, call):
-    with pytest.raises(ConfigError, match=r"static_below: write @handle_asynchronously above .* or @staticmethod, not below"):
+    with pytest.raises(
+        ConfigError, match=r"static_below: write @handle_asynchronously above .* or @staticmethod, not below"
+    ):
         call(3)

@@ -100,7 +100,10 @@ def test_settings_come_from_the_environment(fresh, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("mysql://root:secret@host/app", r"'mysql://root:\*\*\*@host/app': unknown scheme 'mysql'; use sqlite or postgresql"),
+        (
+            "mysql://root:secret@host/app",
+            r"'mysql://root:\*\*\*@host/app': unknown scheme 'mysql'; use sqlite or postgresql",
+        ),
         ("jobs.db", "'jobs.db': not a URL; write sqlite:///jobs.db or postgresql://host/name"),
         ("sqlite://jobs.db", "write sqlite:///relative/file.db or sqlite:////absolute/file.db"),
     ],
@@ -383,7 +386,9 @@ def test_counts_tell_of_queues_and_states(seven, do):
 
 
 def test_importing_belayed_imports_no_driver():
-    program = "import sys, belayed; print(sorted({'psycopg', 'asyncpg', 'aiosqlite', 'click', 'rich'} & set(sys.modules)))"
+    program = (
+        "import sys, belayed; print(sorted({'psycopg', 'asyncpg', 'aiosqlite', 'click', 'rich'} & set(sys.modules)))"
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True

@@ -161,9 +161,7 @@ def test_a_plugin_sees_a_failure_and_each_of_its_attempts(sqlite_path: Path, ope
 
 
 @TASKS
-def test_context_variables_of_a_plugin_reach_the_job(
-    task: Any, sqlite_path: Path, opened: Opened, body: Body
-) -> None:
+def test_context_variables_of_a_plugin_reach_the_job(task: Any, sqlite_path: Path, opened: Opened, body: Body) -> None:
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder("acme")])
 
     async def atenant() -> str:

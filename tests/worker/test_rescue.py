@@ -45,25 +45,26 @@ def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
     assert effects.read_text().count("ran") == 2
 
 
-@pytest.mark.parametrize("fail", [False, True], ids=["succeeds late", "still runs"])
-def test_a_frozen_worker_changes_nothing_when_it_wakes(fail: bool, jobs: Jobs, effects: Path) -> None:
-    job = note_and_wait.using(max_attempts=1).enqueue(str(effects), 0.5)
-    with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
-        eventually(effects.read_text)
+@pytest.mark.parametrize("taken", [False, True], ids=["while it waits", "while another runs it"])
+def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, effects: Path) -> None:
+    with worker(jobs, queues=("other",)) as spare, process(jobs, queues=("first",)) as other:
         eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
+        job = note_and_wait.using(queue="first", max_attempts=1).enqueue(str(effects), 1)
+        eventually(effects.read_text)
         other.signal(signal.SIGSTOP)
         eventually(lambda: states(job) == [State.READY], within=5)
-        # Nobody may take it before the frozen one speaks.
-        job.change(queue="nothing") if fail else jobs.pause("default")
+        job.change(queue="other" if taken else "nobody's")
+        if taken:
+            eventually(lambda: states(job) == [State.RUNNING])
 
         other.signal(signal.SIGCONT)
 
-        if fail:
-            job.wait(10)
         line = eventually(lambda: line_with(other, "was refused"))
+        if taken:
+            job.wait(10)
     assert f"job #{job.id} was refused: its claim had lapsed (succeeded)" in line
-    assert states(job) == [State.SUCCEEDED if fail else State.READY]
-    assert job.rescues == 1
+    assert states(job) == [State.SUCCEEDED if taken else State.READY]
+    assert (job.rescues, job.attempt) == (1, int(taken))
 
 
 def line_with(other: object, text: str) -> str:

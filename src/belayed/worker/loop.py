@@ -20,7 +20,7 @@ from belayed.worker.attempt import Attempts
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
 from belayed.worker.upkeep import Upkeep
-from belayed.worker.wakeup import Wakeup
+from belayed.worker.wakeup import LOOK, Wakeup
 
 T = TypeVar("T")
 
@@ -119,6 +119,8 @@ class Loop:
         except StoreError as error:
             self.disconnect()
             self.lanes.lanes = []
+            # Hints that come meanwhile are lost.
+            self.poll_at = self.upkeep.promote_at = 0.0
             self.outages += 1
             if self.outages == 1:
                 log.error("the store is not available, running jobs go on: %s", error)  # noqa: TRY400 (expected)
@@ -146,7 +148,7 @@ class Loop:
         self.slots.expire(now)
         self.give_back(self.slots.overdue(now))
         self.collect()
-        self.wakeup.listen(now)
+        self.take(self.wakeup.listen(now))
         if now >= self.upkeep.next_at():
             self.duties(now)
         if self.turn_is_due(time.monotonic()):
@@ -217,6 +219,7 @@ class Loop:
         """Count and log what was written; an outcome that was refused changed nothing."""
         for one in finished:
             if one.id not in held:
+                self.report.names.pop(one.id, None)
                 log.warning("the outcome of job #%d was refused: its claim had lapsed (%s)", one.id, one.outcome.value)
                 continue
             if one.state is State.SUCCEEDED:
@@ -270,7 +273,9 @@ class Loop:
         """Hints of other processes: of a ready job (its priority and queue), or of a new time to be due (@)."""
         for hint in hints:
             priority, _, queue = hint.partition(" ")
-            if hint == "@":
+            if hint == LOOK:
+                self.poll_at = self.upkeep.promote_at = 0.0
+            elif hint == "@":
                 self.upkeep.promote_at, self.eager_until = 0.0, time.monotonic() + EAGER
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
                 self.poll_at, self.eager_until = 0.0, time.monotonic() + EAGER
@@ -320,3 +325,4 @@ class Loop:
         self.disconnect()
         self.slots.close()
         self.wakeup.close()
+        self.report.tick(last=True)

@@ -19,7 +19,7 @@ class Report:
     def __init__(self, log_arguments: bool) -> None:
         self.log_arguments = log_arguments
         self.names: dict[int, str] = {}
-        self.second = 0
+        self.second = self.summed = 0
         self.lines = self.more = 0
         self.complained: dict[int, float] = {}
 
@@ -59,17 +59,19 @@ class Report:
         """Whether there is room for a line in this second; in DEBUG there always is."""
         if log.isEnabledFor(logging.DEBUG):
             return True
-        self.tick()
+        second = int(time.monotonic())
+        if second != self.second:
+            self.second, self.lines = second, 0
         self.lines += 1
         return self.lines <= MOST
 
-    def tick(self) -> None:
-        """Sum up the second that has passed."""
+    def tick(self, last: bool = False) -> None:
+        """Sum up the second that has passed, or what is left of the *last* one."""
         second = int(time.monotonic())
-        if second != self.second:
+        if second != self.summed or last:
             if self.more:
                 log.info("… and %s more jobs succeeded within a second", f"{self.more:,}")
-            self.second, self.lines, self.more = second, 0, 0
+            self.summed, self.more = second, 0
 
     def stuck(self, job: Claimed, seconds: float) -> None:
         """A job that does not end after it was stopped: said every ten seconds."""

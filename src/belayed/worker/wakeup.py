@@ -14,6 +14,8 @@ from belayed.errors import StoreError
 
 log = logging.getLogger("belayed")
 
+LOOK = "look"
+"""The hint that hints may have been missed."""
 PROOF = 60.0
 """Seconds between two proofs that hints arrive."""
 BLIND = 0.1
@@ -58,33 +60,37 @@ class Wakeup:
         interval = self.poll_interval if self.hears else min(self.poll_interval, BLIND)
         return interval * random.uniform(0.8, 1.2)
 
-    def listen(self, now: float) -> None:
-        """Open the listener, and from time to time prove that hints arrive by one to ourselves."""
+    def listen(self, now: float) -> list[str]:
+        """Open the listener, and from time to time prove that hints arrive by one to ourselves; the hints heard."""
         if now < self.prove_at:
-            return
+            return []
         try:
             if self.listener is None:
                 self.listener = self.open_listener()
                 if self.listener is None:
                     self.prove_at = float("inf")
-                    return
+                    return []
                 self.listening = self.listener.fileno()
                 self.selector.register(self.listening, selectors.EVENT_READ)
             elif self.echo:
                 # The last one has not come back: something between us and the database swallows them.
-                self.hears = False
+                return self.lose("no hints arrive any more", now)
             self.echo = f"echo {random.getrandbits(64):x}"
             self.listener.echo(self.echo)
             self.prove_at = now + PROOF
+            # What comes while the echo is sent is the driver's already: the socket will not tell of it.
+            return self.heard([self.listener.fileno()])
         except StoreError as error:
-            self.lose(error, now)
+            return self.lose(error, now)
 
-    def lose(self, error: Exception, now: float) -> None:
+    def lose(self, why: object, now: float) -> list[str]:
+        """Hear nothing until the listener is open again; the hint to look at the store instead."""
         if self.hears:
-            log.warning("the connection that hears of new jobs was lost; polling until it is back: %s", error)
+            log.warning("the connection that hears of new jobs was lost; polling until it is back: %s", why)
         self.hang_up()
         self.hears, self.echo = False, ""
         self.prove_at = now + 1
+        return [LOOK]
 
     def hang_up(self) -> None:
         """Close the listener, if there is one."""
@@ -123,7 +129,7 @@ class Wakeup:
             try:
                 hints = self.listener.hints()
             except StoreError as error:
-                self.lose(error, time.monotonic())
+                return self.lose(error, time.monotonic())
         if self.echo and self.echo in hints:
             self.hears, self.echo = True, ""
         return [hint for hint in hints if not hint.startswith("echo ")]

@@ -1,0 +1,109 @@
+"""The reference names everything that there is, with the right defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import pytest
+
+import belayed
+from belayed import errors
+from belayed.cli import main
+from belayed.config import Config, WorkerConfig, duration
+from belayed.job import Options, Outcome, State
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ERRORS = [
+    name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
+]
+SETTINGS = [*dataclasses.fields(Config), *dataclasses.fields(WorkerConfig)]
+OPTIONS = {
+    option
+    for command in [main, *main.commands.values()]
+    for parameter in command.params
+    if isinstance(parameter, click.Option)
+    for option in parameter.opts
+}
+
+
+def text_of(page: str) -> str:
+    return (REFERENCE / f"{page}.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", belayed.__all__)
+def test_every_public_name_is_in_the_reference(name):
+    if name == "errors":
+        assert "belayed.errors" in text_of("api")
+    else:
+        assert re.search(rf"^\.\. auto\w+:: belayed\.{name}(\(.*\))?$", text_of("api"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_is_in_the_reference_with_what_else_it_is(name):
+    error = getattr(errors, name)
+
+    row = re.search(rf"^\| `{name}`(?: \((\w+)\))? \|", text_of("errors"), re.MULTILINE)
+
+    assert row is not None
+    assert row[1] is None or row[1] in [base.__name__ for base in error.__bases__]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_in_the_reference_with_its_default(setting):
+    row = re.search(rf"^\| `{setting.name}` \| .+? \| (.+?) \|", text_of("settings"), re.MULTILINE)
+
+    assert row is not None
+    assert row[1] == "see below" if setting.name == "url" else value_of(row[1], setting.default) == setting.default
+
+
+def value_of(text: str, default: object) -> object:
+    """What the *text* of a default stands for, where it is of the type of *default*."""
+    plain = text.strip("`")
+    if default is None:
+        return None if text == "none" else text
+    if isinstance(default, bool):
+        return {"yes": True, "no": False}[plain]
+    if isinstance(default, timedelta):
+        return duration(plain)
+    if isinstance(default, tuple):
+        return tuple(plain.split(","))
+    return type(default)(plain)
+
+
+def test_no_setting_is_in_the_reference_that_there_is_not():
+    named = re.findall(r"^\| `(\w+)` \|", text_of("settings"), re.MULTILINE)
+
+    assert sorted(named) == sorted(setting.name for setting in SETTINGS)
+
+
+@pytest.mark.parametrize("command", list(main.commands))
+def test_every_command_is_in_the_reference(command):
+    assert re.search(rf"^## .*`belayed {command}\b", text_of("commands"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
+def test_every_option_of_a_command_is_in_the_reference(option):
+    assert re.search(rf"`{option}\b", text_of("commands"))
+
+
+def test_no_option_is_in_the_reference_that_there_is_not():
+    named = set(re.findall(r"`(--[a-z-]+)", text_of("commands")))
+
+    assert named - OPTIONS <= {"--help"}
+
+
+@pytest.mark.parametrize("option", Options.__annotations__)
+def test_every_option_of_a_job_is_explained(option):
+    page = (REFERENCE.parent / "learn" / "jobs.md").read_text("utf-8")
+
+    assert f"| `{option}` |" in page
+
+
+@pytest.mark.parametrize("word", [*State, *Outcome])
+def test_every_state_and_outcome_is_in_the_glossary(word):
+    assert f"`{word.value}`" in text_of("glossary")

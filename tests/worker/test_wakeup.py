@@ -1,0 +1,130 @@
+"""An idle worker hears of new jobs at once, and finds them soon where it cannot hear."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from belayed import Worker
+from belayed.jobs import Jobs
+from tests.worker.helpers import eventually, execute, logged, program, worker
+from tests.worker.tasks import double, stamp
+
+SELDOM = timedelta(seconds=30)
+
+
+def hears(running: Worker) -> bool:
+    """Whether the worker has proved that hints arrive."""
+    return running.loop is not None and running.loop.wakeup.hears
+
+
+def rests(running: Worker) -> bool:
+    """Whether the worker has looked at the store and found nothing."""
+    loop = running.loop
+    return loop is not None and loop.poll_at > time.monotonic() > loop.eager_until
+
+
+def test_an_idle_worker_starts_a_new_job_at_once(jobs: Jobs) -> None:
+    with worker(jobs, poll_interval=SELDOM) as running:
+        waits = []
+        for _ in range(5):
+            eventually(lambda: rests(running))
+            begun = time.monotonic()
+            double.enqueue(1).wait(10)
+            waits.append(time.monotonic() - begun)
+
+    assert max(waits) < 1, waits
+
+
+def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
+    with worker(jobs, poll_interval=SELDOM) as running:
+        eventually(lambda: rests(running))
+        with program(jobs, "tests.worker.tasks.stamp.enqueue()") as other:
+            assert other.ended() == 0
+
+            (job,) = jobs.find()
+            job.wait(5)
+
+    assert (job.result - job.created_at).total_seconds() < 1
+
+
+def test_on_postgresql_hints_are_proved_at_the_start(postgres: Jobs) -> None:
+    with worker(postgres, poll_interval=SELDOM) as running:
+        eventually(lambda: hears(running), within=2)
+        eventually(lambda: running.loop and running.loop.poll_at > time.monotonic() + 20, within=2)
+
+
+def test_a_worker_that_hears_nothing_polls_ten_times_a_second(postgres: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres.connections, "listener", lambda channel: None)
+    with worker(postgres, poll_interval=SELDOM) as running:
+        waits = []
+        for _ in range(5):
+            eventually(lambda: rests(running))
+            job = stamp.enqueue().wait(5)
+            waits.append((job.result - job.created_at).total_seconds())
+
+    assert max(waits) < 0.3, waits
+
+
+def test_a_lost_listener_is_opened_again(postgres: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    with worker(postgres, poll_interval=SELDOM) as running:
+        eventually(lambda: hears(running))
+
+        execute(
+            postgres,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query = 'SELECT pg_notify($1, $2)'",
+        )
+
+        eventually(lambda: logged(caplog, "the connection that hears of new jobs was lost"), within=3)
+        double.enqueue(1).wait(5)
+        eventually(lambda: hears(running), within=5)
+
+
+def test_hints_of_queues_that_are_not_served_wake_nobody(postgres: Jobs) -> None:
+    with worker(postgres, queues=("mine", "!other"), min_priority=0, poll_interval=SELDOM) as running:
+        eventually(lambda: hears(running) and rests(running))
+        assert running.loop is not None
+        before = running.loop.poll_at
+
+        double.using(queue="other").enqueue(1)
+        double.using(queue="mine", priority=-1).enqueue(1)
+        double.using(queue="mine").enqueue(1)
+
+        eventually(lambda: running.loop and running.loop.poll_at != before)
+        assert running.loop.summary.succeeded <= 1
+
+
+@pytest.mark.parametrize("hint", ["", "@@", "x default", "\N{SUPERSCRIPT TWO} default", "--1 default", "9" * 500, "0"])
+def test_strange_hints_hurt_nobody(hint: str, postgres: Jobs) -> None:
+    with worker(postgres, poll_interval=SELDOM) as running:
+        eventually(lambda: hears(running) and rests(running))
+
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_notify(%s, %s)", (postgres.store.channel, hint))  # type: ignore[attr-defined]
+
+        assert double.enqueue(1).wait(5).result == 2
+
+
+def test_a_worker_waits_in_a_program_with_more_than_a_thousand_descriptors(lite: Jobs) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1500:
+        pytest.skip("too few descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1500), hard))
+    many = [socket.socketpair() for _ in range(515)]
+    try:
+        with worker(lite) as running:
+            eventually(lambda: rests(running))
+
+            job = double.enqueue(1).wait(5)
+    finally:
+        for one, other in many:
+            one.close()
+            other.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert job.result == 2
