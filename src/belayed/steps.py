@@ -24,6 +24,8 @@ class Statement:
     pyformat: str
     numeric: str
     order: tuple[str, ...]
+    often: bool = False
+    """Asked once for each job: worth preparing, where a session lasts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ import asyncio
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from belayed import State, current_job, enqueue_many
 from belayed.errors import ResultUnavailable
 from belayed.jobs import Jobs
+from tests import servers
 from tests.worker import tasks
 from tests.worker.helpers import execute, logged, states, worked
 from tests.worker.tasks import aact, act, double, note
@@ -26,7 +29,7 @@ class Odd(BaseException):
 
 class Rude(Exception):
     def __str__(self) -> str:
-        return 7  # type: ignore[return-value]
+        return 7  # type: ignore[return-value]  # noqa: PLE0307
 
 
 WORST: dict[str, BaseException] = {
@@ -172,6 +175,34 @@ def test_a_large_result_comes_back(jobs: Jobs, body: Body) -> None:
     worked(jobs)
 
     assert job.refresh().result == "\N{GRINNING FACE}\0" * 100_000
+
+
+def test_what_the_database_has_no_characters_for_is_written_in_those_it_has(
+    postgres_server: str, opened: Callable[..., Jobs], body: Body
+) -> None:
+    def raises() -> None:
+        raise ValueError("\N{GRINNING FACE}")
+
+    url = servers.create_database(postgres_server)
+    latin = url.replace(name := urlsplit(url).path[1:], f"{name}_latin")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}_latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'".encode())
+    try:
+        jobs = opened(latin)
+        failed = act.using(max_attempts=1).enqueue(body(raises))
+        odd = act.enqueue(body(lambda: "\N{GRINNING FACE}"))
+        neighbour = double.enqueue(1)
+
+        worked(jobs)
+
+        assert states(failed, odd, neighbour) == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
+        assert failed.error == "ValueError: \\U0001f600"
+        with pytest.raises(ResultUnavailable, match="the database refused"):
+            _ = odd.result
+        jobs.close()
+    finally:
+        servers.drop_database(postgres_server, latin)
+        servers.drop_database(postgres_server, url)
 
 
 def test_a_job_that_deletes_its_row_leaves_a_line_in_the_log(

@@ -47,7 +47,8 @@ def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
 
 @pytest.mark.parametrize("taken", [False, True], ids=["while it waits", "while another runs it"])
 def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, effects: Path) -> None:
-    with worker(jobs, queues=("other",)) as spare, process(jobs, queues=("first",)) as other:
+    often = timedelta(seconds=0.2)
+    with worker(jobs, queues=("other",), poll_interval=often) as spare, process(jobs, queues=("first",)) as other:
         eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
         job = note_and_wait.using(queue="first", max_attempts=1).enqueue(str(effects), 1)
         eventually(effects.read_text)

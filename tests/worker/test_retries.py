@@ -201,9 +201,9 @@ def test_what_took_too_long_is_tried_again_whatever_retry_on_says(task: Any, lit
     ("draft", "most"),
     [
         (lambda: fails.using(max_attempts=3).draft(), 3),
-        (lambda: tasks.seven.draft(), 7),
+        (tasks.seven.draft, 7),
         (lambda: tasks.seven.using(max_attempts=2).draft(), 2),
-        (lambda: fails.draft(), 4),
+        (fails.draft, 4),
     ],
     ids=["the row", "the task", "the row before the task", "the settings"],
 )

@@ -272,7 +272,7 @@ def test_a_paused_queue_waits(jobs: Jobs) -> None:
     jobs.pause("mail")
     mail, other = double.using(queue="mail").enqueue(1), double.enqueue(2)
 
-    with worker(jobs):
+    with worker(jobs, poll_interval=timedelta(seconds=0.2)):
         other.wait(10)
         waited = mail.refresh().state
         jobs.resume("mail")

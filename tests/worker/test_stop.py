@@ -47,7 +47,7 @@ def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body)
 
     async def await_gate() -> str:
         begun.set()
-        while not gate.is_set():
+        while not gate.is_set():  # noqa: ASYNC110 (the gate is for threads)
             await asyncio.sleep(0.005)
         return "finished"
 
@@ -216,3 +216,21 @@ def test_a_worker_in_a_thread_of_the_program_ends_with_its_jobs(lite: Jobs) -> N
 
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("belayed")]
     assert names == []
+
+
+@pytest.mark.parametrize("how", ["until_empty", "stop"])
+def test_the_end_waits_for_no_timer(how: str, jobs: Jobs, body: Body) -> None:
+    gate = threading.Event()
+    act.enqueue(body(lambda: begun.set() or gate.wait(10)))
+    slow = worker(jobs, beat=timedelta(seconds=10), lapse=timedelta(seconds=30), grace=timedelta(seconds=20))
+    thread = threading.Thread(target=slow.run, args=(how == "until_empty",))
+    thread.start()
+    begun.wait(10)
+    if how == "stop":
+        slow.stop()
+    since = time.monotonic()
+
+    gate.set()
+
+    thread.join(15)
+    assert time.monotonic() - since < 1

@@ -35,6 +35,9 @@ class Tables:
         return text.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
 
 
+OFTEN = frozenset({"insert"})
+"""Statements that are asked alone, once for each job: planning one anew each time costs half of it."""
+
 Catalogue = dict[str, tuple[Statement, ...]]
 
 
@@ -76,4 +79,4 @@ def statement(name: str, text: str) -> Statement:
 
     numeric = BIND.sub(numbered, text)
     pyformat = BIND.sub(r"%(\1)s", text.replace("%", "%%"))
-    return Statement(name, text, pyformat, numeric, tuple(order))
+    return Statement(name, text, pyformat, numeric, tuple(order), name in OFTEN)

@@ -203,7 +203,7 @@ async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a `def` job's coroutine in its thread, awake from time to time: only running code sees a stop."""
 
     async def tick() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 (it waits for nothing)
             await asyncio.sleep(TICK)
 
     ticking = asyncio.ensure_future(tick())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from belayed.config import WorkerConfig
-from belayed.errors import SchemaMissing, StoreError
+from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Claimed, Finished, Outcome, State
 from belayed.steps import Steps
 from belayed.store.base import Turn, Wanted, WorkerRow
@@ -20,6 +20,7 @@ from belayed.worker.attempt import Attempts
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
 from belayed.worker.upkeep import Upkeep
+from belayed.worker.verdict import plain
 from belayed.worker.wakeup import LOOK, Wakeup
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Loop:
         self.first_unwritten = 0.0
         self.poll_at = self.eager_until = self.wrote_at = 0.0
         self.version: int | None = None
-        self.stop_asked = self.now_asked = False
+        self.until_empty = self.stop_asked = self.now_asked = False
         self.stop_by: float | None = None
         self.look_at = 0.0
         self.outages = 0
@@ -92,12 +93,12 @@ class Loop:
 
     def run(self, until_empty: bool = False) -> Summary:
         """Work until stopped, or until no job is ready."""
-        begun = time.monotonic()
+        begun, self.until_empty = time.monotonic(), until_empty
         with self.jobs.plugins.around("around_work", self):
             try:
                 self.perform(self.store.version())
                 self.slots.open()
-                while not self.over(until_empty):
+                while not self.over():
                     self.guarded(self.one_pass)
             finally:
                 self.leave()
@@ -203,7 +204,15 @@ class Loop:
         count = 0 if self.stop_asked else self.slots.room()
         wanted = Wanted(self.row.id, count, self.lanes) if count else None
         finished = self.unwritten
-        turn: Turn = self.perform(self.store.turn(finished, wanted))
+        try:
+            turn: Turn = self.perform(self.store.turn(finished, wanted))
+        except (StoreUnavailable, SchemaMissing):
+            raise
+        except Exception as error:
+            if not finished:
+                raise
+            self.write_each(error)
+            return
         self.unwritten = []
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
@@ -214,6 +223,19 @@ class Loop:
             self.report.claimed(job)
         self.slots.start(turn.claimed)
         self.record(finished, turn.held)
+
+    def write_each(self, error: Exception) -> None:
+        """Write what has ended one by one: the database has refused one of the outcomes, and would for ever."""
+        log.warning("the database refused an outcome: %s", error)
+        while self.unwritten:
+            one = self.unwritten[0]
+            try:
+                turn: Turn = self.perform(self.store.turn([one]))
+            except (StoreUnavailable, SchemaMissing):
+                raise
+            except Exception as refusal:
+                turn = self.perform(self.store.turn([plain(one, refusal)]))
+            self.record([self.unwritten.pop(0)], turn.held)
 
     def record(self, finished: list[Finished], held: set[int]) -> None:
         """Count and log what was written; an outcome that was refused changed nothing."""
@@ -241,6 +263,8 @@ class Loop:
             # Briefly, as the slots do not say when they are about to run dry.
             if not self.turn_is_due(now):
                 time.sleep(0.001)
+            return
+        if (self.until_empty or self.stop_asked) and self.slots.idle():
             return
         due = [self.upkeep.next_at(), self.wakeup.prove_at, now + 60.0]
         if not self.stop_asked and self.slots.room() > 0:
@@ -280,13 +304,13 @@ class Loop:
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
                 self.poll_at, self.eager_until = 0.0, time.monotonic() + EAGER
 
-    def over(self, until_empty: bool) -> bool:
+    def over(self) -> bool:
         """Whether the run has come to its end."""
         if self.unwritten or not self.slots.idle():
             return False
         if self.stop_asked:
             return True
-        if not until_empty:
+        if not self.until_empty:
             return False
         self.lanes.scanned_at = float("-inf")
         self.guarded(self.turn)

@@ -173,6 +173,17 @@ def described(finished: Finished, ended: Ended) -> None:
         finished.traceback = storable(formatted(error), TRACEBACK_LIMIT)
 
 
+def plain(finished: Finished, refusal: Exception) -> Finished:
+    """The outcome as any database takes it, for one that has refused it: one in LATIN1 has no emoji."""
+    for name in ("error_type", "message", "traceback"):
+        if (text := getattr(finished, name)) is not None:
+            setattr(finished, name, text.encode("ascii", "backslashreplace").decode())
+    if finished.result is not None:
+        why = f"{type_name(type(refusal))}: {safe_str(refusal)}".encode("ascii", "backslashreplace").decode()
+        finished.result = f"!a value that the database refused: {why[:MESSAGE_LIMIT]}"
+    return finished
+
+
 def type_name(cls: type) -> str:
     """`ValueError`, `app.errors.Declined`."""
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -70,7 +70,7 @@ class Wakeup:
                 if self.listener is None:
                     self.prove_at = float("inf")
                     return []
-                self.listening = self.listener.fileno()
+                self.listening = int(self.listener.fileno())
                 self.selector.register(self.listening, selectors.EVENT_READ)
             elif self.echo:
                 # The last one has not come back: something between us and the database swallows them.
