@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import sqlite3
 import sys
+import time
 from typing import Any, TypeVar
 
 from belayed.config import Address, hidden
@@ -16,6 +17,8 @@ from belayed.errors import ConfigError
 from belayed.steps import Steps
 
 T = TypeVar("T")
+
+MEMORY = ":memory:"
 
 __all__ = ["AsyncConnection", "Connection", "Connections", "is_async", "wrap"]
 
@@ -53,6 +56,26 @@ def is_async(connection: Connection | AsyncConnection) -> bool:
     return inspect.iscoroutinefunction(connection.perform)
 
 
+class Shared:
+    """The one connection of a database in memory, for a worker beside the program's own use of it."""
+
+    def __init__(self, pool: Pool[Any]) -> None:
+        self.pool = pool
+
+    def perform(self, steps: Steps[T]) -> T:
+        return self.pool.perform(steps)
+
+    def usable(self) -> bool:
+        return True
+
+    def data_version(self) -> int:
+        """Another number at every look: what the same connection writes changes no version."""
+        return time.monotonic_ns()
+
+    def close(self) -> None:
+        """The pool keeps it."""
+
+
 class Connections:
     """The connections of ours to one database."""
 
@@ -60,7 +83,7 @@ class Connections:
         self.address = address
         if address.dialect == "sqlite":
             # A database in memory belongs to its connection: there is one, and it stays.
-            alone = address.target == ":memory:"
+            alone = address.target == MEMORY
             self.pool: Pool[Any] = Pool(
                 lambda: OwnSqlite(address.target, synchronous=synchronous),
                 most=1 if alone else 4,
@@ -87,8 +110,8 @@ class Connections:
         return await self.apool.perform(steps)
 
     def open(self) -> Any:
-        """A connection that is not of the pool: a worker's own."""
-        return self.pool.open()
+        """A connection that is not of the pool: a worker's own. Of a database in memory there is only the pool's."""
+        return Shared(self.pool) if self.address.target == MEMORY else self.pool.open()
 
     def listener(self, channel: str) -> Any:
         """What hears the hints of a channel, or None where there are none."""
