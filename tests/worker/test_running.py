@@ -307,9 +307,9 @@ def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, bo
 
 def test_a_database_in_memory_is_shared_by_the_program_and_its_worker(opened):
     opened("sqlite://")
-    before = tasks.double.enqueue(1)
+    before = double.enqueue(1)
 
     with Worker():
-        results = [before.wait(10).result, tasks.double.enqueue(2).wait(10).result]
+        results = [before.wait(10).result, double.enqueue(2).wait(10).result]
 
     assert results == [2, 4]
