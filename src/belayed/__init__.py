@@ -1,9 +1,10 @@
 """Background jobs in the database the application already has. Delayed, never dropped."""
 
 from belayed import errors
+from belayed.claim import current_job
 from belayed.codec import register, register_reference
 from belayed.delaying import Delayable, adelay, delay, handle_asynchronously
-from belayed.job import Attempt, Draft, Job, Options, Outcome, State, current_job
+from belayed.job import Attempt, Draft, Job, Options, Outcome, State
 from belayed.jobs import Jobs, aenqueue, aenqueue_many, configure, enqueue, enqueue_many
 from belayed.plugin import Plugin
 from belayed.retry import Cancel, Fail, Retry

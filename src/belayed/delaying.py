@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from belayed.claim import running
 from belayed.errors import ConfigError, OptionError
-from belayed.job import Draft, Job, Options, running
+from belayed.job import Draft, Job, Options
 from belayed.options import checked, resolved
 from belayed.payload import (
     FunctionCall,

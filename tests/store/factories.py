@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from belayed.claim import Claimed, Finished
 from belayed.config import address
 from belayed.connections import Connections
-from belayed.job import Claimed, Draft, Finished, Job, Outcome, State
+from belayed.job import Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
 from belayed.store.base import Inserted, Store, Wanted, WorkerRow

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from belayed.job import Claimed, Finished, Outcome, State
+from belayed.claim import Claimed, Finished
+from belayed.job import Outcome, State
 from belayed.store.lanes import Lane, Serving
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

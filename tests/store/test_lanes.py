@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from belayed.job import Claimed
+from belayed.claim import Claimed
 from belayed.store.lanes import HIGHEST, LOWEST, Lanes, Serving
 
 NOON = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)

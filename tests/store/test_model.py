@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from belayed.claim import Claimed, Finished
 from belayed.config import address
 from belayed.connections import Connections
-from belayed.job import LIVE, Claimed, Draft, Finished, Job, Outcome, State
+from belayed.job import LIVE, Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
 from belayed.store.base import Turn, Wanted, WorkerRow

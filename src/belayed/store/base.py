@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from belayed.job import Attempt, Claimed, Draft, Filter, Finished, Job, State
+from belayed.claim import Claimed, Finished
+from belayed.job import Attempt, Draft, Filter, Job, State
 from belayed.steps import Steps
 from belayed.store.lanes import Lanes, Serving
 

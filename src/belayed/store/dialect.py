@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from belayed.job import LIVE, Attempt, Claimed, Draft, Filter, Job, Outcome, State
+from belayed.claim import Claimed
+from belayed.job import LIVE, Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store.base import Inserted, Store
 from belayed.store.rows import as_json, seconds

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 
-from belayed.job import Claimed
+from belayed.claim import Claimed
 
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
 

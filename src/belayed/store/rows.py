@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from belayed.job import Claimed, Finished, State
+from belayed.claim import Claimed, Finished
+from belayed.job import State
 
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 

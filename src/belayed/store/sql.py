@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from belayed.job import Attempt, Draft, Filter, Finished, Job, Outcome, State
+from belayed.claim import Finished
+from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import schema
 from belayed.store.base import (

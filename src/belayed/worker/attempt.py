@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+from belayed.claim import Claimed, Finished, Running, running
 from belayed.errors import AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
-from belayed.job import Claimed, Finished, Outcome, Running, State, running
+from belayed.job import Outcome, State
 from belayed.payload import Loaded, call_hook, load
 from belayed.worker.verdict import Ended, safe_str, untold, verdict
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
-from belayed.job import Claimed, Finished, Outcome, State
+from belayed.job import Outcome, State
 from belayed.steps import Steps
 from belayed.store.base import Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving

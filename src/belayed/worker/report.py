@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from belayed.job import Claimed, Finished, Outcome, State
+from belayed.claim import Claimed, Finished
+from belayed.job import Outcome, State
 
 log = logging.getLogger("belayed")
 

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from belayed.claim import Claimed, Finished, Running
 from belayed.errors import AttemptStopped
-from belayed.job import Claimed, Finished, Outcome, Running
+from belayed.job import Outcome
 from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
 

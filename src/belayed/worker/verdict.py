@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from belayed.claim import Claimed, Finished
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import EnqueueError, PayloadError, UnknownPayload
-from belayed.job import Claimed, Finished, Outcome, State
+from belayed.job import Outcome, State
 from belayed.payload import NO_RULES
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
 

@@ -7,7 +7,7 @@ COALESCE(CAST(:now AS timestamptz), statement_timestamp())
 ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS listed(value)))
 
 -- part: claimed
--- The columns of a claimed job, in the order of job.Claimed.
+-- The columns of a claimed job, in the order of claim.Claimed.
 j.id, j.queue, j.priority, j.run_at AT TIME ZONE 'UTC', j.task,
 CASE WHEN octet_length(j.payload) <= 16384 THEN j.payload END,
 j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.free_retries,

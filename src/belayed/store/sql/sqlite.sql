@@ -6,7 +6,7 @@
 IN (SELECT value FROM json_each(:ids))
 
 -- part: claimed
--- The columns of a claimed job, in the order of job.Claimed.
+-- The columns of a claimed job, in the order of claim.Claimed.
 id, queue, priority, run_at, task,
 CASE WHEN length(CAST(payload AS blob)) <= 16384 THEN payload END,
 created_at, attempt, failures, crashes, rescues, free_retries,

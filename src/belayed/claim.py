@@ -1,0 +1,138 @@
+"""A claim: the job as a worker gets it, the attempt that runs under it, and what is written when it has ended."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from belayed.errors import BelayedError
+from belayed.job import Job, Keeper, Outcome, State
+
+
+class Claimed(NamedTuple):
+    """A job as a worker gets it: what it needs to run one attempt, in the order of the claim statements."""
+
+    id: int
+    queue: str
+    priority: int
+    run_at: datetime
+    task: str
+    payload: str | None
+    """None: it is large, and fetched when the attempt starts."""
+    created_at: datetime
+    attempt: int
+    """The number of this attempt's predecessor: the running one is `attempt + 1`."""
+    failures: int
+    crashes: int
+    rescues: int
+    free_retries: int
+    max_attempts: int | None
+    max_run_time: float | None
+    keep_failed: bool | None
+    meta: str | None
+    unknown_for: float | None
+    """Seconds since a worker first did not know its code."""
+    token: str
+
+
+@dataclass(slots=True)
+class Finished:
+    """An attempt that has ended under a claim, and what is to become of its job."""
+
+    id: int
+    token: str
+    outcome: Outcome
+    state: State
+    """SUCCEEDED, FAILED or CANCELLED end the job; READY sends it back (to SCHEDULED, with a delay)."""
+    started: bool = True
+    seconds: float = 0.0
+    result: str | None = None
+    delay: float | None = None
+    """Seconds until it may run again; None keeps its `run_at`."""
+    failed: bool = False
+    """Counts as a failure."""
+    crashed: bool = False
+    free: bool = False
+    """Counts as a free retry."""
+    unknown: bool = False
+    """It goes back because this worker does not know its code."""
+    keep: bool = True
+    error_type: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+    attempt: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """An attempt that runs."""
+
+    claimed: Claimed
+    keeper: Keeper
+    deadline: float | None = None
+    """When `max_run_time` is over, on the clock of `time.monotonic()`; None: no limit."""
+    stopping: Outcome | None = None
+    """What it was asked to end as."""
+    reason: str = ""
+    subject: tuple[object, str] | None = None
+    """The object and the name of its method that it runs: called within the attempt, the method runs its body."""
+    begun: float = 0.0
+    view: CurrentJob | None = None
+
+    @property
+    def job(self) -> CurrentJob:
+        """The job for the code that it runs, made when first asked for."""
+        if self.view is None:
+            one = self.claimed
+            self.view = CurrentJob(
+                id=one.id,
+                state=State.RUNNING,
+                queue=one.queue,
+                priority=one.priority,
+                run_at=one.run_at,
+                task=one.task,
+                payload=one.payload,
+                created_at=one.created_at,
+                attempt=one.attempt + 1,
+                failures=one.failures,
+                crashes=one.crashes,
+                rescues=one.rescues,
+                free_retries=one.free_retries,
+                max_attempts=one.max_attempts,
+                max_run_time=None if one.max_run_time is None else timedelta(seconds=one.max_run_time),
+                keep_failed=one.keep_failed,
+                meta=json.loads(one.meta) if one.meta else {},
+                jobs=self.keeper,
+            )
+            self.view.running = self
+        return self.view
+
+
+class CurrentJob(Job):
+    """The job that the current thread or coroutine runs; `attempt` is the number of this attempt."""
+
+    running: Running
+
+    @property
+    def deadline(self) -> float | None:
+        """When `max_run_time` is over, on the clock of `time.monotonic()`; None: no limit."""
+        return self.running.deadline
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the attempt was asked to stop (cancelled, timed out, shutdown): end soon, by an error or not."""
+        return self.running.stopping is not None
+
+
+running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("belayed_running", default=None)
+
+
+def current_job() -> CurrentJob:
+    """The job whose attempt runs here. Raises BelayedError outside of one."""
+    run = running.get()
+    if run is None:
+        raise BelayedError("no job runs here: current_job() is for code that a worker runs as a job")
+    return run.job
