@@ -5,38 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar, Unpack, cast
+from typing import Any, Unpack, cast
 
+from belayed.changes import Action, bulk_change, each_batch, move
 from belayed.codec import Codec
-from belayed.config import Config, address, current, default_url, hidden, settings
-from belayed.connections import Connections, is_async, wrap
+from belayed.config import Config, current, settings
+from belayed.database import Database, Plan
 from belayed.drafts import completed, draft_of
-from belayed.errors import ConfigError, JobNotFound, OptionError, SchemaMissing, WaitTimeout
-from belayed.job import LIVE, Attempt, Draft, Filter, Job, Options, State
-from belayed.options import check_filter, check_priority, check_queue, check_run_at
+from belayed.errors import ConfigError, JobNotFound, OptionError
+from belayed.job import Attempt, Draft, Filter, Job, Options
+from belayed.options import check_filter, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
-from belayed.steps import Steps, arun, run
-from belayed.store import open_store
-from belayed.store.base import Counts, Inserted, Store, WorkerRow
+from belayed.steps import arun, run
+from belayed.store.base import Counts, Inserted, WorkerRow
 from belayed.trust import Trust
-
-T = TypeVar("T")
-Operation = Callable[[], Steps[T]]
-Plan = Generator[Any, Any, T]
-"""Operations one after the other: it yields each operation's steps, and is sent what they return."""
+from belayed.waiting import pauses
 
 log = logging.getLogger("belayed")
 
 DEBOUNCE = 0.05
 """Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
-BATCH = 1000
-"""Jobs that one transaction changes at most."""
-Action = Literal["cancel", "retry", "delete"]
 
 
-class Jobs:
+class Jobs(Database):
     """Jobs in one store. Nothing is opened before it is first needed.
 
     *url* says where (default: see belayed.config.default_url); the settings are those of belayed.config.Config.
@@ -49,17 +42,11 @@ class Jobs:
             check_priority(self.config.default_priority)
         except OptionError as error:
             raise ConfigError(f"default_{error}") from None
-        self.url = self.config.url or default_url()
-        self.address = address(self.url)
-        self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
-        self.connections = Connections(self.address, synchronous=self.config.synchronous)
+        super().__init__(self.config)
         self.trust = Trust(self.config.trust)
         self.codec = Codec(self.trust)
         self.plugins = Plugins(plugins)
         self._hinted: dict[str, float] = {}
-
-    def __repr__(self) -> str:
-        return f"<Jobs in {hidden(self.url)}>"
 
     # Saving jobs.
 
@@ -153,30 +140,30 @@ class Jobs:
 
     def cancel(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
-        return run(self._changing("cancel", id, filter), self._perform)
+        return run(self._bulk("cancel", id, filter), self._perform)
 
     async def acancel(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Cancel jobs: waiting ones at once, running ones by request. How many it was."""
-        return await arun(self._changing("cancel", id, filter), self._aperform)
+        return await arun(self._bulk("cancel", id, filter), self._aperform)
 
     def retry(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Run failed, cancelled or scheduled jobs now, their counters at zero. How many it was.
 
         A filter that names no states means the failed ones.
         """
-        return run(self._changing("retry", id, filter), self._perform)
+        return run(self._bulk("retry", id, filter), self._perform)
 
     async def aretry(self, *id: int, **filter: Unpack[Filter]) -> int:
         """As `retry`, without blocking the event loop."""
-        return await arun(self._changing("retry", id, filter), self._aperform)
+        return await arun(self._bulk("retry", id, filter), self._aperform)
 
     def delete(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Delete jobs and their history. Running ones stay. How many it was."""
-        return run(self._changing("delete", id, filter), self._perform)
+        return run(self._bulk("delete", id, filter), self._perform)
 
     async def adelete(self, *id: int, **filter: Unpack[Filter]) -> int:
         """Delete jobs and their history. Running ones stay. How many it was."""
-        return await arun(self._changing("delete", id, filter), self._aperform)
+        return await arun(self._bulk("delete", id, filter), self._aperform)
 
     def change(
         self,
@@ -202,7 +189,7 @@ class Jobs:
 
     def bulk(self, action: Action, filter: Filter, report: Callable[[int], None] | None = None) -> int:
         """`cancel`, `retry` or `delete` what the filter finds; *report* is told how many after each batch."""
-        return run(self._changing(action, (), filter, report), self._perform)
+        return run(self._bulk(action, (), filter, report), self._perform)
 
     def pause(self, queue: str) -> None:
         """Let no worker claim from *queue* until it is resumed."""
@@ -230,31 +217,9 @@ class Jobs:
         """The paused queues."""
         return await self.ado(self.store.paused)
 
-    # The database itself.
-
-    def migrate(self) -> list[int]:
-        """Bring the tables to this version; the versions applied."""
-        return self._perform(self.store.migrate())
-
-    async def amigrate(self) -> list[int]:
-        """Bring the tables to this version; the versions applied."""
-        return await self._aperform(self.store.migrate())
-
-    def check_schema(self) -> int:
-        """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
-        return cast(int, self.do(self.store.version))
-
     def decode(self, text: str) -> Any:
         """A stored value. Raises PayloadError."""
         return self.codec.loads(text)
-
-    def close(self) -> None:
-        """Close idle connections. They are opened again when needed."""
-        self.connections.close()
-
-    async def aclose(self) -> None:
-        """Close idle connections, the running event loop's too."""
-        await self.connections.aclose()
 
     # How it is done.
 
@@ -308,10 +273,25 @@ class Jobs:
         now = time.monotonic()
         if now - self._hinted.get(hint, 0.0) < DEBOUNCE:
             return None
-        if len(self._hinted) > BATCH:
+        if len(self._hinted) > 1000:
             self._hinted.clear()
         self._hinted[hint] = now
         return hint
+
+    def _bulk(
+        self, action: Action, ids: tuple[int, ...], filter: Filter, report: Callable[[int], None] | None = None
+    ) -> Plan[int]:
+        return each_batch(self, *bulk_change(self.store, action, filter), ids, report)
+
+    def _moving(
+        self,
+        ids: tuple[int, ...],
+        filter: Filter,
+        queue: str | None,
+        priority: int | None,
+        run_at: datetime | timedelta | None,
+    ) -> Plan[int]:
+        return each_batch(self, *move(self.store, filter, queue, priority, run_at), ids)
 
     def _found(self, id: int, found: tuple[Job, list[Attempt]] | None) -> Job:
         if found is None:
@@ -329,119 +309,6 @@ class Jobs:
 
     def _take(self, job: Job, get: Callable[[int], Job]) -> Job:
         return job.take(get(job.id))
-
-    def _changing(
-        self, action: Action, ids: tuple[int, ...], filter: Filter, report: Callable[[int], None] | None = None
-    ) -> Plan[int]:
-        """Change the jobs of these ids, or all that the filter finds; how many it was."""
-        change = {"cancel": self.store.cancel, "retry": self.store.retry, "delete": self.store.delete}[action]
-        if action != "delete" and filter and "states" not in filter:
-            filter = {**filter, "states": list(LIVE) if action == "cancel" else [State.FAILED]}
-        return (yield from self._each_batch(change, ids, filter, report))
-
-    def _moving(
-        self,
-        ids: tuple[int, ...],
-        filter: Filter,
-        queue: str | None,
-        priority: int | None,
-        run_at: datetime | timedelta | None,
-    ) -> Plan[int]:
-        """Change the queue, priority or time of waiting jobs; how many it was."""
-        if queue is not None:
-            check_queue(queue)
-        if priority is not None:
-            check_priority(priority)
-        check_run_at(run_at)
-        delay = run_at.total_seconds() if isinstance(run_at, timedelta) else None
-        at = run_at if isinstance(run_at, datetime) else None
-
-        def change(ids: Sequence[int]) -> Steps[list[int]]:
-            return self.store.change(ids, queue=queue, priority=priority, run_at=at, delay=delay)
-
-        if filter and "states" not in filter:
-            filter = {**filter, "states": [State.SCHEDULED, State.READY]}
-        return (yield from self._each_batch(change, ids, filter, None))
-
-    def _each_batch(
-        self,
-        change: Callable[[Sequence[int]], Steps[list[int]]],
-        ids: tuple[int, ...],
-        filter: Filter,
-        report: Callable[[int], None] | None,
-    ) -> Plan[int]:
-        check_filter(filter)
-        if bool(ids) == bool(filter):
-            raise OptionError("which jobs? Give ids, or a filter such as states=[State.FAILED] or queues=['mail']")
-        changed, last, start = 0, 0, 0
-        while True:
-            if ids:
-                batch = list(ids[start : (start := start + BATCH)])
-            else:
-                batch = yield from self._existing(lambda: self.store.matching(filter, after=last, count=BATCH))  # noqa: B023
-            if not batch:
-                return changed
-            last = batch[-1]
-            count = len((yield from self._existing(lambda: change(batch))))  # noqa: B023
-            changed += count
-            if report is not None:
-                report(count)
-
-    def _existing(self, operation: Operation[T]) -> Plan[T]:
-        """The operation's answer; on SQLite its tables are made when they are not there."""
-        try:
-            return cast(T, (yield operation()))
-        except SchemaMissing:
-            if self.address.dialect != "sqlite":
-                raise
-            yield self.store.migrate()
-            return cast(T, (yield operation()))
-
-    def do(self, operation: Operation[T], connection: Any = None) -> T:
-        """The operation's answer, in its own transaction or that of the caller's connection."""
-        if connection is None:
-            return run(self._existing(operation), self._perform)
-        wrapped = self._wrapped(connection)
-        if is_async(wrapped):
-            raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
-        return run(self._existing(operation), wrapped.perform)
-
-    async def ado(self, operation: Operation[T], connection: Any = None) -> T:
-        """The operation's answer, in its own transaction or that of the caller's connection."""
-        if connection is None:
-            return await arun(self._existing(operation), self._aperform)
-        wrapped = self._wrapped(connection)
-        if is_async(wrapped):
-            return await arun(self._existing(operation), wrapped.perform)
-        return run(self._existing(operation), wrapped.perform)
-
-    def _wrapped(self, connection: Any) -> Any:
-        wrapped = wrap(connection)
-        if wrapped.dialect != self.address.dialect:
-            raise ConfigError(
-                f"connection={connection!r} is of {wrapped.dialect}, but the jobs are kept in {self!r}: a job can join "
-                "only a transaction of its own database"
-            )
-        return wrapped
-
-    def _perform(self, steps: Steps[T]) -> T:
-        return self.connections.perform(steps)
-
-    async def _aperform(self, steps: Steps[T]) -> T:
-        return await self.connections.aperform(steps)
-
-
-def pauses(job: Job, timeout: timedelta | float | None) -> Iterator[float]:
-    """Seconds to pause between looks at a job, from 5 ms to a quarter of a second; WaitTimeout when time is up."""
-    limit = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    deadline = None if limit is None else time.monotonic() + limit
-    pause = 0.005
-    while True:
-        left = None if deadline is None else deadline - time.monotonic()
-        yield pause if left is None else max(0.0, min(pause, left))
-        if deadline is not None and time.monotonic() >= deadline:
-            raise WaitTimeout(f"job {job.id} ({job.task}) has not ended within {limit:g} s: it is {job.state.value}")
-        pause = min(pause * 1.5, 0.25)
 
 
 def configure(url: str | None = None, *, plugins: Iterable[Plugin] = (), **settings: Any) -> Jobs:

@@ -15,7 +15,7 @@ from belayed.cli.choice import CHANGEABLE, DONE, MOST, Choice, choosing, words
 from belayed.cli.show import counted, echo_json, interactive, note, number
 from belayed.errors import JobNotFound
 from belayed.job import Filter, State
-from belayed.jobs import BATCH, Action, Jobs
+from belayed.changes import BATCH, Action, Jobs
 
 
 @dataclass

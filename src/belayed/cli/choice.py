@@ -13,7 +13,7 @@ from belayed.cli.app import options
 from belayed.cli.show import interactive, json_option
 from belayed.cli.times import before, moment
 from belayed.job import LIVE, Filter, State
-from belayed.jobs import Action
+from belayed.changes import Action
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,0 +1,93 @@
+"""One store and the connections to it: performs operations in their own transaction, or in the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
+
+from belayed.config import Config, address, default_url, hidden
+from belayed.connections import Connections, is_async, wrap
+from belayed.errors import ConfigError, SchemaMissing
+from belayed.steps import Steps, arun, run
+from belayed.store import Store, open_store
+
+T = TypeVar("T")
+Operation = Callable[[], Steps[T]]
+Plan = Generator[Any, Any, T]
+"""Operations one after the other: it yields each operation's steps, and is sent what they return."""
+
+
+class Database:
+    """A store behind connections of ours. Nothing is opened before it is first needed."""
+
+    def __init__(self, config: Config) -> None:
+        self.url = config.url or default_url()
+        self.address = address(self.url)
+        self.store: Store = open_store(self.address.dialect, prefix=config.prefix, schema=config.schema)
+        self.connections = Connections(self.address, synchronous=config.synchronous)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} in {hidden(self.url)}>"
+
+    def migrate(self) -> list[int]:
+        """Bring the tables to this version; the versions applied."""
+        return self._perform(self.store.migrate())
+
+    async def amigrate(self) -> list[int]:
+        """Bring the tables to this version; the versions applied."""
+        return await self._aperform(self.store.migrate())
+
+    def check_schema(self) -> int:
+        """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
+        return cast(int, self.do(self.store.version))
+
+    def close(self) -> None:
+        """Close idle connections. They are opened again when needed."""
+        self.connections.close()
+
+    async def aclose(self) -> None:
+        """Close idle connections, the running event loop's too."""
+        await self.connections.aclose()
+
+    def existing(self, operation: Operation[T]) -> Plan[T]:
+        """The operation's answer; on SQLite its tables are made when they are not there."""
+        try:
+            return cast(T, (yield operation()))
+        except SchemaMissing:
+            if self.address.dialect != "sqlite":
+                raise
+            yield self.store.migrate()
+            return cast(T, (yield operation()))
+
+    def do(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer, in its own transaction or that of the caller's connection."""
+        if connection is None:
+            return run(self.existing(operation), self._perform)
+        wrapped = self._wrapped(connection)
+        if is_async(wrapped):
+            raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
+        return run(self.existing(operation), wrapped.perform)
+
+    async def ado(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer, in its own transaction or that of the caller's connection."""
+        if connection is None:
+            return await arun(self.existing(operation), self._aperform)
+        wrapped = self._wrapped(connection)
+        if is_async(wrapped):
+            return await arun(self.existing(operation), wrapped.perform)
+        return run(self.existing(operation), wrapped.perform)
+
+    def _wrapped(self, connection: Any) -> Any:
+        wrapped = wrap(connection)
+        if wrapped.dialect != self.address.dialect:
+            raise ConfigError(
+                f"connection={connection!r} is of {wrapped.dialect}, but the jobs are kept in {self!r}: a job can join "
+                "only a transaction of its own database"
+            )
+        return wrapped
+
+    def _perform(self, steps: Steps[T]) -> T:
+        return self.connections.perform(steps)
+
+    async def _aperform(self, steps: Steps[T]) -> T:
+        return await self.connections.aperform(steps)
