@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from belayed.changes import BATCH, Action
 from belayed.cli.app import Place
 from belayed.cli.choice import CHANGEABLE, DONE, MOST, Choice, choosing, words
 from belayed.cli.show import counted, echo_json, interactive, note, number
 from belayed.errors import JobNotFound
 from belayed.job import Filter, State
-from belayed.changes import BATCH, Action, Jobs
+from belayed.jobs import Jobs
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from belayed.changes import Action
 from belayed.cli.app import options
 from belayed.cli.show import interactive, json_option
 from belayed.cli.times import before, moment
 from belayed.job import LIVE, Filter, State
-from belayed.changes import Action
 
 F = TypeVar("F", bound=Callable[..., Any])
 
