@@ -3,7 +3,8 @@
 from belayed import errors
 from belayed.claim import current_job
 from belayed.codec import register, register_reference
-from belayed.delaying import Delayable, adelay, delay, handle_asynchronously
+from belayed.delaying import Delayable, adelay, delay
+from belayed.handling import handle_asynchronously
 from belayed.job import Attempt, Draft, Job, Options, Outcome, State
 from belayed.jobs import Jobs, aenqueue, aenqueue_many, configure, enqueue, enqueue_many
 from belayed.plugin import Plugin
