@@ -1,4 +1,4 @@
-"""Runs the workloads in turn on SQLite and PostgreSQL, and prints medians: `python -m benchmarks [--jobs N] [--runs N]`."""
+"""Runs the workloads in turn on SQLite and PostgreSQL, and prints medians."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(jobs: int, runs: int, only: tuple[str, ...]) -> None:
             for name, work in chosen.items():
                 for store in ("sqlite", "postgresql"):
                     progress.update(bar, description=f"{name}, {store}")
-                    with fresh(store, postgres) as where:
+                    with Fresh(store, postgres) as where:
                         found.setdefault((name, store), []).append(work(where, jobs))
                     progress.advance(bar)
     table = Table("workload", "store", "figure", "median", "least", "most")
@@ -47,7 +47,7 @@ def main(jobs: int, runs: int, only: tuple[str, ...]) -> None:
     console.print(table)
 
 
-class fresh:
+class Fresh:
     """A `Jobs` whose tables are new and empty."""
 
     def __init__(self, store: str, postgres: str) -> None:

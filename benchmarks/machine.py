@@ -1,4 +1,4 @@
-"""The servers and processes that are measured: a PostgreSQL that syncs, workers as the command starts them, CPU time."""
+"""What is measured: a PostgreSQL that syncs, workers as the command starts them, and their CPU time."""
 
 from __future__ import annotations
 
@@ -54,18 +54,17 @@ def sqlite() -> Iterator[str]:
 def worker(url: str, *options: str, count: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes of `belayed work` at its defaults, serving *url*."""
     command = [sys.executable, "-m", "belayed", "work", "--app", "benchmarks.tasks", "--url", url, *options]
-    log = tempfile.TemporaryFile()
-    processes = [subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) for _ in range(count)]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            if process.wait(30) != 0:
+    with tempfile.TemporaryFile() as log:
+        processes = [subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) for _ in range(count)]
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.terminate()
+            failed = [process.returncode for process in processes if process.wait(30) != 0]
+            if failed:
                 log.seek(0)
-                raise SystemExit(f"a worker ended with {process.returncode}: {log.read()[-2000:].decode()}")
-        log.close()
+                raise SystemExit(f"a worker ended with {failed[0]}: {log.read()[-2000:].decode()}")
 
 
 def cpu(pid: int) -> float:
@@ -124,10 +123,10 @@ def describe(postgres: str) -> str:
     with psycopg.connect(postgres) as connection:
         row = connection.execute("SELECT version(), current_setting('fsync'), current_setting('synchronous_commit')")
         server, fsync, synchronous = row.fetchone() or ("", "", "")
+    versions = f"belayed {version('belayed')}, Python {platform.python_version()}, psycopg {version('psycopg')}"
     return "\n".join(
         [
-            f"belayed {version('belayed')}, Python {platform.python_version()}, psycopg {version('psycopg')}, "
-            f"{os.cpu_count()} CPUs, {platform.machine()}",
+            f"{versions}, {os.cpu_count()} CPUs, {platform.machine()}",
             f"{server.split(' on ')[0]}, fsync={fsync}, synchronous_commit={synchronous}, else as installed",
             f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL",
         ]
