@@ -256,11 +256,11 @@ class Job:
         return bool(await self._keeper().acancel(self.id))
 
     def retry(self) -> bool:
-        """Run a failed, cancelled or scheduled job now, its counters at zero. False for any other."""
+        """Run a failed, cancelled or scheduled job now, as if it had not failed before. False for any other."""
         return bool(self._keeper().retry(self.id))
 
     async def aretry(self) -> bool:
-        """Run a failed, cancelled or scheduled job now, its counters at zero. False for any other."""
+        """Run a failed, cancelled or scheduled job now, as if it had not failed before. False for any other."""
         return bool(await self._keeper().aretry(self.id))
 
     def delete(self) -> bool:
