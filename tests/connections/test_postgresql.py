@@ -153,12 +153,27 @@ def test_a_connection_with_a_high_descriptor_can_be_asked_whether_it_lives(postg
     assert usable
 
 
-def test_it_leaves_no_trace_in_the_session(connections):
+def prepared(connections):
+    """The statements that the pool's one connection has prepared, after enqueueing and looking."""
     for _ in range(10):
         connections.perform(STORE.insert(draft()))
-
+        connections.perform(STORE.paused())
+        connections.perform(STORE.counts())
     ((_, own),) = connections.pool.free
-    assert own.raw.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+    return [row[0] for row in own.raw.execute("SELECT statement FROM pg_prepared_statements").fetchall()]
+
+
+def test_only_the_insert_is_prepared_where_the_session_is_its_own(connections):
+    (statement,) = prepared(connections)
+
+    assert statement.startswith("INSERT INTO")
+
+
+def test_behind_a_pooler_it_leaves_no_trace_in_the_session(connections, monkeypatch):
+    monkeypatch.setattr("belayed.connections.postgresql.WHO", "SELECT 0")
+    connections.close()
+
+    assert prepared(connections) == []
 
 
 def test_a_malformed_url_is_refused_without_its_password():

@@ -119,7 +119,7 @@ def cached_function() -> None:
     """It stands for the function in it."""
 
 
-register(Money, name="money", encode=lambda m: (m.cents, m.currency), decode=lambda saved: Money(*saved))
+register(Money, name="test.money", encode=lambda m: (m.cents, m.currency), decode=lambda saved: Money(*saved))
 register_reference(Row, name="row", key=lambda row: row.key, load=Row.table.get)
 
 ROWS = [Row(1), Row("two"), SpecialRow((3, date(2024, 2, 29)))]

@@ -148,7 +148,7 @@ def test_times_in_gaps_and_folds_come_back_as_they_were(wall, fold):
         (Color.RED, '{"$":"enum","v":["tests.unit.codec_values:Color","RED"]}'),
         (Box(1), '{"$":"dataclass","v":["tests.unit.codec_values:Box",{"item":1,"label":""}]}'),
         (function, '{"$":"name","v":"tests.unit.codec_values:function"}'),
-        (Money(5, "EUR"), '{"$":"money","v":{"$":"tuple","v":[5,"EUR"]}}'),
+        (Money(5, "EUR"), '{"$":"test.money","v":{"$":"tuple","v":[5,"EUR"]}}'),
         (ROWS[0], '{"$":"row","v":1}'),
         ({"b", "a", "c"}, '{"$":"set","v":["a","b","c"]}'),
     ],
@@ -267,13 +267,13 @@ def test_a_lookup_error_of_a_load_means_that_the_row_is_gone():
 
 def test_a_decode_of_a_registered_type_that_fails_breaks_the_payload():
     with pytest.raises(BrokenPayload, match=r"money: its decode refused 5 \(TypeError:"):
-        codec().decode({"$": "money", "v": 5})
+        codec().decode({"$": "test.money", "v": 5})
 
 
 @pytest.mark.parametrize(
     ("type_", "name", "message"),
     [
-        (Pair, "money", r"'money' is taken by tests\.unit\.codec_values\.Money"),
+        (Pair, "test.money", r"'test.money' is taken by tests\.unit\.codec_values\.Money"),
         (Pair, "tuple", "'tuple' is the codec's own"),
         (Pair, "", "names no type"),
         (datetime, "moment", "the codec takes datetime as it is"),

@@ -238,7 +238,7 @@ WRONG: list[Any] = [
     {"$": "dataclass", "v": [f"{HERE}:Data", {"old": 1}, {"old": 1}]},
     {"$": "pydantic", "v": [f"{HERE}:Model", {"old": 1}, {"model_fields_set": 5}]},
     {"$": "pydantic", "v": [f"{HERE}:Model", {"old": 1}, {"private": [1]}]},
-    {"$": "money", "v": None},
+    {"$": "test.money", "v": None},
     {"$": "row", "v": []},
 ]
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.unit.codec_values import LEAVES, codec, round_trip, shape, values
 
 UNHASHABLE = {"set", "dict"}
-TAGS = {*LEAVES, "tuple", "set", "frozenset", "dict", "dataclass", "attrs", "namedtuple", "pydantic", "money"} - {
+TAGS = {*LEAVES, "tuple", "set", "frozenset", "dict", "dataclass", "attrs", "namedtuple", "pydantic", "test.money"} - {
     "plain"
 }
 RECORDS = {"dataclass", "attrs", "namedtuple", "pydantic"}
 HASHING = {"set", "frozenset", "dict key"}
-CONTAINERS = {"list", "tuple", "dict value", "pairs value", "money", *HASHING, *RECORDS}
+CONTAINERS = {"list", "tuple", "dict value", "pairs value", "test.money", *HASHING, *RECORDS}
 NESTINGS = {(box, tag) for box in CONTAINERS for tag in TAGS if not (box in HASHING and tag in UNHASHABLE)}
 
 
@@ -86,7 +86,7 @@ def parts(plain: Any) -> Iterator[tuple[str, Any]]:
         yield from ((tag, item) for item in saved[1].values())
     elif tag in ("tuple", "set", "frozenset"):
         yield from ((tag, item) for item in saved)
-    elif tag == "money":
+    elif tag == "test.money":
         yield from ((tag, item) for item in saved["v"])
 
 

@@ -228,7 +228,7 @@ def load_row(key: str) -> Row | None:
     return None if key == "gone" else Row(key)
 
 
-register_reference(Row, name="tests.row", key=lambda row: row.key, load=load_row)
+register_reference(Row, name="worker.row", key=lambda row: row.key, load=load_row)
 
 
 @task
