@@ -325,3 +325,14 @@ def test_the_codec_imports_neither_attrs_nor_pydantic():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert run.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999, 3_600_000_001, -86_399_999_999])
+@pytest.mark.parametrize("wall", [time(0, 0), datetime(2024, 2, 29)], ids=["time", "datetime"])
+def test_an_offset_of_microseconds_comes_back_exactly(wall, microseconds):
+    value = wall.replace(tzinfo=timezone(timedelta(microseconds=microseconds)))
+
+    again = round_trip(value)
+
+    assert again.utcoffset() == value.utcoffset()
+    assert again.replace(tzinfo=None) == wall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -160,6 +161,43 @@ def test_a_stop_never_hits_the_next_job_of_the_slot(threads: int, lite: Jobs, bo
     assert summary.succeeded + summary.failed == 1000
     assert summary.succeeded >= 500
     assert summary.failed > 0
+
+
+def test_a_stop_at_any_step_of_an_attempt_s_end_leaves_its_slot_alive(lite: Jobs, body: Body) -> None:
+    running = worker(lite, threads=1)
+    stopped: list[int] = []
+
+    def stopped_after(steps: int) -> None:
+        """Let the stop come at so many calls after this has returned: there CPython looks for one."""
+        assert running.loop is not None
+        slot, left = running.loop.slots.threads[0], steps
+
+        def look(frame: Any, event: str, arg: Any) -> None:
+            nonlocal left
+            run = slot.run
+            if run is None:
+                sys.setprofile(None)
+            elif event in ("call", "c_return"):
+                left -= 1
+                # Another thread's stop would wait for the lock.
+                if left < 0 and not slot.lock.locked():
+                    sys.setprofile(None)
+                    run.stopping, run.reason = Outcome.TIMED_OUT, "at its end"
+                    stopped.append(steps)
+                    raise AttemptStopped
+
+        sys.setprofile(look)
+
+    name = body(stopped_after)
+    enqueue_many(act.using(max_attempts=1).draft(name, steps) for steps in range(60))
+
+    with running:
+        eventually(lambda: not lite.counts().live)
+
+    ends = lite.counts().ended
+    assert ends[State.SUCCEEDED] + ends[State.FAILED] == 60
+    assert len(stopped) >= ends[State.FAILED] > 5
+    assert max(stopped) < 59, "the end has more steps than were tried"
 
 
 def test_coroutines_at_their_limit_do_not_hurt_each_other(lite: Jobs, body: Body) -> None:

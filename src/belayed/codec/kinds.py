@@ -59,7 +59,7 @@ def expect(kind: type[T], plain: object) -> T:
 
 def _moment_to_plain(value: datetime | time) -> Any:
     zone = value.tzinfo
-    if not value.fold and (zone is None or (type(zone) is timezone and not _name_of_offset(zone))):
+    if not value.fold and (zone is None or (type(zone) is timezone and _is_plain(zone))):
         return value.isoformat()
     # The wall time and the zone, never an instant: gaps, folds and later changes of the zone's rules all keep it.
     return [value.replace(tzinfo=None, fold=0).isoformat(), _zone_to_plain(zone), value.fold]
@@ -73,6 +73,11 @@ def _moment_from_plain(kind: type[datetime | time]) -> Callable[[Any], object]:
         return kind.fromisoformat(expect(str, wall)).replace(tzinfo=_zone_from_plain(zone), fold=expect(int, fold))
 
     return from_plain
+
+
+def _is_plain(zone: timezone) -> bool:
+    # Python reads an offset of less than a second back as UTC.
+    return not _name_of_offset(zone) and not zone.utcoffset(None).microseconds
 
 
 def _name_of_offset(zone: timezone) -> str | None:
@@ -105,13 +110,15 @@ def _zone_from_plain(plain: Any) -> tzinfo | None:
     if plain is None:
         return None
     if type(plain) is list:
-        offset, name = plain
-        fixed = _zone_from_plain(offset)
+        written, name = plain
+        fixed = _zone_from_plain(written)
         if type(fixed) is not timezone:
-            raise ValueError(f"{offset!r} is not an offset")
+            raise ValueError(f"{written!r} is not an offset")
         return timezone(fixed.utcoffset(None), expect(str, name))
     if expect(str, plain)[:1] in ("+", "-"):
-        return datetime.fromisoformat(f"2000-01-01T00:00:00{plain}").tzinfo
+        hours, minutes, *seconds = plain[1:].split(":")
+        offset = timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds[0]) if seconds else 0)
+        return timezone(-offset if plain[0] == "-" else offset)
     try:
         return ZoneInfo(plain)
     except ZoneInfoNotFoundError as error:

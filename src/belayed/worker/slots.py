@@ -79,18 +79,9 @@ class ThreadSlot:
                 value, error = slots.attempts.run(run, loaded)
         except BaseException as raised:
             error = raised
-        # The verdict comes after: a stop within it would end the thread, or change what has been decided.
-        self.vacate()
-        if loaded is not None and loaded.is_async and error is None:
-            run.stopping = None
-            slots.hand_over(run, loaded)
-            return
-        finished = slots.attempts.told(run, loaded, value, error)
-        slots.threads_pace.took(finished.seconds)
-        slots.done(finished)
-
-    def vacate(self) -> None:
-        """From here on no stop can reach the attempt; one that is on its way is swallowed."""
+        # No stop gets through from here on; one that is on its way is swallowed. Not a function of its own: the stop
+        # could come at its first instruction, outside of its `try`, and end the thread. The verdict comes after: a
+        # stop within it would change what has been decided.
         while True:
             try:
                 with self.lock:
@@ -99,6 +90,13 @@ class ThreadSlot:
                 break
             except AttemptStopped:
                 continue
+        if loaded is not None and loaded.is_async and error is None:
+            run.stopping = None
+            slots.hand_over(run, loaded)
+            return
+        finished = slots.attempts.told(run, loaded, value, error)
+        slots.threads_pace.took(finished.seconds)
+        slots.done(finished)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
         """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
