@@ -79,17 +79,23 @@ class ThreadSlot:
                 value, error = slots.attempts.run(run, loaded)
         except BaseException as raised:
             error = raised
-        # No stop gets through from here on; one that is on its way is swallowed. Not a function of its own: the stop
-        # could come at its first instruction, outside of its `try`, and end the thread. The verdict comes after: a
-        # stop within it would change what has been decided.
+        # No stop gets through from here on. One that was sent is caught here: another takes its place, or follows it if
+        # it has come already. (To clear it with NULL leaves CPython looking for it for ever: 3.12 is slower from then
+        # on, and 3.11 hangs as soon as anything traces.) Not a function of its own: the stop could come at its first
+        # instruction, outside of its `try`, and end the thread.
+        caught = False
         while True:
             try:
                 with self.lock:
                     self.run = None
-                set_async_exception(ctypes.c_ulong(threading.get_ident()), None)
+                if run.stopping is not None and not caught:
+                    set_async_exception(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(AttemptStopped))
+                    while True:
+                        pass
                 break
             except AttemptStopped:
-                continue
+                caught = True
+        # The verdict comes after: a stop within it would change what has been decided.
         if loaded is not None and loaded.is_async and error is None:
             run.stopping = None
             slots.hand_over(run, loaded)
