@@ -20,7 +20,7 @@ SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
 def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
     """A draft with *options* put in, or the draft of an object with perform(). Raises OptionError."""
     if isinstance(job, Draft):
-        for name, value in resolved(checked(options)).items():
+        for name, value in resolved(checked(options)).items() if options else ():
             setattr(job, name, value)
         return job
     payload = performance(job)

@@ -19,7 +19,7 @@ from belayed.job import Attempt, Draft, Filter, Job, Options
 from belayed.options import check_filter, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import arun, run
-from belayed.store.base import Counts, Inserted, WorkerRow
+from belayed.store.base import LOOK, Counts, Inserted, WorkerRow
 from belayed.trust import Trust
 from belayed.waiting import pauses
 
@@ -261,13 +261,15 @@ class Jobs(Database):
         )
 
     def _hint(self, drafts: Sequence[Draft]) -> str | None:
-        """News for idle workers of the first of *drafts*, if it is time for one.
+        """News for idle workers of *drafts*, if it is time for some.
 
         Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
         the transaction may be rolled back.
         """
         draft = drafts[0]
         hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
+        if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
+            hint = LOOK
         if draft.connection is not None:
             return hint
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from belayed.errors import OptionError
@@ -52,15 +53,19 @@ def takes_one(option: Callable[..., Any]) -> bool:
 
 def check_queue(queue: Any) -> None:
     """Raise OptionError for what is no name of a queue."""
-    takes = "a queue's name is a text of 1 to 255 characters"
-    if not isinstance(queue, str) or not 1 <= len(queue) <= 255:
-        raise OptionError(f"queue={queue!r}: {takes}")
+    fault = queue_fault(queue) if isinstance(queue, str) else ""
+    if fault is not None:
+        raise OptionError(f"queue={queue!r}: a queue's name is a text of 1 to 255 characters{fault}")
+
+
+@lru_cache(1000)
+def queue_fault(queue: str) -> str | None:
+    """What is wrong with a queue's name, as the end of a sentence."""
+    if not 1 <= len(queue) <= 255:
+        return ""
     if bad := next((char for char in queue if not char.isprintable() or char in "*!,"), None):
-        raise OptionError(
-            f"queue={queue!r}: {takes}, none of them {bad!r} (control characters, *, ! and , are not taken)"
-        )
-    if queue != queue.strip():
-        raise OptionError(f"queue={queue!r}: {takes}, without spaces around it")
+        return f", none of them {bad!r} (control characters, *, ! and , are not taken)"
+    return ", without spaces around it" if queue != queue.strip() else None
 
 
 def check_priority(priority: Any) -> None:

@@ -17,7 +17,7 @@ from belayed.connections import Connections
 from belayed.connections.postgresql import Listener, OwnPsycopg
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import Draft
-from belayed.steps import Steps
+from belayed.steps import Ask, Steps
 from belayed.store import open_store
 
 STORE = open_store("postgresql")
@@ -207,3 +207,18 @@ def test_a_listener_hears_only_its_channel(postgres_url):
     assert (listener.hints(), other.hints()) == (["a"], ["b"])
     listener.close()
     other.close()
+
+
+def test_an_error_on_this_side_of_a_transaction_commits_none_of_it(connections):
+    first = connections.perform(STORE.insert(draft()))
+
+    def steps():
+        paused = STORE.calls("pause", queue="a", now=None)
+        unsendable = STORE.calls("pause", queue="\ud800", now=None)
+        yield Ask([*paused, *unsendable], last=True)
+
+    with pytest.raises(StoreError):
+        connections.perform(steps())
+
+    assert connections.perform(STORE.paused()) == []
+    assert connections.perform(STORE.get(first.id)) is not None

@@ -163,7 +163,10 @@ class Model:
         self.count(job, one)
         if one.delay is not None:
             job.run_at = self.now + timedelta(seconds=one.delay)
-        job.unknown_since = (job.unknown_since or self.now) if one.unknown else None
+        if one.unknown:
+            job.unknown_since = job.unknown_since or self.now
+        elif one.started:
+            job.unknown_since = None
         self.release(job, State.SCHEDULED if one.delay else State.READY)
         job.error = summary(one) or job.error
         self.cancel_if_asked(job)

@@ -177,13 +177,22 @@ class TestUnknown:
 
         assert claim.unknown_for == 90.0
 
-    @pytest.mark.parametrize("write", [again, released])
-    def test_the_time_ends_when_a_worker_knew_it(self, store, write):
+    def test_the_time_ends_when_a_worker_knew_it(self, store):
         claim = store.running()
         store.finish(self.unknown(claim))
         claim = self.reclaimed(store)
-        store.finish(write(claim))
+        store.finish(again(claim))
 
         (claim,) = store.claimed()
 
         assert claim.unknown_for is None
+
+    def test_the_time_goes_on_for_a_job_that_comes_back_unstarted(self, store):
+        claim = store.running()
+        store.finish(self.unknown(claim))
+        claim = self.reclaimed(store)
+        store.finish(released(claim))
+
+        (claim,) = store.claimed()
+
+        assert claim.unknown_for is not None

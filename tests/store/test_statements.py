@@ -13,8 +13,8 @@ from belayed.store.statements import Tables, catalogue, split, statement
 
 DIALECTS = tuple(STORES)
 ONLY = {
-    # Schemas, COPY and hints are PostgreSQL's.
-    "postgresql": {"create_schema", "reserve", "load", "notify", "claim_lanes"},
+    # Schemas and hints are PostgreSQL's.
+    "postgresql": {"create_schema", "notify", "claim_lanes"},
     # The merge of several lanes is the store's own there.
     "sqlite": {"peek", "claim_ids"},
 }

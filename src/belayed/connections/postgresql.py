@@ -94,15 +94,19 @@ class OwnPsycopg:
             tries -= 1
             try:
                 return self.sent(request)
+            except UnicodeError as error:
+                raise store_error(error) from error
             except psycopg.Error as error:
                 if error.sqlstate not in VICTIM or not tries:
                     raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
+                self.roll_back()
 
     def sent(self, request: Request) -> Answer:
-        # Without a transaction open, a last request commits by itself: one statement alone, or one pipeline, which
-        # is a transaction up to its end.
-        opening = not self.begun and not request.last and not request.read
-        closing = self.begun and request.last
+        # One statement alone commits by itself. Several are a transaction by name: a pipeline would be one, too, but an
+        # error on this side of it (a text that the server's encoding lacks) would commit what was sent before.
+        alone = not self.begun and (request.read or (request.last and is_whole(request)))
+        opening = not self.begun and not alone
+        closing = request.last and not alone
         if isinstance(request, Load):
             if opening:
                 self.begin()
@@ -110,7 +114,7 @@ class OwnPsycopg:
             if closing:
                 self.end("COMMIT")
             return answer
-        if len(request.calls) == 1 and not opening and not closing:
+        if is_single(request) and not opening and not closing:
             ((statement, params),) = request.calls
             return [executed(self.raw, statement.pyformat, params, prepare=self.direct and statement.often)]
         with self.raw.pipeline():
@@ -211,6 +215,8 @@ class OwnAsyncPsycopg:
             tries -= 1
             try:
                 answer = await self.sent(request)
+            except UnicodeError as error:
+                raise store_error(error) from error
             except psycopg.Error as error:
                 if error.sqlstate not in VICTIM or not tries:
                     raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
@@ -366,6 +372,11 @@ def readable(fd: int) -> bool:
 def commits(request: Request, begun: bool) -> bool:
     """Whether *request* ends a transaction in its own trip: if the answer is lost, so is whether it was committed."""
     return request.last and not request.read and not begun
+
+
+def is_whole(request: Request) -> bool:
+    """Whether it is one statement, which commits by itself."""
+    return isinstance(request, Load) or len(request.calls) == 1
 
 
 def is_single(request: Request) -> bool:

@@ -33,10 +33,12 @@ class CallersSqlite:
         return run(steps, self.send)
 
     def send(self, request: Request) -> Answer:
-        assert not isinstance(request, Load), "SQLite has no bulk load"
         cursor = self.raw.cursor()
         cursor.row_factory = None  # the caller's may make dictionaries
         try:
+            if isinstance(request, Load):
+                cursor.executemany(request.statement.named, request.rows)
+                return [[]]
             return [texts(cursor.execute(statement.named, params).fetchall()) for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
@@ -75,15 +77,18 @@ class OwnSqlite:
         return result
 
     def send(self, request: Request) -> Answer:
-        assert not isinstance(request, Load), "SQLite has no bulk load"
         try:
             if not self.begun and not request.read:
                 self.patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"))
                 self.begun = True
-            answer = [
-                self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023
-                for statement, params in request.calls
-            ]
+            answer: Answer = [[]]
+            if isinstance(request, Load):
+                self.raw.executemany(request.statement.named, request.rows)
+            else:
+                answer = [
+                    self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023
+                    for statement, params in request.calls
+                ]
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         if request.last:
@@ -120,7 +125,10 @@ class OwnSqlite:
 
     def data_version(self) -> int:
         """A number that changes when another connection has written."""
-        return self.raw.execute("PRAGMA data_version").fetchone()[0]  # type: ignore[no-any-return]
+        try:
+            return self.patiently(lambda: self.raw.execute("PRAGMA data_version").fetchone()[0])  # type: ignore[no-any-return]
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
 
     def close(self) -> None:
         self.raw.close()
@@ -138,9 +146,11 @@ class CallersAiosqlite:
         return await arun(steps, self.send)
 
     async def send(self, request: Request) -> Answer:
-        assert not isinstance(request, Load), "SQLite has no bulk load"
-        answer = []
+        answer: Answer = []
         try:
+            if isinstance(request, Load):
+                await self.raw.executemany(request.statement.named, request.rows)
+                return [[]]
             for statement, params in request.calls:
                 cursor = await self.raw.cursor()
                 try:

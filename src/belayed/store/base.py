@@ -17,6 +17,9 @@ from belayed.job import Attempt, Draft, Filter, Job, State
 from belayed.steps import Steps
 from belayed.store.lanes import Lanes, Serving
 
+LOOK = "look"
+"""The hint that there may be news anywhere; others name a priority and a queue, or `@`: a new time to be due."""
+
 
 class Inserted(NamedTuple):
     """What the database gave a new job."""

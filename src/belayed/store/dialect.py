@@ -37,6 +37,10 @@ class Dialect(Store):
     def text(self, time: datetime | None) -> Any:
         """A time within a JSON bind; None stays None."""
 
+    @abstractmethod
+    def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
+        """Ascending ids for a bulk load, and the time that its jobs are created at."""
+
     def clock(self, now: datetime | None) -> Any:
         """The bind `now`: None leaves it to the database."""
         return self.bind(now)

@@ -8,9 +8,56 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from belayed.claim import Claimed, Finished
-from belayed.job import State
+from belayed.job import Draft, State
+from belayed.steps import Row
+from belayed.store.base import Inserted
 
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+LOADED = (
+    "id",
+    "state",
+    "queue",
+    "priority",
+    "run_at",
+    "task",
+    "payload",
+    "created_at",
+    "max_attempts",
+    "max_run_time",
+    "keep_failed",
+    "meta",
+)
+"""The columns of a bulk load."""
+
+
+def inserted_as(id: int, draft: Draft, created_at: datetime) -> Inserted:
+    """What a bulk load makes of a draft: what the database says of one that it inserts itself."""
+    run_at = draft.run_at
+    if run_at is None:
+        return Inserted(id, State.READY, created_at, created_at)
+    if isinstance(run_at, timedelta):
+        run_at = created_at + run_at
+    return Inserted(id, State.READY if run_at <= created_at else State.SCHEDULED, run_at, created_at)
+
+
+def loaded_row(one: Inserted, draft: Draft, run_at: Any, created_at: Any) -> Row:
+    """A draft as a row of a bulk load, its times as the dialect binds them."""
+    return (
+        one.id,
+        one.state.value,
+        draft.queue,
+        draft.priority,
+        run_at,
+        draft.task,
+        draft.text,
+        created_at,
+        draft.max_attempts,
+        seconds(draft.max_run_time),
+        draft.keep_failed,
+        as_json(draft.meta) if draft.meta else None,
+    )
 
 
 def seconds(time: timedelta | None) -> float | None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from belayed.claim import Finished
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
-from belayed.steps import Ask, Steps
+from belayed.steps import Ask, Load, Steps
 from belayed.store import schema
 from belayed.store.base import (
+    LOOK,
     Beat,
     Checked,
     Counts,
@@ -26,8 +27,10 @@ from belayed.store.base import (
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lane, Lanes, Serving
-from belayed.store.rows import as_json, order_of_claims, outcomes, seconds
+from belayed.store.rows import LOADED, as_json, inserted_as, loaded_row, order_of_claims, outcomes, seconds
 
+LOAD_FROM = 50
+"""From so many jobs on, a bulk load is the faster way."""
 POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
 
 
@@ -81,13 +84,23 @@ class SqlStore(Dialect):
     def insert_many(
         self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
     ) -> Steps[list[Inserted]]:
-        found: list[Inserted] = []
-        pieces = [drafts[start : start + 2000] for start in range(0, len(drafts), 2000)]
-        for piece in pieces:
-            rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(piece)])
+        if len(drafts) < LOAD_FROM:
+            rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(drafts)])
             calls = self.calls("insert_many", rows=rows, now=self.clock(now))
-            answers = yield Ask([*calls, *self.notify(hint)], last=piece is pieces[-1])
-            found += sorted(self.inserted(row) for row in answers[len(calls) - 1])
+            answers = yield Ask([*calls, *self.notify(hint)], last=True)
+            return sorted(self.inserted(row) for row in answers[len(calls) - 1])
+        ids, created_at = yield from self.reserved(len(drafts), now)
+        found = [inserted_as(id, draft, created_at) for id, draft in zip(ids, drafts, strict=True)]
+        at = self.bind(created_at)
+        loaded = [
+            loaded_row(one, draft, at if one.run_at is created_at else self.bind(one.run_at), at)
+            for one, draft in zip(found, drafts, strict=True)
+        ]
+        (load,) = self.statements["load"]
+        names = (self.tables.schema, f"{self.tables.prefix}jobs")
+        yield Load(load, LOADED, loaded, names, last=hint is None)
+        if hint is not None:
+            yield Ask(self.notify(hint), last=True)
         return found
 
     def turn(
@@ -243,8 +256,9 @@ class SqlStore(Dialect):
         at = self.clock(now)
         ended = self.calls("retry_ended", ids=as_json(list(ids)), now=at)
         waiting = self.calls("retry_waiting", ids=as_json(list(ids)), now=at)
-        answers = yield Ask([*ended, *waiting], last=True)
-        return [row[0] for row in (*answers[len(ended) - 1], *answers[-1])]
+        answers = yield Ask([*ended, *waiting, *self.notify(LOOK)], last=True)
+        waited = answers[len(ended) + len(waiting) - 1]
+        return [row[0] for row in (*answers[len(ended) - 1], *waited)]
 
     def delete(self, ids: Sequence[int]) -> Steps[list[int]]:
         listed = as_json(list(ids))
@@ -263,9 +277,8 @@ class SqlStore(Dialect):
         delay: float | None = None,
         now: datetime | None = None,
     ) -> Steps[list[int]]:
-        rows = yield from self.ask(
+        changing = self.calls(
             "change",
-            last=True,
             ids=as_json(list(ids)),
             queue=queue,
             priority=priority,
@@ -273,13 +286,14 @@ class SqlStore(Dialect):
             delay=delay,
             now=self.clock(now),
         )
-        return [row[0] for row in rows]
+        answers = yield Ask([*changing, *self.notify(LOOK)], last=True)
+        return [row[0] for row in answers[len(changing) - 1]]
 
     def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
         yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))
 
     def resume(self, queue: str) -> Steps[None]:
-        yield from self.ask("resume", last=True, queue=queue)
+        yield Ask([*self.calls("resume", queue=queue), *self.notify(LOOK)], last=True)
 
     def paused(self) -> Steps[list[str]]:
         rows = yield from self.ask("paused", last=True, read=True)

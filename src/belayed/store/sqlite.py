@@ -40,6 +40,11 @@ class SqliteStore(SqlStore):
     def clock(self, now: datetime | None) -> Any:
         return time.time_ns() // 1000 if now is None else self.bind(now)
 
+    def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
+        table = f"{self.tables.prefix}jobs"
+        ((last, at),) = yield from self.ask("reserve", table=table, count=count, now=self.clock(now))
+        return list(range(last - count + 1, last + 1)), self.time(at)
+
     def lanes(self, serving: Serving) -> Lanes:
         # A scan is a few microseconds here, and deleted rows leave the index at once: marks would gain nothing.
         return Lanes(serving, remember=False)

@@ -15,14 +15,14 @@ from belayed.config import WorkerConfig
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Outcome, State
 from belayed.steps import Steps
-from belayed.store.base import Turn, Wanted, WorkerRow
+from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.attempt import Attempts
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import plain
-from belayed.worker.wakeup import LOOK, Wakeup
+from belayed.worker.wakeup import Wakeup
 
 T = TypeVar("T")
 
@@ -300,6 +300,7 @@ class Loop:
             priority, _, queue = hint.partition(" ")
             if hint == LOOK:
                 self.poll_at = self.upkeep.promote_at = 0.0
+                self.lanes.scanned_at = float("-inf")
             elif hint == "@":
                 self.upkeep.promote_at, self.eager_until = 0.0, time.monotonic() + EAGER
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):

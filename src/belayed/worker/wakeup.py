@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from belayed.errors import StoreError
+from belayed.store.base import LOOK
 
 log = logging.getLogger("belayed")
 
-LOOK = "look"
-"""The hint that hints may have been missed."""
 PROOF = 60.0
 """Seconds between two proofs that hints arrive."""
 BLIND = 0.1

@@ -98,6 +98,23 @@ FROM (
 ORDER BY nth
 RETURNING id, state, run_at, created_at;
 
+-- name: reserve
+-- Ids for rows that a bulk load brings: the last of them. It writes, and so holds the lock that keeps them ours.
+INSERT INTO sqlite_sequence (name, seq)
+SELECT :table, 0
+WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :table);
+
+UPDATE sqlite_sequence
+SET seq = seq + :count
+WHERE name = :table
+RETURNING seq, {now};
+
+-- name: load
+-- Placeholders by position: it is run once for each row.
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at,
+                    max_attempts, max_run_time, keep_failed, meta)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: lanes
 -- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
 -- all above it), so that its cost depends on neither the number of jobs nor that of priorities.
@@ -251,7 +268,8 @@ SET state = CASE WHEN c.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     failures = t.failures + c.failed,
     crashes = t.crashes + c.crashed,
     free_retries = t.free_retries + c.free,
-    unknown_since = CASE WHEN c.unknown THEN COALESCE(t.unknown_since, {now}) END,
+    unknown_since = CASE WHEN c.unknown THEN COALESCE(t.unknown_since, {now})
+                         WHEN NOT c.started THEN t.unknown_since END,
     error = COALESCE(c.error, t.error),
     worker = NULL,
     token = NULL,
