@@ -128,3 +128,36 @@ def test_a_worker_waits_in_a_program_with_more_than_a_thousand_descriptors(lite:
             other.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert job.result == 2
+
+
+@pytest.mark.parametrize("how", ["resume", "change", "retry"])
+def test_a_job_that_is_made_ready_by_hand_starts_at_once(jobs: Jobs, how: str) -> None:
+    jobs.pause("paused")
+    job = double.using(queue="paused").enqueue(1)
+    if how != "resume":
+        jobs.resume("paused")
+        job.change(run_at=timedelta(hours=1))
+    ready = {
+        "resume": lambda: jobs.resume("paused"),
+        "change": lambda: job.change(run_at=timedelta()),
+        "retry": job.retry,
+    }
+    with worker(jobs, poll_interval=SELDOM) as running:
+        eventually(lambda: rests(running))
+        begun = time.monotonic()
+
+        ready[how]()
+
+        job.wait(10)
+        assert time.monotonic() - begun < 1
+
+
+def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
+    with worker(jobs, poll_interval=SELDOM, queues=("second",)) as running:
+        eventually(lambda: rests(running))
+        begun = time.monotonic()
+
+        enqueued = jobs.enqueue_many([double.using(queue=queue).draft(1) for queue in ("first", "second")])
+
+        enqueued[1].wait(10)
+        assert time.monotonic() - begun < 1
