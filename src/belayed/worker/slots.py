@@ -64,6 +64,8 @@ class ThreadSlot:
     def attempt(self, claimed: Claimed) -> None:
         """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""
         slots = self.slots
+        # Before a stop can come: one that came within the logging would leave its lock taken for ever.
+        slots.began(claimed)
         run = slots.attempts.begun(claimed)
         loaded: Loaded | None = None
         value: Any = None
@@ -75,7 +77,6 @@ class ThreadSlot:
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = slots.attempts.load(run)
             if not loaded.is_async:
-                slots.began(claimed)
                 value, error = slots.attempts.run(run, loaded)
         except BaseException as raised:
             error = raised
@@ -173,8 +174,10 @@ class LoopSlots:
         try:
             if slots.lapsed():
                 raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
-            loaded = loaded or await slots.attempts.aload(run)
-            slots.began(run.claimed)
+            if loaded is None:
+                # A thread that found it to be a coroutine has said so.
+                slots.began(run.claimed)
+                loaded = await slots.attempts.aload(run)
             value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
