@@ -157,3 +157,14 @@ def test_a_hint_changes_nothing_that_is_saved(store, number):
     jobs = [store.insert(draft(), hint="0 q")] if number == 1 else store.insert_many(drafts(number), hint="0 q")
 
     assert len(store.find({})) == len(jobs) == number
+
+
+def test_a_bulk_load_keeps_what_its_format_escapes(store):
+    texts = ['{"v":"\\\\"}', '{"v":"\\t\\n"}', "\\N", "a\tb\nc\rd", "\\.", "🎈", ""]
+    given = [draft(text=text, queue=f"q {text}" if text.isprintable() else "q") for text in texts * 10]
+
+    inserted = store.insert_many(given)
+
+    found = [store.job(one.id) for one in inserted]
+    assert [job.payload for job in found] == texts * 10
+    assert [job.queue for job in found] == [one.queue for one in given]

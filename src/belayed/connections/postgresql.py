@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from belayed.config import hidden
 from belayed.connections.base import store_error
+from belayed.connections.copying import copy_text
 from belayed.errors import ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 WHO = "SELECT pg_backend_pid()"
 NEVER = 2**31
+PIECE = 1000
 CONNECT_TIMEOUT = 10
 """Seconds."""
 VICTIM = ("40001", "40P01")
@@ -344,15 +346,15 @@ def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
 
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
     with psycopg.Cursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for row in load.rows:
-            copy.write_row(row)
+        for start in range(0, len(load.rows), PIECE):
+            copy.write(copy_text(load.rows[start : start + PIECE]))
     return []
 
 
 async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
     async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for row in load.rows:
-            await copy.write_row(row)
+        for start in range(0, len(load.rows), PIECE):
+            await copy.write(copy_text(load.rows[start : start + PIECE]))
     return []
 
 
