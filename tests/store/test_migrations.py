@@ -256,7 +256,8 @@ def test_a_schema_that_is_missing_is_told_as_missing_tables(postgres_url, opened
 def test_the_search_path_of_the_connection_counts(postgres_url):
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA app")
-    connections = Connections(address(f"{postgres_url}&options=-csearch_path%3Dapp"))
+    joined = "&" if "?" in postgres_url else "?"
+    connections = Connections(address(f"{postgres_url}{joined}options=-csearch_path%3Dapp"))
 
     connections.perform(open_store("postgresql").migrate())
     connections.close()

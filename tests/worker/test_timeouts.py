@@ -136,7 +136,7 @@ def test_a_stop_never_hits_the_next_job_of_the_slot(threads: int, lite: Jobs, bo
     limit = timedelta(milliseconds=2)
 
     def about_the_limit(number: int) -> None:
-        until = time.monotonic() + 0.0012 + number % 5 * 0.0004
+        until = time.monotonic() + 0.0012 + number % 5 * 0.002
         while time.monotonic() < until:
             pass
 
