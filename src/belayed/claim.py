@@ -36,6 +36,8 @@ class Claimed(NamedTuple):
     unknown_for: float | None
     """Seconds since a worker first did not know its code."""
     token: str
+    suspect: bool = False
+    """It ran when a child died with several attempts, so it runs alone."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,14 @@ class Finished:
     message: str | None = None
     traceback: str | None = None
     attempt: int = 0
+    suspect: bool = False
+    """One of several that ran when their child died."""
+    told: bool = False
+    """Its child has logged it."""
+    written: bool = False
+    """The job's own transaction has committed it."""
+    unheard: Claimed | None = None
+    """The job, if its plugins have yet to hear of this: it was decided without its code."""
 
 
 @dataclass(slots=True, eq=False)

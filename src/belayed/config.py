@@ -70,10 +70,18 @@ class WorkerConfig:
     """The queues to serve: names, `*` for all, `!name` for all but that."""
     min_priority: int | None = None
     max_priority: int | None = None
+    processes: int = 1
+    """How many child processes `belayed work` runs jobs in. 0: none, they run in the worker's own process."""
     threads: int = 5
-    """How many `def` jobs run at once."""
+    """How many `def` jobs run at once in each process."""
     async_slots: int = 100
-    """How many `async def` jobs run at once."""
+    """How many `async def` jobs run at once in each process."""
+    spare: bool = False
+    """Whether to keep one more child process, with the application imported, for when one dies or is replaced."""
+    max_jobs: int | None = None
+    """After how many jobs a child process is replaced. None: never."""
+    max_rss: int | None = None
+    """At how many bytes of memory a child process is replaced. None: never."""
     poll_interval: timedelta = timedelta(seconds=5)
     """The longest time between two looks at the store while nothing wakes the worker."""
     read_ahead: int = 500
@@ -84,11 +92,16 @@ class WorkerConfig:
     """After how long without a beat its claims lapse and other workers rescue its jobs."""
     grace: timedelta = timedelta(seconds=25)
     """How long running jobs may go on after a stop."""
+    kill_after: timedelta = timedelta(seconds=5)
+    """How long a job may go on after it was told to stop, before its child process is ended."""
     name: str | None = None
     """For people. Default: the host's name and the process id."""
 
     def __post_init__(self) -> None:
         check(bool(self.queues), "queues", self.queues, "at least one queue, or *")
+        check(self.processes >= 0, "processes", self.processes, "0 or more")
+        check(self.max_jobs is None or self.max_jobs >= 1, "max_jobs", self.max_jobs, "1 or more")
+        check(self.max_rss is None or self.max_rss >= 1 << 20, "max_rss", self.max_rss, "1 MiB or more")
         check(self.threads >= 1, "threads", self.threads, "1 or more")
         check(self.async_slots >= 1, "async_slots", self.async_slots, "1 or more")
         check(self.read_ahead >= 1, "read_ahead", self.read_ahead, "1 or more")
@@ -96,6 +109,7 @@ class WorkerConfig:
         check(self.lapse >= 2 * self.beat, "lapse", self.lapse, f"at least twice the beat ({self.beat})")
         check(self.poll_interval > timedelta(), "poll_interval", self.poll_interval, "a time above 0")
         check(self.grace >= timedelta(), "grace", self.grace, "a time of 0 or more")
+        check(self.kill_after > timedelta(), "kill_after", self.kill_after, "a time above 0")
 
 
 def check(good: bool, name: str, value: object, takes: str) -> None:
@@ -105,6 +119,23 @@ def check(good: bool, name: str, value: object, takes: str) -> None:
 
 
 C = TypeVar("C")
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """The settings of *config* as JSON takes them: times in seconds, as `from_plain` reads them."""
+    plain = {setting.name: getattr(config, setting.name) for setting in fields(config)}
+    return {name: {"s": one.total_seconds()} if isinstance(one, timedelta) else one for name, one in plain.items()}
+
+
+def from_plain(kind: type[C], plain: Mapping[str, Any]) -> C:
+    """The settings that `as_plain` wrote."""
+
+    def value(one: Any) -> Any:
+        if isinstance(one, dict):
+            return timedelta(seconds=one["s"])
+        return tuple(one) if isinstance(one, list) else one
+
+    return kind(**{name: value(one) for name, one in plain.items()})
 
 
 def settings(kind: type[C], given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> C:
@@ -146,7 +177,7 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
         if tuple in kinds:
             return tuple(part.strip() for part in word.split(",") if part.strip())
         if int in kinds:
-            return int(word)
+            return size(word) if variable.endswith("_RSS") else int(word)
         if bool in kinds:
             raise ValueError("it takes true or false")
     except (ValueError, OverflowError) as error:
@@ -163,6 +194,14 @@ def duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is no time: write seconds (90) or a unit (250ms, 30s, 5m, 12h, 7d)")
     return timedelta(seconds=float(match[1]) * UNITS[match[2] or "s"])
+
+
+def size(text: str) -> int:
+    """A number of bytes from text: `1048576`, `512M`, `2G`."""
+    match = re.fullmatch(r"(\d+)\s*([KMGkmg]?)(?:i?[Bb])?", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write bytes (1048576) or a unit (512M, 2G)")
+    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +261,7 @@ class Current:
 
     def __init__(self) -> None:
         self.jobs: Any = None
-        self.make: Callable[[], Any] | None = None
+        self.make: Callable[..., Any] | None = None
         self.lock = threading.Lock()
 
     def __call__(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from belayed.config import Config, address, default_url, hidden
@@ -21,13 +22,22 @@ class Database:
     """A store behind connections of ours. Nothing is opened before it is first needed."""
 
     def __init__(self, config: Config) -> None:
-        self.url = config.url or default_url()
-        self.address = address(self.url)
-        self.store: Store = open_store(self.address.dialect, prefix=config.prefix, schema=config.schema)
-        self.connections = Connections(self.address, synchronous=config.synchronous)
+        self.config = config
+        self.place(config.url or default_url())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {hidden(self.url)}>"
+
+    def place(self, url: str) -> None:
+        self.url, self.address = url, address(url)
+        self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
+        self.connections = Connections(self.address, synchronous=self.config.synchronous)
+
+    def move(self, url: str) -> None:
+        """Keep what it keeps at *url* instead: for all of the program's code that holds it."""
+        self.close()
+        self.config = replace(self.config, url=url)
+        self.place(url)
 
     def migrate(self) -> list[int]:
         """Bring the tables to this version; the versions applied."""

@@ -23,6 +23,7 @@
     │   └── JobCancelled                      it was cancelled
     ├── WaitTimeout (TimeoutError)          the job did not end in the time given to wait()
     ├── ClaimLost                           this worker's claim has lapsed; nothing was written
+    ├── AttemptCrashed                      the process that ran the attempt died; what plugins are told
     └── StoreError                          the database said no; its own error is the cause
         ├── StoreUnavailable                  it cannot be reached: worth trying again
         ├── SchemaMissing                     its tables are not there: run `belayed migrate`
@@ -134,6 +135,10 @@ class WaitTimeout(BelayedError, TimeoutError):
 
 class ClaimLost(BelayedError):
     """This worker's claim on the job has lapsed. Nothing was written."""
+
+
+class AttemptCrashed(BelayedError):
+    """The process that ran the attempt died. Plugins get it as the error: there is no other."""
 
 
 class StoreError(BelayedError):

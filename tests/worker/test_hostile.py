@@ -215,7 +215,7 @@ def test_a_job_that_deletes_its_row_leaves_a_line_in_the_log(
 
     worked(jobs)
 
-    assert logged(caplog, f"the outcome of job #{job.id} was refused")
+    assert logged(caplog, f"#{job.id} was refused")
     assert [found.id for found in jobs.find()] == [neighbour.id]
 
 

@@ -98,7 +98,7 @@ def test_a_rescued_job_starts_soon(postgres: Jobs, effects: Path) -> None:
         job = note_and_wait.enqueue(str(effects), 60)
         eventually(effects.read_text)
         with backlog(postgres, "bulk"), worker(postgres, threads=2, read_ahead=100) as running:
-            eventually(lambda: running.loop and running.loop.upkeep.may_rescue(time.monotonic()))
+            eventually(lambda: running.loop and running.loop.upkeep.may_rescue())
             other.kill()
             eventually(lambda: job.refresh().rescues == 1, within=5)
             since = time.monotonic()

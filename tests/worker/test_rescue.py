@@ -21,7 +21,7 @@ def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effect
     with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
         job = note_and_wait.using(max_attempts=1).enqueue(str(effects))
         eventually(effects.read_text)
-        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
+        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue())
         other.kill()
         begun = time.monotonic()
 
@@ -49,7 +49,7 @@ def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
 def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, effects: Path) -> None:
     often = timedelta(seconds=0.2)
     with worker(jobs, queues=("other",), poll_interval=often) as spare, process(jobs, queues=("first",)) as other:
-        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue(time.monotonic()))
+        eventually(lambda: spare.loop and spare.loop.upkeep.may_rescue())
         job = note_and_wait.using(queue="first", max_attempts=1).enqueue(str(effects), 1)
         eventually(effects.read_text)
         other.signal(signal.SIGSTOP)
@@ -63,7 +63,7 @@ def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, 
         line = eventually(lambda: line_with(other, "was refused"))
         if taken:
             job.wait(10)
-    assert f"job #{job.id} was refused: its claim had lapsed (succeeded)" in line
+    assert f"#{job.id} was refused: its claim had lapsed (succeeded)" in line
     assert states(job) == [State.SUCCEEDED if taken else State.READY]
     assert (job.rescues, job.attempt) == (1, int(taken))
 

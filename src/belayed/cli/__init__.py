@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import belayed
+from belayed.application import ImportFailed
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
 from belayed.cli.doctor import doctor
@@ -55,6 +56,8 @@ class Unavailable(click.ClickException):
 
 def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
+    if isinstance(error, ImportFailed):
+        return WrongUse(str(error))
     text = one_line(error)
     if isinstance(error, StoreUnavailable):
         return Unavailable(

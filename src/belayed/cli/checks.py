@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from belayed.cli.app import Application, ImportFailed, Place, check_file
+from belayed.application import Application, ImportFailed
+from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, serves
 from belayed.cli.show import counted, one_line, rough
 from belayed.config import hidden
@@ -73,7 +74,7 @@ def application(place: Place) -> tuple[Finding | None, Jobs | None]:
         named = place.application()
         jobs = place.jobs(create=True)
     except ImportFailed as error:
-        return Finding("application", Result.FAIL, f"{error.message} {error.reason}", "mend that"), elsewhere(place)
+        return Finding("application", Result.FAIL, f"{error.what} {error.reason}", "mend that"), elsewhere(place)
     except ConfigError as error:
         fix = "see `belayed --help` for --app and --url"
         return Finding("application", Result.FAIL, one_line(error), fix), elsewhere(place)

@@ -138,6 +138,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def settled(self, worker: str, refused: Sequence[Finished]) -> Steps[dict[int, State | None]]:
+        """Which of *worker*'s outcomes that `turn` refused are written all the same, by id; and how the job ended.
+
+        The answer to an earlier turn was lost, or the job has completed itself. None: it did not end, or is not kept.
+        """
+
+    @abstractmethod
     def payload(self, id: int, token: str) -> Steps[str | None]:
         """The payload of a claimed job; None if the claim is lost."""
 
@@ -150,9 +157,12 @@ class Store(ABC):
         """Forget a worker that has given everything back."""
 
     @abstractmethod
-    def rescue(self, *, most: int = 10, lapse: float = 30.0, now: datetime | None = None) -> Steps[Rescued]:
+    def rescue(
+        self, *, by: str | None = None, most: int = 10, lapse: float = 30.0, now: datetime | None = None
+    ) -> Steps[Rescued]:
         """Give back the jobs of workers that have not beaten for the time they gave (unregistered ones: *lapse* s).
 
+        Nothing is done if *by*, the worker that asks, has not beaten lately itself.
         A job that was rescued *most* times fails as poison; one that was asked to be cancelled is cancelled.
         """
 

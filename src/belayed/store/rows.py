@@ -113,6 +113,7 @@ def back_row(one: Finished) -> dict[str, Any]:
         "delay": one.delay,
         "free": one.free,
         "unknown": one.unknown,
+        "suspect": one.suspect,
     }
 
 

@@ -133,6 +133,11 @@ class SqlStore(Dialect):
         lanes.claimed(claimed, wanted.count)
         return Turn(held, claimed)
 
+    def settled(self, worker: str, refused: Sequence[Finished]) -> Steps[dict[int, State | None]]:
+        listed = as_json([{"id": one.id, "attempt": one.attempt} for one in refused])
+        rows = yield from self.ask("settled", last=True, read=True, worker=worker, outcomes=listed)
+        return {row[0]: None if row[1] is None else State(row[1]) for row in rows}
+
     def scan(self, lanes: Lanes) -> Steps[None]:
         """Find the lanes that have ready jobs."""
         begun = monotonic()
@@ -170,9 +175,11 @@ class SqlStore(Dialect):
     def retire(self, worker: str) -> Steps[None]:
         yield from self.ask("retire", last=True, worker=worker)
 
-    def rescue(self, *, most: int = 10, lapse: float = 30.0, now: datetime | None = None) -> Steps[Rescued]:
+    def rescue(
+        self, *, by: str | None = None, most: int = 10, lapse: float = 30.0, now: datetime | None = None
+    ) -> Steps[Rescued]:
         at = self.clock(now)
-        asking = [*self.calls("lapsed", now=at), *self.calls("orphaned", lapse=lapse, now=at)]
+        asking = [*self.calls("lapsed", by=by, now=at), *self.calls("orphaned", by=by, lapse=lapse, now=at)]
         if not any((yield Ask(asking, last=True, read=True))):
             return Rescued([], [], [])
         # Once more, now under a lock: a worker that beats from here on waits, and does not lose what it holds.

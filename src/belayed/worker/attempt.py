@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from belayed.claim import Claimed, Finished, Running, running
-from belayed.errors import AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
-from belayed.job import Outcome, State
+from belayed.errors import AttemptCrashed, AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
+from belayed.job import Job, Outcome, State
 from belayed.payload import Loaded, call_hook, load
 from belayed.worker.verdict import Ended, safe_str, untold, verdict
 
@@ -178,6 +178,24 @@ class Attempts:
             if loaded.hooks is not None:
                 self.hook(run, loaded, "failure", run.job)
             self.plugins.notify("on_failure", run.job, error)
+
+    def announce(self, news: Finished | int) -> None:
+        """Tell the plugins of what was decided without the job's code: an outcome, or the id of a job put aside."""
+        if not self.plugins.all:
+            return
+        error: BaseException
+        if isinstance(news, int):
+            job: Job = self.jobs.get(news)
+            failed, error = True, AttemptCrashed(job.error or "its workers died")
+        else:
+            assert news.unheard is not None
+            job, failed = Running(news.unheard, self.jobs).job, news.state is State.FAILED
+            timed_out = news.outcome is Outcome.TIMED_OUT
+            text = news.message or news.outcome.value
+            error = AttemptStopped(news.outcome.value, text) if timed_out else AttemptCrashed(text)
+        self.plugins.notify("on_error", job, error)
+        if failed:
+            self.plugins.notify("on_failure", job, error)
 
     def refused(self, run: Running, error: BaseException) -> Finished:
         """The verdict on a job that could not be loaded, and so has not started."""

@@ -6,20 +6,20 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
+from belayed.database import Database
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Outcome, State
 from belayed.steps import Steps
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
-from belayed.worker.attempt import Attempts
+from belayed.worker.page import clock
 from belayed.worker.report import Report
-from belayed.worker.slots import Slots
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import plain
 from belayed.worker.wakeup import Wakeup
@@ -47,38 +47,72 @@ class Summary:
     cancelled: int = 0
     seconds: float = 0.0
 
+    def count(self, one: Finished) -> None:
+        """Take in an outcome that was written."""
+        if one.state is State.SUCCEEDED:
+            self.succeeded += 1
+        elif one.state is State.FAILED:
+            self.failed += 1
+        elif one.state is State.CANCELLED:
+            self.cancelled += 1
+        elif one.started:
+            self.retried += 1
+
+
+class Slots(Protocol):
+    """Where a loop's jobs run: in this process (slots.py) or in child processes (children.py)."""
+
+    wake: Callable[[], None]
+    """Called when there is an outcome, or room."""
+    began: Callable[[Claimed], None]
+    """Called when a job starts, in its thread."""
+    stuck: Callable[[Claimed, float], None]
+    """Called when a job does not end after a stop, with the seconds that it has run."""
+
+    def open(self) -> None: ...
+    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None: ...
+    def pending(self) -> bool: ...
+    def outcomes(self) -> list[Finished]: ...
+    def known(self) -> set[int]: ...
+    def room(self) -> int: ...
+    def starving(self) -> bool: ...
+    def idle(self) -> bool: ...
+    def renew(self, until: float, valid_from: float | None) -> None: ...
+    def tend(self, now: float) -> float: ...
+    def stop(self, id: int, outcome: Outcome, reason: str) -> None: ...
+    def take_back(self) -> None: ...
+    def interrupt(self, reason: str) -> None: ...
+    def notify(self, news: Finished | int) -> None: ...
+    def close(self) -> None: ...
+
 
 class Loop:
     """Claims jobs for the slots, writes what becomes of them, and keeps the worker's duties."""
 
-    def __init__(self, jobs: Any, config: WorkerConfig, row: WorkerRow) -> None:
-        self.jobs, self.config, self.row = jobs, config, row
+    def __init__(self, jobs: Database, config: WorkerConfig, row: WorkerRow, slots: Slots) -> None:
+        self.jobs, self.config, self.row, self.slots = jobs, config, row, slots
         self.store = jobs.store
         self.report = Report(jobs.config.log_arguments)
         self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
-        self.slots = Slots(
-            Attempts(jobs),
-            threads=config.threads,
-            async_slots=config.async_slots,
-            read_ahead=config.read_ahead,
-            wake=self.wakeup.wake,
-            began=self.report.started,
-        )
+        slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.summary = Summary()
         self.connection: Any = None
         self.unwritten: list[Finished] = []
+        self.resent: set[int] = set()
+        """The jobs whose outcomes have been sent, and not answered."""
         self.first_unwritten = 0.0
         self.poll_at = self.eager_until = self.wrote_at = 0.0
         self.version: int | None = None
         self.until_empty = self.stop_asked = self.now_asked = False
         self.stop_by: float | None = None
-        self.look_at = 0.0
+        self.look_at = self.tend_at = 0.0
         self.outages = 0
 
     def open_listener(self) -> Any:
-        return self.jobs.connections.listener(self.store.channel) if self.store.dialect == "postgresql" else None
+        channel = getattr(self.store, "channel", None)
+        return None if channel is None else self.jobs.connections.listener(channel)
 
     def perform(self, steps: Steps[T]) -> T:
         """An operation on this loop's own connection."""
@@ -95,14 +129,13 @@ class Loop:
     def run(self, until_empty: bool = False) -> Summary:
         """Work until stopped, or until no job is ready."""
         begun, self.until_empty = time.monotonic(), until_empty
-        with self.jobs.plugins.around("around_work", self):
-            try:
-                self.perform(self.store.version())
-                self.slots.open()
-                while not self.over():
-                    self.guarded(self.one_pass)
-            finally:
-                self.leave()
+        try:
+            self.perform(self.store.version())
+            self.slots.open()
+            while not self.over():
+                self.guarded(self.one_pass)
+        finally:
+            self.leave()
         self.summary.seconds = time.monotonic() - begun
         return self.summary
 
@@ -138,7 +171,7 @@ class Loop:
 
     def given_up(self) -> bool:
         """Whether a stopped worker waits for the store alone, and has for as long as it may."""
-        if self.slots.held or self.stop_by is None:
+        if self.slots.known() or self.stop_by is None:
             return False
         return self.now_asked or time.monotonic() > self.stop_by
 
@@ -147,8 +180,7 @@ class Loop:
         now = time.monotonic()
         if self.stop_asked:
             self.wind_up(now)
-        self.slots.expire(now)
-        self.give_back(self.slots.overdue(now))
+        self.tend_at = self.slots.tend(now)
         self.collect()
         self.take(self.wakeup.listen(now))
         if now >= self.upkeep.next_at():
@@ -162,12 +194,15 @@ class Loop:
         """The duties whose timers have run out."""
         upkeep = self.upkeep
         if now >= upkeep.beat_at:
-            self.slots.lease_until, cancels = upkeep.beat(self.perform)
-            for id in cancels:
+            lease = upkeep.beat(self.perform)
+            self.slots.renew(lease.until, lease.valid_from)
+            for id in lease.cancels:
                 self.slots.stop(id, Outcome.CANCELLED, "cancelled while it ran")
         news = False
         if now >= upkeep.rescue_at:
-            news = upkeep.rescue(self.perform, self.known())
+            news, poisoned = upkeep.rescue(self.perform, self.known())
+            for id in poisoned:
+                self.slots.notify(id)
         if now >= upkeep.promote_at:
             again = now + EAGER
             news |= upkeep.promote(self.perform, self.wakeup.poll_after())
@@ -181,7 +216,7 @@ class Loop:
 
     def known(self) -> set[int]:
         """The jobs that this worker holds claims of."""
-        return self.slots.held | {one.id for one in self.unwritten}
+        return self.slots.known() | {one.id for one in self.unwritten}
 
     def collect(self) -> None:
         """Fetch what has ended."""
@@ -205,9 +240,13 @@ class Loop:
         count = 0 if self.stop_asked else self.slots.room()
         wanted = Wanted(self.row.id, count, self.lanes) if count else None
         finished = self.unwritten
+        # Before it is asked: what is claimed while this process is suspended counts as of now.
+        claimed_at = clock()
         try:
             turn: Turn = self.perform(self.store.turn(finished, wanted))
         except (StoreUnavailable, SchemaMissing):
+            # They may have been written nevertheless.
+            self.resent.update(one.id for one in finished)
             raise
         except Exception as error:
             if not finished:
@@ -222,7 +261,7 @@ class Loop:
             self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
         for job in turn.claimed:
             self.report.claimed(job)
-        self.slots.start(turn.claimed)
+        self.slots.start(turn.claimed, claimed_at)
         self.record(finished, turn.held)
 
     def write_each(self, error: Exception) -> None:
@@ -240,22 +279,38 @@ class Loop:
 
     def record(self, finished: list[Finished], held: set[int]) -> None:
         """Count and log what was written; an outcome that was refused changed nothing."""
+        if refused := [one for one in finished if one.id not in held]:
+            self.look_closer(refused)
         for one in finished:
             if one.id not in held:
-                self.report.names.pop(one.id, None)
-                log.warning("the outcome of job #%d was refused: its claim had lapsed (%s)", one.id, one.outcome.value)
                 continue
-            if one.state is State.SUCCEEDED:
-                self.summary.succeeded += 1
-            elif one.state is State.FAILED:
-                self.summary.failed += 1
-            elif one.state is State.CANCELLED:
-                self.summary.cancelled += 1
-            elif one.started:
-                self.summary.retried += 1
+            self.summary.count(one)
             if one.delay is not None:
                 self.upkeep.scheduled_in(one.delay)
             self.report.ended(one)
+            if one.unheard:
+                self.slots.notify(one)
+        self.resent.clear()
+
+    def look_closer(self, refused: list[Finished]) -> None:
+        """Tell the outcomes that are lost from those that had been written before: their answer had not come."""
+        try:
+            settled = self.perform(self.store.settled(self.row.id, refused))
+        except StoreError:
+            settled = {}
+        for one in refused:
+            # What is not kept leaves no trace.
+            if one.id not in settled and (one.keep or one.id not in self.resent):
+                self.report.refused(one)
+                continue
+            state = settled.get(one.id)
+            if state is None or state is one.state:
+                self.summary.count(one)
+                self.report.ended(one)
+            elif state is State.SUCCEEDED:
+                # It completed in its own transaction, and then its process died, or the commit's answer was lost.
+                self.summary.succeeded += 1
+                self.report.completed(one)
 
     def rest(self) -> None:
         """Wait until something is due."""
@@ -267,16 +322,13 @@ class Loop:
             return
         if (self.until_empty or self.stop_asked) and self.slots.idle():
             return
-        due = [self.upkeep.next_at(), self.wakeup.prove_at, now + 60.0]
+        due = [self.upkeep.next_at(), self.wakeup.prove_at, self.tend_at, now + 60.0]
         if not self.stop_asked and self.slots.room() > 0:
             due.append(self.poll_at)
         if self.stop_by is not None:
             due.append(self.look_at or self.stop_by)
-        due += [run.deadline for run in self.slots.running() if run.deadline is not None and run.stopping is None]
-        if self.slots.overdue_at() is not None:
-            due.append(self.slots.overdue_at() or 0.0)
         if (seconds := min(due) - now) > 0:
-            self.take(self.wakeup.wait(seconds, lambda: not self.slots.ended, self.watcher()))
+            self.take(self.wakeup.wait(seconds, lambda: not self.slots.pending(), self.watcher()))
 
     def watcher(self) -> Callable[[], bool] | None:
         """On SQLite: whether another connection has written since the last look."""
@@ -320,26 +372,15 @@ class Loop:
 
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""
-        self.give_back(self.slots.take_back())
+        self.slots.take_back()
         grace = self.config.grace.total_seconds()
         if self.stop_by is None:
             self.stop_by = now + grace
-            if running := len(self.slots.running()):
+            if running := len(self.slots.known()):
                 log.info("stopping: %d jobs may finish within %g s", running, grace)
-        if now < self.stop_by and not self.now_asked:
-            return
-        self.look_at = now + 1
-        for run in self.slots.running():
-            if run.stopping is None:
-                self.slots.stop(run.claimed.id, Outcome.INTERRUPTED, "its worker was stopped")
-            else:
-                # What does not end keeps its claim, and this worker beating: to release it would run it twice.
-                self.report.stuck(run.claimed, now - run.begun)
-
-    def give_back(self, jobs: list[Claimed]) -> None:
-        """Return jobs that were claimed and have not started: it costs them nothing."""
-        for job in jobs:
-            self.unwritten.append(Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False))
+        if now >= self.stop_by or self.now_asked:
+            self.look_at = now + 1
+            self.slots.interrupt("its worker was stopped")
 
     def leave(self) -> None:
         """Say good-bye to the store, if it is there and nothing is held any more."""

@@ -25,7 +25,10 @@ class Report:
         self.complained: dict[int, float] = {}
 
     def ended(self, one: Finished) -> None:
+        """Log an outcome, unless its child has."""
         name = self.names.pop(one.id, "job")
+        if one.told:
+            return
         if one.state is State.SUCCEEDED:
             if log.isEnabledFor(logging.INFO):
                 if self.open():
@@ -46,6 +49,19 @@ class Report:
                 again = humane(one.delay or 0.0)
                 text = "%s #%d failed at attempt %d, again in %s: %s%s"
                 log.warning(text, name, one.id, one.attempt, again, what, trace(one))
+
+    def refused(self, one: Finished) -> None:
+        """An outcome came too late: another worker has the job, or had it."""
+        name, outcome = self.names.pop(one.id, "job"), one.outcome.value
+        if one.started:
+            log.warning("the outcome of %s #%d was refused: its claim had lapsed (%s)", name, one.id, outcome)
+        else:
+            log.debug("%s #%d, not started, was another worker's already", name, one.id)
+
+    def completed(self, one: Finished) -> None:
+        """A job had completed in its own transaction, whatever became of the attempt then."""
+        name = self.names.pop(one.id, "job")
+        log.warning("%s #%d had succeeded, in its own transaction, before its attempt %s", name, one.id, one.outcome)
 
     def claimed(self, job: Claimed) -> None:
         self.names[job.id] = job.task

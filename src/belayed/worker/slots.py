@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import ctypes
 import logging
-import math
 import queue
 import threading
 import time
@@ -16,35 +15,15 @@ from typing import Any
 
 from belayed.claim import Claimed, Finished, Running
 from belayed.errors import AttemptStopped
-from belayed.job import Outcome
+from belayed.job import Outcome, State
 from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
+from belayed.worker.demand import PATIENCE, Demand
+from belayed.worker.page import Lease
 
 log = logging.getLogger("belayed")
 
-AHEAD = 0.05
-"""Seconds of work to hold ready beyond what runs: about the time of a few turns at the store."""
-PROBE = 10
-"""Claims to try for coroutines while every thread is busy."""
-PATIENCE = 1.0
-"""Seconds that a claimed job waits for a thread before it goes back."""
 set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-
-class Pace:
-    """How long attempts of one kind take: a moving average."""
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-
-    def took(self, seconds: float) -> None:
-        self.seconds = seconds if self.seconds is None else 0.9 * self.seconds + 0.1 * seconds
-
-    def target(self, slots: int, most: int) -> int:
-        """How many jobs to hold so that *slots* stay busy for a while: long ones get exactly the slots."""
-        if self.seconds is None:
-            return slots
-        return min(slots + math.floor(slots * AHEAD / max(self.seconds, 1e-6)), max(slots, most))
 
 
 class ThreadSlot:
@@ -65,7 +44,8 @@ class ThreadSlot:
         """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""
         slots = self.slots
         # Before a stop can come: one that came within the logging would leave its lock taken for ever.
-        slots.began(claimed)
+        if not slots.begin(claimed):
+            return
         run = slots.attempts.begun(claimed)
         loaded: Loaded | None = None
         value: Any = None
@@ -73,8 +53,6 @@ class ThreadSlot:
         try:
             self.run = run
             slots.last_start = run.begun
-            if slots.lapsed():
-                raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             loaded = slots.attempts.load(run)
             if not loaded.is_async:
                 value, error = slots.attempts.run(run, loaded)
@@ -101,9 +79,7 @@ class ThreadSlot:
             run.stopping = None
             slots.hand_over(run, loaded)
             return
-        finished = slots.attempts.told(run, loaded, value, error)
-        slots.threads_pace.took(finished.seconds)
-        slots.done(finished)
+        slots.done(slots.attempts.told(run, loaded, value, error), is_async=False)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
         """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
@@ -171,20 +147,18 @@ class LoopSlots:
         slots = self.slots
         value: Any = None
         error: BaseException | None = None
+        # A thread that found it to be a coroutine has begun it.
+        if loaded is None and not slots.begin(run.claimed):
+            del self.tasks[run.claimed.id]
+            return
         try:
-            if slots.lapsed():
-                raise AttemptStopped("interrupted", "the claim may have lapsed before the attempt began")
             if loaded is None:
-                # A thread that found it to be a coroutine has said so.
-                slots.began(run.claimed)
                 loaded = await slots.attempts.aload(run)
             value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
         del self.tasks[run.claimed.id]
-        finished = slots.attempts.told(run, loaded, value, error)
-        slots.loop_pace.took(finished.seconds)
-        slots.done(finished)
+        slots.done(slots.attempts.told(run, loaded, value, error), is_async=True)
         self.pump()
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
@@ -205,7 +179,10 @@ class LoopSlots:
 
 
 class Slots:
-    """The slots of one worker. `wake` is called when an outcome is there, `began` when a job starts, in its thread."""
+    """Slots in this process. `wake` is called when an outcome is there.
+
+    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at.
+    """
 
     def __init__(
         self,
@@ -214,37 +191,38 @@ class Slots:
         threads: int,
         async_slots: int,
         read_ahead: int,
-        wake: Callable[[], None],
-        began: Callable[[Claimed], None],
+        patience: float = PATIENCE,
+        lease: Lease | None = None,
     ) -> None:
-        self.attempts, self.most, self.wake, self.began = attempts, read_ahead, wake, began
+        self.attempts, self.patience = attempts, patience
+        self.wake: Callable[[], None] = nothing
+        self.mark: Callable[[int], None] = nothing
+        self.began: Callable[[Claimed], None] = nothing
+        self.stuck: Callable[[Claimed, float], None] = nothing
         self.waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
         self.loop = LoopSlots(self, async_slots)
+        self.demand = Demand(threads, async_slots, read_ahead)
         self.ended: deque[Finished] = deque()
-        self.are_async: dict[str, bool] = {}
-        self.async_share = 0.0
-        self.threads_pace, self.loop_pace = Pace(), Pace()
-        self.lease_until = math.inf
-        """When the claims may have lapsed, on the monotonic clock: no attempt begins after it."""
+        self.lease = lease or Lease()
         self.last_start = time.monotonic()
-        self.probe_at = 0.0
-        self.held: set[int] = set()
-        """The jobs that have been started here and whose outcome has not been fetched."""
+        self.claimed_at: dict[int, float] = {}
+        """The jobs that are here or whose outcome has not been fetched, and when their claims were asked for."""
 
     def open(self) -> None:
+        self.demand.learn({name: one.is_async for name, one in registry.items()})
         for slot in self.threads:
             slot.thread.start()
 
-    def start(self, jobs: Iterable[Claimed]) -> None:
+    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None:
         """Take claimed jobs, to be run in their order as slots get free."""
         coroutines = []
         if not self.waiting.qsize():
             self.last_start = time.monotonic()
         for job in jobs:
-            self.held.add(job.id)
+            self.claimed_at[job.id] = claimed_at
             is_async = self.is_async(job.task)
-            self.async_share = 0.98 * self.async_share + (0.02 if is_async else 0.0)
+            self.demand.claimed(is_async)
             if is_async:
                 coroutines.append((job, None, None))
             else:
@@ -254,90 +232,104 @@ class Slots:
 
     def is_async(self, name: str) -> bool:
         """Whether a job is known to be a coroutine: as one like it has been, or as a task says of itself."""
-        known = self.are_async.get(name)
-        return registry[name].is_async if known is None and name in registry else bool(known)
+        if name not in self.demand.kinds and name in registry:
+            self.demand.learn({name: registry[name].is_async})
+        return self.demand.is_async(name)
 
     def hand_over(self, run: Running, loaded: Loaded) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
-        self.are_async[run.claimed.task] = True
+        self.demand.learn({run.claimed.task: True})
         self.loop.add([(run.claimed, run, loaded)])
 
-    def done(self, finished: Finished) -> None:
+    def done(self, finished: Finished, is_async: bool) -> None:
+        self.demand.took(is_async, finished.seconds)
         self.ended.append(finished)
         self.wake()
+
+    def pending(self) -> bool:
+        """Whether there are outcomes to be fetched."""
+        return bool(self.ended)
 
     def outcomes(self) -> list[Finished]:
         """What has ended since the last time."""
         found = []
         while self.ended:
             one = self.ended.popleft()
-            self.held.discard(one.id)
+            self.claimed_at.pop(one.id, None)
             found.append(one)
         return found
 
+    def known(self) -> set[int]:
+        """The jobs that are here or whose outcome has not been fetched."""
+        return set(self.claimed_at)
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run or wait in threads and in the event loop."""
+        return sum(slot.run is not None for slot in self.threads) + self.waiting.qsize(), len(self.loop)
+
     def room(self) -> int:
         """How many more jobs to claim."""
-        busy = sum(slot.run is not None for slot in self.threads)
-        threads = self.threads_pace.target(len(self.threads), self.most) - busy - self.waiting.qsize()
-        share = self.async_share
-        loop = self.loop_pace.target(self.loop.size, self.most) - len(self.loop)
-        if share > 0.99:
-            return max(0, min(loop, self.most))
-        if threads <= 0 < loop:
-            # Every thread is busy, perhaps for hours: a few claims show whether coroutines wait behind.
-            if time.monotonic() < self.probe_at or not (share or any(one.is_async for one in registry.values())):
-                return 0
-            return max(0, min(loop, PROBE - self.waiting.qsize()))
-        if share < 0.01:
-            return max(0, min(threads, self.most))
-        return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))
-
-    def overdue_at(self) -> float | None:
-        """When jobs that wait behind long ones are to go back; None: no job waits."""
-        return self.last_start + PATIENCE if self.waiting.qsize() else None
-
-    def overdue(self, now: float) -> list[Claimed]:
-        """The `def` jobs that no thread has got free for: another worker may have one."""
-        if not self.waiting.qsize() or now < self.last_start + PATIENCE:
-            return []
-        self.threads_pace.seconds = max(self.threads_pace.seconds or 0.0, PATIENCE)
-        self.probe_at = now + 5 * PATIENCE
-        return self.taken(self.waiting)
+        return self.demand.room(*self.counts())
 
     def starving(self) -> bool:
         """Whether slots are, or will soon be, without work."""
-        return self.waiting.qsize() <= len(self.threads) and len(self.loop.waiting) <= self.loop.size // 4
+        return self.demand.starving(*self.counts())
 
     def idle(self) -> bool:
         """Whether nothing runs, waits or has ended unnoticed."""
-        return not self.held and not self.ended
+        return not self.claimed_at and not self.ended
 
-    def lapsed(self) -> bool:
-        return time.monotonic() > self.lease_until
+    def begin(self, claimed: Claimed) -> bool:
+        """Let an attempt start, unless its claim may have lapsed: then the job is let go."""
+        if not self.lease.holds(self.claimed_at.get(claimed.id, 0.0)):
+            self.let_go(claimed)
+            return False
+        self.mark(claimed.id)
+        self.began(claimed)
+        return True
 
-    def take_back(self) -> list[Claimed]:
-        """The jobs that wait and have not started: they will not start here."""
-        found = self.taken(self.waiting)
+    def let_go(self, claimed: Claimed) -> None:
+        self.ended.append(released(claimed))
+        self.wake()
+
+    def renew(self, until: float, valid_from: float | None) -> None:
+        """Let attempts start until then; those whose claims are older than *valid_from* must not start any more."""
+        if valid_from is not None:
+            self.lease.valid_from = valid_from
+            self.take_back()
+        self.lease.until = until
+
+    def tend(self, now: float) -> float:
+        """Stop what is over its time, let go what waits for too long; when to come again."""
+        self.expire(now)
+        due = [run.deadline for run in self.running() if run.deadline is not None and run.stopping is None]
+        if self.waiting.qsize():
+            if now >= self.last_start + self.patience:
+                self.demand.slow()
+                self.release_waiting()
+            else:
+                due.append(self.last_start + self.patience)
+        return min(due, default=float("inf"))
+
+    def take_back(self) -> None:
+        """Let go of the jobs that wait: they will not start here."""
+        self.release_waiting()
         while self.loop.waiting:
             try:
-                found.append(self.loop.waiting.popleft()[0])
+                claimed, _, _ = self.loop.waiting.popleft()
             except IndexError:
                 break
-        self.held.difference_update(job.id for job in found)
-        return found
+            self.ended.append(released(claimed))
 
-    def taken(self, waiting: queue.SimpleQueue[Claimed | None]) -> list[Claimed]:
-        """The jobs of a queue that no thread has taken."""
-        found = []
+    def release_waiting(self) -> None:
+        """Let go of the jobs that no thread has taken: another worker may have one free."""
         while True:
             try:
-                job = waiting.get_nowait()
+                job = self.waiting.get_nowait()
             except queue.Empty:
                 break
             if job is not None:
-                found.append(job)
-        self.held.difference_update(job.id for job in found)
-        return found
+                self.ended.append(released(job))
 
     def running(self) -> list[Running]:
         """The attempts that run now."""
@@ -351,12 +343,31 @@ class Slots:
                 return
         self.loop.stop(id, outcome, reason)
 
+    def interrupt(self, reason: str) -> None:
+        """Stop all that runs. What does not end keeps its claim: to release it would run it twice."""
+        for run in self.running():
+            if run.stopping is None:
+                self.stop(run.claimed.id, Outcome.INTERRUPTED, reason)
+            else:
+                self.stuck(run.claimed, time.monotonic() - run.begun)
+
     def expire(self, now: float) -> None:
         """Stop the attempts whose time is over."""
         for run in self.running():
             if run.deadline is not None and now > run.deadline and run.stopping is None:
                 limit = run.deadline - run.begun
                 self.stop(run.claimed.id, Outcome.TIMED_OUT, f"stopped after max_run_time, {limit:g} s")
+
+    def notify(self, news: Finished | int) -> None:
+        """Tell the plugins, in a thread of its own: they may take their time."""
+
+        def announce() -> None:
+            try:
+                self.attempts.announce(news)
+            except Exception:
+                log.exception("the plugins could not be told of a failure")
+
+        threading.Thread(target=announce, name="belayed-news", daemon=True).start()
 
     def close(self) -> None:
         """End the threads that are free; those whose job will not end stay behind."""
@@ -366,3 +377,12 @@ class Slots:
             if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
         self.loop.close()
+
+
+def nothing(*_args: object) -> None:
+    """What is called where nobody listens."""
+
+
+def released(job: Claimed) -> Finished:
+    """A job that goes back without having been run: it costs it nothing."""
+    return Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)

@@ -7,12 +7,13 @@ import random
 import time
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from belayed.config import Config, WorkerConfig
 from belayed.job import State
 from belayed.store import Store
 from belayed.store.base import WorkerRow
+from belayed.worker.page import clock
 
 log = logging.getLogger("belayed")
 
@@ -22,6 +23,16 @@ PRUNE_SHARE = 20
 """Pruning takes at most one part in so many of the time: it pauses so many times what its last batch took."""
 
 Perform = Callable[[Any], Any]
+
+
+class Beaten(NamedTuple):
+    """What a beat has brought."""
+
+    until: float
+    """When the claims lapse, on the clock of leases."""
+    valid_from: float | None
+    """Claims asked for before this may have lapsed already: there was a break. None: there was none."""
+    cancels: list[int]
 
 
 class Upkeep:
@@ -45,38 +56,42 @@ class Upkeep:
         """A job of ours will be due then."""
         self.promote_at = min(self.promote_at, time.monotonic() + seconds)
 
-    def beat(self, perform: Perform) -> tuple[float, list[int]]:
+    def beat(self, perform: Perform) -> Beaten:
         """Beat; until when the claims hold, and the running jobs that were asked to be cancelled."""
         # Taken before it is sent: the row can only say later than this.
-        now = time.monotonic()
+        now, valid_from = clock(), None
         beat = perform(self.store.beat(self.row))
         if self.beating_since is None or now - self.last_beat > self.lapse or (beat.fresh and self.last_beat):
             if self.last_beat:
                 log.warning("no beat for %.1f s: other workers may have taken this one's jobs", now - self.last_beat)
+                valid_from = now
             self.beating_since = now
         self.last_beat = now
-        self.beat_at = now + self.beat_every * random.uniform(0.9, 1.0)
-        return now + self.lapse, beat.cancels
+        self.beat_at = time.monotonic() + self.beat_every * random.uniform(0.9, 1.0)
+        return Beaten(now + self.lapse, valid_from, beat.cancels)
 
-    def may_rescue(self, now: float) -> bool:
+    def may_rescue(self) -> bool:
         """Only who has beaten for one full lapse without a break rescues: after an outage all would rescue all."""
-        return self.beating_since is not None and now - self.beating_since >= self.lapse
+        return self.beating_since is not None and self.last_beat - self.beating_since >= self.lapse
 
-    def rescue(self, perform: Perform, held: Collection[int]) -> bool:
-        """Give back the jobs of workers that died, and claims of ours that never reached us; whether there were any."""
+    def rescue(self, perform: Perform, held: Collection[int]) -> tuple[bool, list[int]]:
+        """Give back the jobs of workers that died, and claims of ours that never reached us.
+
+        Whether there were any, and the jobs that were put aside.
+        """
         now = time.monotonic()
         self.rescue_at = now + self.beat_every * random.uniform(0.9, 1.1)
         strays = perform(self.store.strays(self.row.id, list(held)))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
-        if not self.may_rescue(now):
-            return bool(strays)
-        rescued = perform(self.store.rescue(lapse=self.lapse))
+        if not self.may_rescue():
+            return bool(strays), []
+        rescued = perform(self.store.rescue(by=self.row.id, lapse=self.lapse))
         if rescued.saved:
             log.warning("rescued %d jobs of workers that stopped beating: %s", len(rescued.saved), rescued.workers)
         for id in rescued.poisoned:
             log.error("job #%d was put aside as poison: its workers died again and again while they held it", id)
-        return bool(strays or rescued.saved)
+        return bool(strays or rescued.saved), rescued.poisoned
 
     def promote(self, perform: Perform, longest: float) -> bool:
         """Make due jobs ready; whether there were any. The next look is when one is due, or after *longest* seconds.

@@ -15,7 +15,9 @@ from typing import Any, Self
 from belayed.config import WorkerConfig, current, settings
 from belayed.errors import BelayedError
 from belayed.store.base import WorkerRow
+from belayed.worker.attempt import Attempts
 from belayed.worker.loop import Loop, Summary
+from belayed.worker.slots import Slots
 
 log = logging.getLogger("belayed")
 
@@ -55,7 +57,8 @@ class Worker:
 
         def work() -> None:
             try:
-                loop.run()
+                with self.jobs.plugins.around("around_work", self):
+                    loop.run()
             except BaseException as error:
                 self.failure = error
                 log.exception("the worker ended by an error")
@@ -79,22 +82,22 @@ class Worker:
         if self.loop is not None:
             raise BelayedError(f"{self!r} runs already")
         self.jobs.check_schema()
-        host = socket.gethostname()
-        name = self.config.name or f"{host}:{os.getpid()}"
-        row = WorkerRow(
-            # Read in histories long after the worker has left; the random part makes it a fence.
-            id=f"{name}-{secrets.token_hex(8)}",
-            name=name,
-            host=host,
-            pid=os.getpid(),
-            queues=json.dumps(self.config.queues),
-            version=version(),
-            lapse=self.config.lapse.total_seconds(),
+        row = row_of(self.config)
+        slots = Slots(
+            Attempts(self.jobs),
+            threads=self.config.threads,
+            async_slots=self.config.async_slots,
+            read_ahead=self.config.read_ahead,
         )
-        self.loop = Loop(self.jobs, self.config, row)
+        self.loop = Loop(self.jobs, self.config, row, slots)
         return self.loop
 
     def worked(self, loop: Loop, until_empty: bool) -> Summary:
+        with self.jobs.plugins.around("around_work", self):
+            return self.heeded(loop, until_empty)
+
+    def heeded(self, loop: Loop, until_empty: bool) -> Summary:
+        """Run the loop; in the main thread signals stop it."""
         if threading.current_thread() is not threading.main_thread():
             try:
                 return loop.run(until_empty)
@@ -111,6 +114,22 @@ class Worker:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self.loop = None
+
+
+def row_of(config: WorkerConfig) -> WorkerRow:
+    """A new worker as the store is to show it, in this process."""
+    host = socket.gethostname()
+    name = config.name or f"{host}:{os.getpid()}"
+    return WorkerRow(
+        # Read in histories long after the worker has left; the random part makes it a fence.
+        id=f"{name}-{secrets.token_hex(8)}",
+        name=name,
+        host=host,
+        pid=os.getpid(),
+        queues=json.dumps(config.queues),
+        version=version(),
+        lapse=config.lapse.total_seconds(),
+    )
 
 
 def version() -> str:

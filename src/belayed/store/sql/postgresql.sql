@@ -12,7 +12,7 @@ j.id, j.queue, j.priority, j.run_at AT TIME ZONE 'UTC', j.task,
 CASE WHEN octet_length(j.payload) <= 16384 THEN j.payload END,
 j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.free_retries,
 j.max_attempts, j.max_run_time, j.keep_failed, j.meta,
-CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token
+CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token, j.suspect
 
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
@@ -314,12 +314,12 @@ WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
         id bigint, token text COLLATE "C", outcome text, started boolean, seconds double precision,
-        delay double precision, failed boolean, crashed boolean, free boolean, unknown boolean,
+        delay double precision, failed boolean, crashed boolean, free boolean, unknown boolean, suspect boolean,
         error text, error_type text, message text, traceback text)
 ),
 held AS MATERIALIZED (
     SELECT j.id, j.attempt, j.worker, done.outcome, done.started, done.seconds, done.delay, done.failed, done.crashed,
-           done.free, done.unknown, done.error, done.error_type, done.message, done.traceback
+           done.free, done.unknown, done.suspect, done.error, done.error_type, done.message, done.traceback
     FROM {jobs} AS j
     JOIN done ON j.id = done.id AND j.token = done.token
     WHERE j.id = ANY (ARRAY(SELECT id FROM done))
@@ -342,6 +342,7 @@ SET state = CASE WHEN held.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     free_retries = j.free_retries + CAST(held.free AS integer),
     unknown_since = CASE WHEN held.unknown THEN COALESCE(j.unknown_since, {now})
                          WHEN NOT held.started THEN j.unknown_since END,
+    suspect = held.suspect OR (j.suspect AND NOT held.started),
     error = COALESCE(held.error, j.error),
     worker = NULL,
     token = NULL,
@@ -380,6 +381,15 @@ WHERE id IN (
     WHERE nth > 5 AND last > 20
 );
 
+-- name: settled
+-- Of outcomes that were refused: those that this worker has written after all (the answer was lost, or the job's own
+-- transaction has completed it), with the state that the job ended in.
+SELECT d.id, (SELECT state FROM {history} AS h WHERE h.id = d.id)
+FROM json_to_recordset(CAST(:outcomes AS json)) AS d(id bigint, attempt integer)
+WHERE EXISTS (SELECT FROM {history} AS h WHERE h.id = d.id AND h.worker = :worker AND h.attempt >= d.attempt)
+   OR EXISTS (SELECT FROM {attempts} AS a WHERE a.job_id = d.id AND a.worker = :worker AND a.number = d.attempt
+              AND a.outcome <> 'lost');
+
 -- name: beat
 UPDATE {workers}
 SET beat_at = {now}
@@ -401,10 +411,13 @@ FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: lapsed
--- Workers that have not beaten for the time that they themselves gave.
+-- Workers that have not beaten for the time that they themselves gave. Only who has beaten lately itself may ask: a
+-- statement that a stopped server carries out when it goes on would find everybody's beat old.
 SELECT id
 FROM {workers}
 WHERE beat_at < {now} - make_interval(secs => lapse)
+  AND (CAST(:by AS text) IS NULL OR EXISTS (
+      SELECT FROM {workers} WHERE id = :by AND beat_at >= {now} - make_interval(secs => lapse)))
 ORDER BY id
 FOR UPDATE SKIP LOCKED;
 
@@ -414,7 +427,9 @@ SELECT DISTINCT worker
 FROM {jobs} AS j
 WHERE state = 'running'
   AND claimed_at < {now} - make_interval(secs => CAST(:lapse AS double precision))
-  AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker);
+  AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
+  AND (CAST(:by AS text) IS NULL OR EXISTS (
+      SELECT FROM {workers} WHERE id = :by AND beat_at >= {now} - make_interval(secs => lapse)));
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,

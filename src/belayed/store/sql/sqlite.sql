@@ -11,7 +11,7 @@ id, queue, priority, run_at, task,
 CASE WHEN length(CAST(payload AS blob)) <= 16384 THEN payload END,
 created_at, attempt, failures, crashes, rescues, free_retries,
 max_attempts, max_run_time, keep_failed, meta,
-(claimed_at - unknown_since) / 1000000.0, token
+(claimed_at - unknown_since) / 1000000.0, token, suspect
 
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
@@ -270,6 +270,7 @@ SET state = CASE WHEN c.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     free_retries = t.free_retries + c.free,
     unknown_since = CASE WHEN c.unknown THEN COALESCE(t.unknown_since, {now})
                          WHEN NOT c.started THEN t.unknown_since END,
+    suspect = c.suspect OR (t.suspect AND NOT c.started),
     error = COALESCE(c.error, t.error),
     worker = NULL,
     token = NULL,
@@ -282,6 +283,7 @@ FROM (
            json_extract(d.value, '$.crashed') AS crashed,
            json_extract(d.value, '$.free') AS free,
            json_extract(d.value, '$.unknown') AS unknown,
+           json_extract(d.value, '$.suspect') AS suspect,
            json_extract(d.value, '$.error') AS error
     FROM {done}
 ) AS c
@@ -317,6 +319,18 @@ WHERE id IN (
     WHERE nth > 5 AND last > 20
 );
 
+-- name: settled
+-- Of outcomes that were refused: those that this worker has written after all (the answer was lost, or the job's own
+-- transaction has completed it), with the state that the job ended in.
+SELECT d.id, (SELECT state FROM {history} AS h WHERE h.id = d.id)
+FROM (
+    SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.attempt') AS number
+    FROM json_each(:outcomes)
+) AS d
+WHERE EXISTS (SELECT 1 FROM {history} AS h WHERE h.id = d.id AND h.worker = :worker AND h.attempt >= d.number)
+   OR EXISTS (SELECT 1 FROM {attempts} AS a WHERE a.job_id = d.id AND a.worker = :worker AND a.number = d.number
+              AND a.outcome <> 'lost');
+
 -- name: beat
 UPDATE {workers}
 SET beat_at = {now}
@@ -338,10 +352,13 @@ FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: lapsed
--- Workers that have not beaten for the time that they themselves gave.
+-- Workers that have not beaten for the time that they themselves gave. Only who has beaten lately itself may ask: all
+-- processes of a machine that was stopped would find everybody's beat old.
 SELECT id
 FROM {workers}
-WHERE beat_at < {now} - CAST(lapse * 1000000 AS integer);
+WHERE beat_at < {now} - CAST(lapse * 1000000 AS integer)
+  AND (:by IS NULL OR EXISTS (
+      SELECT 1 FROM {workers} WHERE id = :by AND beat_at >= {now} - CAST(lapse * 1000000 AS integer)));
 
 -- name: orphaned
 -- Workers that hold claims but are not registered, for as long as :lapse.
@@ -349,7 +366,9 @@ SELECT DISTINCT worker
 FROM {jobs} AS j
 WHERE state = 'running'
   AND claimed_at < {now} - CAST(:lapse * 1000000 AS integer)
-  AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker);
+  AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
+  AND (:by IS NULL OR EXISTS (
+      SELECT 1 FROM {workers} WHERE id = :by AND beat_at >= {now} - CAST(lapse * 1000000 AS integer)));
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,

@@ -1,0 +1,108 @@
+"""The program whose jobs these are: found by its name, imported, and asked for its `Jobs`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import sysconfig
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from belayed.config import current
+from belayed.database import Database
+from belayed.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Application:
+    """An application by its name, and who named it."""
+
+    name: str
+    source: str
+    folder: Path
+
+    @property
+    def module(self) -> str:
+        return self.name.partition(":")[0]
+
+    def load(self) -> Any:
+        """Import it; its `Jobs`: the one named, or the program's. Raises ConfigError."""
+        attribute = self.name.partition(":")[2]
+        if not all(part.isidentifier() for part in self.module.split(".")):
+            raise ConfigError(f"{self.source} names {self.name!r}: write module or module:name, such as shop.jobs")
+        found: Any = self.imported()
+        for part in attribute.split(".") if attribute else ():
+            if not hasattr(found, part):
+                raise ConfigError(f"{self.source} names {self.name!r}: {self.module} has no {attribute}")
+            found = getattr(found, part)
+        jobs: Any = found if isinstance(found, Database) else current()
+        jobs.trust.add(self.module.partition(".")[0])
+        return jobs
+
+    def imported(self) -> Any:
+        first_on_path(self.folder)
+        try:
+            return importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name and f"{self.module}.".startswith(f"{error.name}."):
+                raise ConfigError(
+                    f"{self.source} names {self.name!r}, but there is no module {error.name}: looked in {self.folder} "
+                    "and among the installed packages; start where it can be imported"
+                ) from error
+            raise ImportFailed(self, error) from error
+        # A script without an `if __name__ == "__main__"` may well exit when it is imported.
+        except (Exception, SystemExit) as error:
+            raise ImportFailed(self, error) from error
+
+
+class ImportFailed(ConfigError):
+    """The application's own code raised: that error is shown, with the frames of that code only."""
+
+    def __init__(self, application: Application, error: BaseException) -> None:
+        self.what = f"{application.source} names {application.name!r}, which cannot be imported:"
+        self.error = error
+        super().__init__(f"{self.what}\n\n{self.trace}")
+
+    @property
+    def reason(self) -> str:
+        """The error in a line."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+    @property
+    def trace(self) -> str:
+        frames = [frame for frame in traceback.extract_tb(self.error.__traceback__) if not is_ours(frame.filename)]
+        shown = [frame for frame in frames if not is_foreign(frame.filename)] or frames
+        lines = traceback.format_list(shown) + traceback.format_exception_only(self.error)
+        return "".join(lines).rstrip()
+
+
+def loaded(application: Application | None, url: str | None) -> Any:
+    """The application's `Jobs`, moved to *url* if there is one; without an application those of the URL."""
+    # Without an application too: workers import what jobs name.
+    first_on_path(application.folder if application else Path.cwd())
+    if application is None:
+        # The program's, so that jobs that enqueue others do it in the same place.
+        assert current.make is not None, "belayed.jobs sets it when it is imported"
+        current.jobs = jobs = current.make(url)
+        return jobs
+    jobs = application.load()
+    if url:
+        jobs.move(url)
+    return jobs
+
+
+def first_on_path(folder: Path) -> None:
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+
+
+def is_ours(file: str) -> bool:
+    return file.startswith("<frozen ") or Path(file).is_relative_to(Path(__file__).parent)
+
+
+def is_foreign(file: str) -> bool:
+    """Whether *file* is of the standard library or of an installed package."""
+    path = Path(file)
+    return "site-packages" in path.parts or path.is_relative_to(sysconfig.get_path("stdlib"))

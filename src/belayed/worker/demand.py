@@ -1,0 +1,82 @@
+"""How many jobs to claim ahead: measured by time, not by count, and apart for threads and coroutines."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+AHEAD = 0.05
+"""Seconds of work to hold ready beyond what runs: about the time of a few turns at the store."""
+PROBE = 10
+"""Claims to try for coroutines while every thread is busy."""
+PATIENCE = 1.0
+"""Seconds that a claimed job waits for a slot before it goes back."""
+
+
+class Pace:
+    """How long attempts of one kind take: a moving average."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def took(self, seconds: float) -> None:
+        self.seconds = seconds if self.seconds is None else 0.9 * self.seconds + 0.1 * seconds
+
+    def target(self, slots: int, most: int, ahead: float = AHEAD) -> int:
+        """How many jobs to hold so that *slots* stay busy for a while: long ones get exactly the slots."""
+        if self.seconds is None:
+            return slots
+        return min(slots + math.floor(slots * ahead / max(self.seconds, 1e-6)), max(slots, most))
+
+
+class Demand:
+    """What so many slots for threads and for coroutines can take, and which jobs are of which kind."""
+
+    def __init__(self, threads: int, async_slots: int, most: int) -> None:
+        self.threads, self.async_slots, self.most = threads, async_slots, most
+        self.threads_pace, self.loop_pace = Pace(), Pace()
+        self.kinds: dict[str, bool] = {}
+        self.some_async = False
+        self.async_share = 0.0
+        self.probe_at = 0.0
+
+    def learn(self, kinds: Mapping[str, bool]) -> None:
+        """Take in which tasks, by name, are coroutines."""
+        self.kinds.update(kinds)
+        self.some_async |= any(kinds.values())
+
+    def is_async(self, name: str) -> bool:
+        return self.kinds.get(name, False)
+
+    def claimed(self, is_async: bool) -> None:
+        """Count a claimed job for the share of coroutines."""
+        self.async_share = 0.98 * self.async_share + (0.02 if is_async else 0.0)
+
+    def took(self, is_async: bool, seconds: float) -> None:
+        (self.loop_pace if is_async else self.threads_pace).took(seconds)
+
+    def slow(self) -> None:
+        """Take note that no thread has got free for long."""
+        self.threads_pace.seconds = max(self.threads_pace.seconds or 0.0, PATIENCE)
+        self.probe_at = time.monotonic() + 5 * PATIENCE
+
+    def room(self, in_threads: int, in_loop: int) -> int:
+        """How many more jobs to claim while so many run or wait."""
+        threads = self.threads_pace.target(self.threads, self.most) - in_threads
+        share = self.async_share
+        loop = self.loop_pace.target(self.async_slots, self.most) - in_loop
+        if share > 0.99:
+            return max(0, min(loop, self.most))
+        if threads <= 0 < loop:
+            # Every thread is busy, perhaps for hours: a few claims show whether coroutines wait behind.
+            if time.monotonic() < self.probe_at or not (share or self.some_async):
+                return 0
+            return max(0, min(loop, PROBE - max(0, in_threads - self.threads)))
+        if share < 0.01:
+            return max(0, min(threads, self.most))
+        return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))
+
+    def starving(self, in_threads: int, in_loop: int) -> bool:
+        """Whether slots are, or will soon be, without work."""
+        return in_threads - self.threads <= self.threads and in_loop - self.async_slots <= self.async_slots // 4

@@ -1,0 +1,138 @@
+"""What a supervisor and a child say to each other: JSON frames, each after its length, over a pair of sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from belayed.claim import Claimed, Finished
+from belayed.job import Outcome, State
+
+LENGTH = struct.Struct(">I")
+LARGEST = 1 << 28
+"""Bytes: a frame that says it is larger is none."""
+PIECE = 1 << 18
+MOST = 1 << 22
+"""Bytes that are read at once: a neighbour must not wait for one that talks without end."""
+
+
+class BadFrame(Exception):
+    """What came is no frame: whoever sent it has lost its mind."""
+
+
+def encoded(kind: str, body: Any) -> bytes:
+    text = json.dumps([kind, body], separators=(",", ":"), default=datetime.isoformat).encode()
+    return LENGTH.pack(len(text)) + text
+
+
+class Channel:
+    """One end of the pair. It never blocks: what does not go out at once waits in a buffer."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sock.setblocking(False)
+        self.lock = threading.Lock()
+        self.unsent = bytearray()
+        self.unread = bytearray()
+        self.open, self.dry = True, True
+
+    def send(self, kind: str, body: Any) -> bool:
+        """Send a frame; False: some of it waits for `flush`. From any thread."""
+        data = encoded(kind, body)
+        with self.lock:
+            self.unsent += data
+            return self.pushed()
+
+    def flush(self) -> bool:
+        """Send what waits; whether all has gone."""
+        with self.lock:
+            return self.pushed()
+
+    def pushed(self) -> bool:
+        while self.unsent and self.open:
+            try:
+                sent = self.sock.send(self.unsent)
+            except BlockingIOError:
+                return False
+            except OSError:
+                # The other end is gone, or a job has closed every file: reading says so.
+                self.open = False
+                return True
+            del self.unsent[:sent]
+        return True
+
+    def frames(self) -> Iterator[tuple[str, Any]]:
+        """What has come, without waiting; `dry` if that was all. At the end `open` is False. Raises BadFrame."""
+        self.dry = False
+        begun = len(self.unread)
+        while self.open and len(self.unread) - begun < MOST:
+            try:
+                data = self.sock.recv(PIECE)
+            except BlockingIOError:
+                self.dry = True
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.open, self.dry = False, True
+                break
+            self.unread += data
+        at = 0
+        try:
+            while len(self.unread) - at >= LENGTH.size:
+                (length,) = LENGTH.unpack_from(self.unread, at)
+                if length > LARGEST:
+                    raise BadFrame(f"a frame of {length:,} bytes")
+                end = at + LENGTH.size + length
+                if len(self.unread) < end:
+                    break
+                text = bytes(self.unread[at + LENGTH.size : end])
+                at = end
+                try:
+                    kind, body = json.loads(text)
+                except (ValueError, TypeError) as error:
+                    raise BadFrame(f"no frame: {text[:80]!r}") from error
+                yield kind, body
+        finally:
+            del self.unread[:at]
+
+    def close(self) -> None:
+        self.open = False
+        self.sock.close()
+
+
+# Jobs and outcomes as lists: their names would cost more than they hold.
+
+FINISHED = tuple(field.name for field in fields(Finished))
+
+
+def claimed_from(row: list[Any]) -> Claimed:
+    """A claimed job as `encoded` wrote it."""
+    row[3], row[6] = datetime.fromisoformat(row[3]), datetime.fromisoformat(row[6])
+    return Claimed._make(row)
+
+
+def finished_row(one: Finished) -> list[Any]:
+    """An outcome for a frame; of a success only what such a one has."""
+    if one.outcome is Outcome.SUCCEEDED and not one.written:
+        return [one.id, one.token, one.seconds, one.result, one.keep, one.attempt]
+    return [getattr(one, name) for name in FINISHED]
+
+
+def finished_from(row: list[Any]) -> Finished:
+    """The outcome that `finished_row` wrote."""
+    if len(row) == 6:
+        id, token, seconds, result, keep, attempt = row
+        state = State.SUCCEEDED
+        return Finished(
+            id, token, Outcome.SUCCEEDED, state, seconds=seconds, result=result, keep=keep, attempt=attempt, told=True
+        )
+    one = Finished(*row)
+    one.outcome, one.state, one.told = Outcome(one.outcome), State(one.state), True
+    return one

@@ -1,0 +1,102 @@
+"""The page that a supervisor shares with one child: what runs there, readable after a crash, and the lease.
+
+All times are seconds of `clock()`, which every process of the machine reads alike. A cell belongs to one job handed to
+the child; the supervisor gives it out and takes it back. docs/explain/supervisor.md says why blame comes from here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import time
+
+# It counts the time that the machine is suspended: a lease lapses meanwhile. On macOS CLOCK_MONOTONIC does.
+CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+VALID_FROM, LEASE_UNTIL = 0, 1
+HEADER = 8
+"""Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet."""
+
+
+def clock() -> float:
+    """Seconds on the clock of leases."""
+    return time.monotonic() if CLOCK is None else time.clock_gettime(CLOCK)
+
+
+class Lease:
+    """Which claims an attempt may start under: those asked for since `valid_from`, until `until`."""
+
+    def __init__(self) -> None:
+        self.valid_from, self.until = 0.0, float("inf")
+
+    def holds(self, claimed_at: float) -> bool:
+        return self.valid_from <= claimed_at and clock() <= self.until
+
+
+class Page(Lease):
+    """A shared page of so many cells. Numbers of eight bytes are read and written whole."""
+
+    def __init__(self, fd: int, cells: int) -> None:
+        self.fd, self.cells = fd, cells
+        self.map = mmap.mmap(fd, size(cells))
+        self.numbers = memoryview(self.map).cast("d")
+
+    @classmethod
+    def made(cls, cells: int) -> Page:
+        """A new page, without a name that anybody else could open."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("belayed", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, size(cells))
+        page = cls(fd, cells)
+        page.until = float("inf")
+        return page
+
+    @property
+    def valid_from(self) -> float:
+        return self.numbers[VALID_FROM]
+
+    @valid_from.setter
+    def valid_from(self, at: float) -> None:
+        self.numbers[VALID_FROM] = at
+
+    @property
+    def until(self) -> float:
+        return self.numbers[LEASE_UNTIL]
+
+    @until.setter
+    def until(self, at: float) -> None:
+        self.numbers[LEASE_UNTIL] = at
+
+    def clear(self, cell: int) -> None:
+        """Make a cell ready for another job."""
+        at = HEADER + 2 * cell
+        self.numbers[at] = self.numbers[at + 1] = 0.0
+
+    def start(self, cell: int) -> None:
+        """The attempt starts, before anything of its job is looked at."""
+        self.numbers[HEADER + 2 * cell] = clock()
+
+    def end(self, cell: int) -> None:
+        """The attempt has ended: its code runs no more."""
+        self.numbers[HEADER + 2 * cell + 1] = clock()
+
+    def started(self, cell: int) -> float:
+        """When the attempt started; 0: it has not."""
+        return self.numbers[HEADER + 2 * cell]
+
+    def ended(self, cell: int) -> float:
+        """When the attempt ended; 0: it has not."""
+        return self.numbers[HEADER + 2 * cell + 1]
+
+    def close(self) -> None:
+        self.numbers.release()
+        self.map.close()
+        os.close(self.fd)
+
+
+def size(cells: int) -> int:
+    return 8 * (HEADER + 2 * cells)
