@@ -274,6 +274,23 @@ def test_a_cancel_waits_for_an_outcome_that_is_not_committed_yet(shared_postgres
         assert store.state(claim.id) is State.SUCCEEDED
 
 
+def test_rescuers_pass_over_a_job_whose_end_is_not_committed_yet(shared_postgres):
+    shared_postgres.empty()
+    store = Driven(shared_postgres.of_threads.store, shared_postgres.of_threads.perform)
+    store.beat(worker("w1"))
+    ending, stray = store.running(2)
+    with psycopg.connect(shared_postgres.url) as raw, ThreadPoolExecutor(1) as threads:
+        wrap(raw).perform(store.store.turn([succeeded(ending)], now=NOON))
+        strays = threads.submit(store.strays, "w1", []).result(PATIENCE)
+        store.later(minutes=5)
+        rescued = threads.submit(store.rescue).result(PATIENCE)
+        raw.commit()
+
+    assert strays == [stray.id]
+    assert rescued.saved == []
+    assert store.state(ending.id) is State.SUCCEEDED
+
+
 def test_the_victim_of_a_deadlock_asks_again(shared_postgres, way):
     shared_postgres.empty()
     driven = shared_postgres.of_threads if way == "sync" else shared_postgres.of_loop

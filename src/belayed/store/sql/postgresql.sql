@@ -498,11 +498,19 @@ FROM {jobs}
 WHERE state = 'running' AND worker = :worker;
 
 -- name: strays
--- Claims of a worker that it does not know: the answer to its claim was lost.
-UPDATE {jobs}
+-- Claims of a worker that it does not know: the answer to its claim was lost. SKIP LOCKED: whoever holds the lock is
+-- about to end or change the job, perhaps in a transaction of the application's; there will be another look.
+WITH picked AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'running' AND worker = :worker AND NOT (id = {ids})
+    ORDER BY id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} AS j
 SET state = 'ready', worker = NULL, token = NULL, claimed_at = NULL
-WHERE state = 'running' AND worker = :worker AND NOT (id = {ids})
-RETURNING id;
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
+RETURNING j.id;
 
 -- name: bury
 -- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.
