@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
 
 from belayed.errors import BelayedError
 from belayed.job import Job, Keeper, Outcome, State
@@ -90,6 +92,12 @@ class Running:
     subject: tuple[object, str] | None = None
     """The object and the name of its method that it runs: called within the attempt, the method runs its body."""
     begun: float = 0.0
+    completing: bool = False
+    """A transaction is open that will complete the job."""
+    completed: Finished | None = None
+    """Set once the job's own transaction has committed its completion."""
+    on_completed: Callable[[Running], None] | None = None
+    """Called right after, in the job's thread."""
     view: CurrentJob | None = None
 
     @property
@@ -121,6 +129,27 @@ class Running:
         return self.view
 
 
+@dataclass(slots=True)
+class Completion:
+    """What the job's own transaction writes of it."""
+
+    result: Any = None
+    """The job's result. What it returns later is not kept: by then it has ended."""
+
+
+class Transaction(Protocol):
+    """A block on a connection of the application's: `with` for a sync one, `async with` for an async one."""
+
+    def __enter__(self) -> Completion: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def __aenter__(self) -> Completion: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class CurrentJob(Job):
     """The job that the current thread or coroutine runs; `attempt` is the number of this attempt."""
 
@@ -135,6 +164,25 @@ class CurrentJob(Job):
     def stopping(self) -> bool:
         """Whether the attempt was asked to stop (cancelled, timed out, shutdown): end soon, by an error or not."""
         return self.running.stopping is not None
+
+    def transaction(self, connection: Any) -> Transaction:
+        """A block whose effects and the job's completion are committed together, or neither is.
+
+        `with` on a sync *connection* of the application's, `async with` on an async one, which must have no transaction
+        open. The block's own begins with it and is committed at its end, with the job's success as the last statement
+        before: then the job has succeeded, whatever the code after the block does. A block that raises is rolled back.
+
+        The block is given a `Completion`, whose `result` may be set. Raises ClaimLost, with everything rolled back, if
+        this attempt does not hold the job any more; StoreUnavailable with `uncertain` set if the commit got no answer;
+        ConfigError for a connection that cannot do it, BelayedError where there is nothing to complete.
+        """
+        if not self.running.claimed.token:
+            raise BelayedError(
+                f"{self!r} was never claimed, so there is no completion to commit: transaction() is for jobs that a "
+                "worker runs"
+            )
+        begun: Transaction = self._keeper().transaction_of(self.running, connection)
+        return begun
 
 
 running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("belayed_running", default=None)

@@ -22,7 +22,7 @@
     │   ├── JobFailed                         it failed; carries the error
     │   └── JobCancelled                      it was cancelled
     ├── WaitTimeout (TimeoutError)          the job did not end in the time given to wait()
-    ├── ClaimLost                           this worker's claim has lapsed; nothing was written
+    ├── ClaimLost                           the attempt's claim has lapsed; its transaction was rolled back
     ├── AttemptCrashed                      the process that ran the attempt died; what plugins are told
     └── StoreError                          the database said no; its own error is the cause
         ├── StoreUnavailable                  it cannot be reached: worth trying again
@@ -134,7 +134,7 @@ class WaitTimeout(BelayedError, TimeoutError):
 
 
 class ClaimLost(BelayedError):
-    """This worker's claim on the job has lapsed. Nothing was written."""
+    """The attempt's claim on the job has lapsed: what current_job().transaction() wrote was rolled back."""
 
 
 class AttemptCrashed(BelayedError):

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack, cast
 
 from belayed.changes import Action, bulk_change, each_batch, move
+from belayed.claim import Running
 from belayed.codec import Codec
+from belayed.completion import JobTransaction
 from belayed.config import Config, current, settings
 from belayed.database import Database, Plan
 from belayed.drafts import completed, draft_of
@@ -220,6 +222,10 @@ class Jobs(Database):
     def decode(self, text: str) -> Any:
         """A stored value. Raises PayloadError."""
         return self.codec.loads(text)
+
+    def transaction_of(self, run: Running, connection: Any) -> JobTransaction:
+        """See CurrentJob.transaction."""
+        return JobTransaction(self.store, self.config, self.codec, run, self._wrapped(connection))
 
     # How it is done.
 

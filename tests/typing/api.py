@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import belayed
-from belayed import Delayable, Draft, Job, Jobs, Task, adelay, delay, handle_asynchronously, task
+from belayed import Delayable, Draft, Job, Jobs, Task, adelay, current_job, delay, handle_asynchronously, task
+from belayed.claim import Completion
 
 # Tasks.
 
@@ -239,3 +240,20 @@ def named(number: int) -> str:
 
 accepts(named)
 accepts(send)  # error: mypy=arg-type pyright=reportArgumentType
+
+
+# A job's own transaction: its block swallows no error.
+
+
+def completed(connection: Any) -> int:
+    with current_job().transaction(connection) as completion:
+        assert_type(completion, Completion)
+        completion.result = 1
+        completion.reslt = 1  # error: mypy=attr-defined pyright=reportAttributeAccessIssue
+        return 1
+
+
+async def acompleted(connection: Any) -> int:
+    async with current_job().transaction(connection) as completion:
+        assert_type(completion, Completion)
+        return 1

@@ -36,7 +36,7 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
     if "psycopg" in family and "psycopg" in sys.modules:
         import psycopg
 
-        from belayed.connections.postgresql import CallersAsyncPsycopg, CallersPsycopg
+        from belayed.connections.psycopg import CallersAsyncPsycopg, CallersPsycopg
 
         if isinstance(raw, psycopg.Connection):
             return CallersPsycopg(raw)

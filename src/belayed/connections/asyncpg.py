@@ -1,15 +1,19 @@
-"""An asyncpg connection of the application's: the job joins its transaction."""
+"""An asyncpg connection of the application's: the job joins its transaction, or is completed in one."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg
 
-from belayed.connections.base import store_error
+from belayed.connections.base import ENDED, OPEN, store_error
+from belayed.errors import BelayedError, StoreError
 from belayed.steps import Answer, Load, Request, Steps, arun
 
 T = TypeVar("T")
+
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class CallersAsyncpg:
@@ -19,6 +23,7 @@ class CallersAsyncpg:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
+        self.transaction: Any = None
 
     async def perform(self, steps: Steps[T]) -> T:
         return await arun(steps, self.send)
@@ -36,9 +41,41 @@ class CallersAsyncpg:
                 rows = await self.raw.fetch(statement.numeric, *(params[name] for name in statement.order))
                 answer.append([tuple(row) for row in rows])
             return answer
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            sqlstate = getattr(error, "sqlstate", None)
-            # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
-            misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)
-            gone = isinstance(error, OSError) or not misused and self.raw.is_closed()
-            raise store_error(error, sqlstate=sqlstate, gone=gone) from error
+        except ERRORS as error:
+            raise translated(error, self.raw) from error
+
+    async def begin(self) -> None:
+        try:
+            if self.raw.is_in_transaction():
+                raise BelayedError(OPEN)
+            transaction = self.raw.transaction()
+            await transaction.start()
+        except ERRORS as error:
+            raise translated(error, self.raw) from error
+        self.transaction = transaction
+
+    async def intact(self) -> None:
+        if not self.raw.is_closed() and not self.raw.is_in_transaction():
+            raise BelayedError(ENDED)
+
+    async def commit(self) -> None:
+        transaction, self.transaction = self.transaction, None
+        try:
+            await transaction.commit()
+        except ERRORS as error:
+            raise translated(error, self.raw, uncertain=True) from error
+
+    async def roll_back(self) -> None:
+        if self.transaction is not None:
+            transaction, self.transaction = self.transaction, None
+            with suppress(*ERRORS):
+                await transaction.rollback()
+
+
+def translated(error: Exception, raw: Any, *, uncertain: bool = False) -> StoreError:
+    """The error of ours for what asyncpg raised on *raw*."""
+    sqlstate = getattr(error, "sqlstate", None)
+    # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
+    misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)
+    gone = isinstance(error, OSError) or not misused and raw.is_closed()
+    return store_error(error, sqlstate=sqlstate, gone=gone, uncertain=uncertain and gone)

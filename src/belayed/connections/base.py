@@ -11,25 +11,52 @@ T = TypeVar("T")
 
 NO_TABLES = "Belayed's tables are not in this database: run `belayed migrate`"
 
+OPEN = (
+    "current_job().transaction() begins a transaction of its own, but one is open on this connection already: commit "
+    "or roll it back first"
+)
+ENDED = (
+    "the transaction of current_job().transaction() was ended before its block, by a commit, a rollback or a statement "
+    "that does one: leave both to the block. What was committed stays; the job is not completed"
+)
+
 
 class Connection(Protocol):
-    """A connection whose driver waits in the calling thread."""
+    """A connection of the application's whose driver waits in the calling thread."""
 
     dialect: str
 
     def perform(self, steps: Steps[T]) -> T:
-        """The result of *steps*. On a connection of ours they are one transaction; the caller's own is left open."""
+        """The result of *steps*, in the transaction that is open; it stays open."""
+        ...
+
+    def begin(self) -> None:
+        """Begin a transaction, which writes from the start. Raises BelayedError if one is open."""
+        ...
+
+    def intact(self) -> None:
+        """Raise BelayedError if the transaction that `begin` began has been ended since."""
+        ...
+
+    def commit(self) -> None:
+        """Commit it. Raises StoreError; without an answer, StoreUnavailable with `uncertain` set."""
+        ...
+
+    def roll_back(self) -> None:
+        """Roll it back, if that can be done: what went wrong before is the news."""
         ...
 
 
 class AsyncConnection(Protocol):
-    """A connection whose driver is awaited."""
+    """The same of a driver that is awaited."""
 
     dialect: str
 
-    async def perform(self, steps: Steps[T]) -> T:
-        """The result of *steps*. On a connection of ours they are one transaction; the caller's own is left open."""
-        ...
+    async def perform(self, steps: Steps[T]) -> T: ...
+    async def begin(self) -> None: ...
+    async def intact(self) -> None: ...
+    async def commit(self) -> None: ...
+    async def roll_back(self) -> None: ...
 
 
 def store_error(

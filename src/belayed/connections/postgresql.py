@@ -1,4 +1,4 @@
-"""PostgreSQL connections: the caller's (psycopg, asyncpg) and ours (psycopg), and the listener for hints."""
+"""PostgreSQL connections of ours, by psycopg, and the listener for hints."""
 
 from __future__ import annotations
 
@@ -33,26 +33,6 @@ VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
 """How often a request is sent that is a transaction by itself and had to give way."""
-
-
-class CallersPsycopg:
-    """A psycopg connection of the application's: the job joins its transaction."""
-
-    dialect = "postgresql"
-
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        self.raw = raw
-
-    def perform(self, steps: Steps[T]) -> T:
-        return run(steps, self.send)
-
-    def send(self, request: Request) -> Answer:
-        try:
-            if isinstance(request, Load):
-                return [copied(self.raw, request)]
-            return [executed(self.raw, statement.pyformat, params) for statement, params in request.calls]
-        except psycopg.Error as error:
-            raise translated(error, self.raw) from error
 
 
 class OwnPsycopg:
@@ -153,26 +133,6 @@ class OwnPsycopg:
 
     def close(self) -> None:
         self.raw.close()
-
-
-class CallersAsyncPsycopg:
-    """An async psycopg connection of the application's: the job joins its transaction."""
-
-    dialect = "postgresql"
-
-    def __init__(self, raw: psycopg.AsyncConnection[Any]) -> None:
-        self.raw = raw
-
-    async def perform(self, steps: Steps[T]) -> T:
-        return await arun(steps, self.send)
-
-    async def send(self, request: Request) -> Answer:
-        try:
-            if isinstance(request, Load):
-                return [await acopied(self.raw, request)]
-            return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
-        except psycopg.Error as error:
-            raise translated(error, self.raw) from error
 
 
 class OwnAsyncPsycopg:

@@ -6,14 +6,19 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from belayed.connections.base import NO_TABLES, store_error
-from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
+from belayed.errors import BelayedError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
 T = TypeVar("T")
+
+MARK = "belayed_completion"
+"""A savepoint that shows, by being there, that its transaction has not been ended."""
+NO_MARK = f"no such savepoint: {MARK}"
 
 BUSY_WAIT = 30.0
 """Seconds to wait for another connection's write."""
@@ -44,6 +49,63 @@ class CallersSqlite:
             raise translated(error) from error
         finally:
             cursor.close()
+
+    def begin(self) -> None:
+        try:
+            if self.raw.in_transaction and not self.untouched():
+                raise BelayedError(OPEN)
+            if self.raw.in_transaction:
+                self.raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        try:
+            self.raw.execute("BEGIN IMMEDIATE")
+            self.raw.execute(f"SAVEPOINT {MARK}")
+        except BaseException as error:
+            self.roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from error
+            raise
+
+    def intact(self) -> None:
+        try:
+            self.raw.execute(f"RELEASE {MARK}")
+        except sqlite3.Error as error:
+            raise (BelayedError(ENDED) if NO_MARK in str(error) else translated(error)) from error
+
+    def commit(self) -> None:
+        try:
+            self.raw.execute("COMMIT")
+            self.reopen()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self.raw.in_transaction:
+                self.raw.execute("ROLLBACK")
+            self.reopen()
+
+    def untouched(self) -> bool:
+        """Whether the open transaction is one that Python keeps open, and has neither read nor written yet."""
+        if not self.always_open:
+            return False
+        try:
+            # No checkpoint comes to pass in a transaction that has. SQLite 3.51 takes NOOP and makes none either way;
+            # for older ones it means PASSIVE, as after any commit that makes the log long.
+            self.raw.execute("PRAGMA wal_checkpoint(NOOP)").fetchall()
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    @property
+    def always_open(self) -> bool:
+        """Whether Python begins a transaction whenever one has ended: `autocommit=False`, since 3.12."""
+        return getattr(self.raw, "autocommit", True) is False
+
+    def reopen(self) -> None:
+        if self.always_open and not self.raw.in_transaction:
+            self.raw.execute("BEGIN")
 
 
 class OwnSqlite:
@@ -162,6 +224,41 @@ class CallersAiosqlite:
         except sqlite3.Error as error:
             raise translated(error) from error
         return answer
+
+    async def begin(self) -> None:
+        if self.raw.in_transaction:
+            # With autocommit=False it always is, and aiosqlite does not say so.
+            raise BelayedError(f"{OPEN} (of aiosqlite, not a connection with autocommit=False)")
+        try:
+            await self.execute("BEGIN IMMEDIATE")
+            await self.execute(f"SAVEPOINT {MARK}")
+        except BaseException as error:
+            await self.roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from error
+            raise
+
+    async def intact(self) -> None:
+        try:
+            await self.execute(f"RELEASE {MARK}")
+        except sqlite3.Error as error:
+            raise (BelayedError(ENDED) if NO_MARK in str(error) else translated(error)) from error
+
+    async def commit(self) -> None:
+        try:
+            await self.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    async def roll_back(self) -> None:
+        # Without a look whether one is open: a BEGIN whose waiting was cancelled is still carried out, before this.
+        # ValueError is aiosqlite's own for a connection that is closed.
+        with suppress(sqlite3.Error, ValueError):
+            await self.execute("ROLLBACK")
+
+    async def execute(self, text: str) -> None:
+        cursor = await self.raw.execute(text)
+        await cursor.close()
 
 
 def texts(rows: list[Row]) -> list[Row]:

@@ -14,7 +14,8 @@ from belayed.claim import Claimed, Finished, Running, running
 from belayed.errors import AttemptCrashed, AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Job, Outcome, State
 from belayed.payload import Loaded, call_hook, load
-from belayed.worker.verdict import Ended, safe_str, untold, verdict
+from belayed.results import safe_str
+from belayed.worker.verdict import Ended, formatted, untold, verdict
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class Attempts:
         """The hooks after perform(): what they raise is logged, and changes nothing."""
         if loaded.hooks is None:
             return
-        if error is None:
+        if error is None or run.completed is not None:
             self.hook(run, loaded, "success", run.job)
         else:
             self.hook(run, loaded, "error", run.job, error)
@@ -137,6 +138,8 @@ class Attempts:
 
     def told(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
         """How an attempt ended, whatever it left behind: what raises here would take a slot with it."""
+        if run.completed is not None:
+            return self.completed(run, run.completed, error)
         try:
             if loaded is None:
                 assert error is not None
@@ -145,6 +148,14 @@ class Attempts:
         except BaseException as broken:
             log.exception("how %s #%d ended could not be told", run.claimed.task, run.claimed.id)
             return untold(run.claimed, time.monotonic() - run.begun, broken, self.config)
+
+    def completed(self, run: Running, finished: Finished, error: BaseException | None) -> Finished:
+        """The verdict on a job that its own transaction has completed: what came after changes nothing."""
+        if error is not None:
+            text = "%s #%d raised after its own transaction had completed it; it has succeeded all the same\n%s"
+            log.error(text, run.claimed.task, run.claimed.id, formatted(error).rstrip())
+        finished.seconds = time.monotonic() - run.begun
+        return finished
 
     def ended(self, run: Running, loaded: Loaded, value: Any, error: BaseException | None) -> Finished:
         """The verdict, and the notices of a failure."""

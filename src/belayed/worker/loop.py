@@ -221,6 +221,9 @@ class Loop:
     def collect(self) -> None:
         """Fetch what has ended."""
         found = self.slots.outcomes()
+        if written := [one for one in found if one.written]:
+            self.record(written, {one.id for one in written})
+            found = [one for one in found if not one.written]
         if found:
             if not self.unwritten:
                 self.first_unwritten = time.monotonic()

@@ -11,15 +11,15 @@ from typing import Any
 from belayed.claim import Claimed, Finished
 from belayed.codec import Codec
 from belayed.config import Config
-from belayed.errors import EnqueueError, PayloadError, UnknownPayload
+from belayed.errors import PayloadError, UnknownPayload
 from belayed.job import Outcome, State
 from belayed.payload import NO_RULES
+from belayed.results import MESSAGE_LIMIT, safe_str, storable, succeeded, type_name
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
 
 log = logging.getLogger("belayed")
 
 TRACEBACK_LIMIT = 16 * 1024
-MESSAGE_LIMIT = 4 * 1024
 LONGEST_WAIT = 100 * 365.25 * 86400
 """Seconds: a hundred years."""
 UNKNOWN_WAIT = 5.0, 600.0
@@ -44,16 +44,7 @@ class Ended:
 def verdict(job: Claimed, ended: Ended, config: Config, codec: Codec) -> Finished:
     """What is to be written of an attempt."""
     if ended.error is None:
-        return Finished(
-            job.id,
-            job.token,
-            Outcome.SUCCEEDED,
-            State.SUCCEEDED,
-            seconds=ended.seconds,
-            result=None if ended.value is None else result_text(ended.value, config, codec),
-            keep=config.keep_succeeded is not False,
-            attempt=job.attempt + 1,
-        )
+        return succeeded(job, ended.value, ended.seconds, config, codec)
     finished = judged(job, ended, ended.error, config)
     finished.started, finished.seconds = ended.started, ended.seconds
     finished.attempt = job.attempt + 1
@@ -146,20 +137,6 @@ def chosen(at: Any) -> float:
     raise TypeError(f"reschedule_at returned {at!r}: it must return an aware datetime or a timedelta")
 
 
-def result_text(value: Any, config: Config, codec: Codec) -> str:
-    """The result as it is stored. What has no text form, or is too large, is only named: it never fails the job."""
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    try:
-        text = codec.text(codec.encode(value, "result"))
-    except Exception as error:
-        # Not only the codec's own errors: what it reads of the value is the application's code.
-        why = safe_str(error) if isinstance(error, EnqueueError) else f"{type_name(type(error))}: {safe_str(error)}"
-        return storable(f"!a {kind}, which cannot be stored: {why}", MESSAGE_LIMIT)
-    if len(text) > config.payload_limit:
-        return f"!a {kind} of {len(text):,} characters, more than the payload_limit of {config.payload_limit:,}"
-    return text
-
-
 def described(finished: Finished, ended: Ended) -> None:
     """Put in what the attempts' record says of the error."""
     error = ended.error
@@ -185,19 +162,6 @@ def plain(finished: Finished, refusal: Exception) -> Finished:
     return finished
 
 
-def type_name(cls: type) -> str:
-    """`ValueError`, `app.errors.Declined`."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def safe_str(error: BaseException) -> str:
-    """The error's message, whatever its __str__ does."""
-    try:
-        return str(error)
-    except BaseException as broken:
-        return f"<its __str__ raised {type_name(type(broken))}>"
-
-
 def formatted(error: BaseException) -> str:
     """The traceback, without the frames of ours that called the job."""
     try:
@@ -211,16 +175,3 @@ def formatted(error: BaseException) -> str:
         return "".join(traceback.TracebackException(type(error), error, entry).format())
     except BaseException as broken:
         return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
-
-
-def storable(text: str, limit: int) -> str:
-    """*text* as every database takes it: no NUL, no lone surrogates, and of a long one the head and the tail."""
-    if "\0" in text:
-        text = text.replace("\0", "\\x00")
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    if len(text) <= limit:
-        return text
-    gap = f"\n… {len(text) - limit:,} characters left out …\n"
-    head = (limit - len(gap)) // 2
-    return text[:head] + gap + text[-(limit - len(gap) - head) :]

@@ -1,0 +1,135 @@
+"""psycopg connections of the application's: the job joins their transaction, or is completed in one."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from belayed.connections.base import ENDED, OPEN
+from belayed.connections.postgresql import acopied, aexecuted, copied, executed, translated
+from belayed.errors import BelayedError, StoreUnavailable
+from belayed.steps import Answer, Load, Request, Steps, arun, run
+
+T = TypeVar("T")
+
+LOST = "the connection was lost before the answer to COMMIT"
+
+
+class CallersPsycopg:
+    """A psycopg connection of the application's."""
+
+    dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self.raw = raw
+        # psycopg's own block: within it, the connection refuses commit() and rollback().
+        self.block: AbstractContextManager[Any] | None = None
+
+    def perform(self, steps: Steps[T]) -> T:
+        return run(steps, self.send)
+
+    def send(self, request: Request) -> Answer:
+        try:
+            if isinstance(request, Load):
+                return [copied(self.raw, request)]
+            return [executed(self.raw, statement.pyformat, params) for statement, params in request.calls]
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+
+    def begin(self) -> None:
+        refuse_busy(self.raw)
+        block = self.raw.transaction()
+        try:
+            block.__enter__()
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+        self.block = block
+
+    def intact(self) -> None:
+        refuse_ended(self.raw)
+
+    def commit(self) -> None:
+        block, self.block = self.block, None
+        assert block is not None
+        try:
+            block.__exit__(None, None, None)
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=True) from error
+        refuse_lost(self.raw)
+
+    def roll_back(self) -> None:
+        if self.block is not None:
+            block, self.block = self.block, None
+            block.__exit__(psycopg.Rollback, psycopg.Rollback(), None)
+
+
+class CallersAsyncPsycopg:
+    """An async psycopg connection of the application's."""
+
+    dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.AsyncConnection[Any]) -> None:
+        self.raw = raw
+        self.block: AbstractAsyncContextManager[Any] | None = None
+
+    async def perform(self, steps: Steps[T]) -> T:
+        return await arun(steps, self.send)
+
+    async def send(self, request: Request) -> Answer:
+        try:
+            if isinstance(request, Load):
+                return [await acopied(self.raw, request)]
+            return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+
+    async def begin(self) -> None:
+        refuse_busy(self.raw)
+        block = self.raw.transaction()
+        try:
+            await block.__aenter__()
+        except psycopg.Error as error:
+            raise translated(error, self.raw) from error
+        self.block = block
+
+    async def intact(self) -> None:
+        refuse_ended(self.raw)
+
+    async def commit(self) -> None:
+        block, self.block = self.block, None
+        assert block is not None
+        try:
+            await block.__aexit__(None, None, None)
+        except psycopg.Error as error:
+            raise translated(error, self.raw, uncertain=True) from error
+        refuse_lost(self.raw)
+
+    async def roll_back(self) -> None:
+        if self.block is not None:
+            block, self.block = self.block, None
+            await block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
+
+
+def refuse_busy(raw: Any) -> None:
+    """Raise BelayedError for a connection on which no transaction can be begun."""
+    if raw.info.pipeline_status is not PipelineStatus.OFF:
+        raise BelayedError(
+            "current_job().transaction() cannot begin within a pipeline, which tells of errors too late: leave it first"
+        )
+    if raw.info.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+        raise BelayedError(OPEN)
+
+
+def refuse_ended(raw: Any) -> None:
+    """Raise BelayedError if no transaction is open: a statement of the block has ended it."""
+    if raw.info.transaction_status == TransactionStatus.IDLE:
+        raise BelayedError(ENDED)
+
+
+def refuse_lost(raw: Any) -> None:
+    """Raise StoreUnavailable for a lost connection: psycopg's block ends on one as if all were well."""
+    if raw.closed:
+        raise StoreUnavailable(LOST, uncertain=True)

@@ -1,0 +1,67 @@
+"""What is written of a job that has succeeded; and any text as every database takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from belayed.claim import Claimed, Finished
+from belayed.codec import Codec
+from belayed.config import Config
+from belayed.errors import EnqueueError
+from belayed.job import Outcome, State
+
+MESSAGE_LIMIT = 4 * 1024
+
+
+def succeeded(job: Claimed, value: Any, seconds: float, config: Config, codec: Codec) -> Finished:
+    """The outcome of an attempt that has come to its end, with *value* as the result."""
+    return Finished(
+        job.id,
+        job.token,
+        Outcome.SUCCEEDED,
+        State.SUCCEEDED,
+        seconds=seconds,
+        result=None if value is None else result_text(value, config, codec),
+        keep=config.keep_succeeded is not False,
+        attempt=job.attempt + 1,
+    )
+
+
+def result_text(value: Any, config: Config, codec: Codec) -> str:
+    """The result as it is stored. What has no text form, or is too large, is only named: it never fails the job."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    try:
+        text = codec.text(codec.encode(value, "result"))
+    except Exception as error:
+        # Not only the codec's own errors: what it reads of the value is the application's code.
+        why = safe_str(error) if isinstance(error, EnqueueError) else f"{type_name(type(error))}: {safe_str(error)}"
+        return storable(f"!a {kind}, which cannot be stored: {why}", MESSAGE_LIMIT)
+    if len(text) > config.payload_limit:
+        return f"!a {kind} of {len(text):,} characters, more than the payload_limit of {config.payload_limit:,}"
+    return text
+
+
+def type_name(cls: type) -> str:
+    """`ValueError`, `app.errors.Declined`."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def safe_str(error: BaseException) -> str:
+    """The error's message, whatever its __str__ does."""
+    try:
+        return str(error)
+    except BaseException as broken:
+        return f"<its __str__ raised {type_name(type(broken))}>"
+
+
+def storable(text: str, limit: int) -> str:
+    """*text* as every database takes it: no NUL, no lone surrogates, and of a long one the head and the tail."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= limit:
+        return text
+    gap = f"\n… {len(text) - limit:,} characters left out …\n"
+    head = (limit - len(gap)) // 2
+    return text[:head] + gap + text[-(limit - len(gap) - head) :]
