@@ -143,13 +143,26 @@ def test_what_steers_a_terminal_is_written_out_in_the_log(process, enqueue, shop
     assert "ValueError: \\x1b[2J" in ended.stderr
 
 
-def test_the_logging_of_the_application_counts(process, enqueue, shop):
+def test_the_logging_of_the_application_counts_for_its_jobs(process, enqueue, shop):
     shop.write_text(
         shop.read_text() + "import logging\nlogging.basicConfig(format='mine %(message)s', level='INFO', force=True)\n"
     )
     enqueue("send.enqueue('ada')")
 
     ended = process("workoff", "--app", "shop")
+
+    lines = [line for line in ended.stderr.splitlines() if "shop.send #1" in line]
+    assert len(lines) == 2
+    assert all(line.startswith("mine ") for line in lines)
+
+
+def test_the_logging_of_the_application_counts_for_all_in_one_process(process, enqueue, shop):
+    shop.write_text(
+        shop.read_text() + "import logging\nlogging.basicConfig(format='mine %(message)s', level='INFO', force=True)\n"
+    )
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", "--processes", "0")
 
     assert all(line.startswith("mine ") for line in ended.stderr.splitlines())
 

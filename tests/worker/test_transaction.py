@@ -275,7 +275,7 @@ def test_a_commit_whose_answer_is_lost_counts(shop: Shop, jobs: Jobs, caplog: py
     assert isinstance(error, StoreUnavailable)
     assert error.uncertain
     assert (states(job), job.failures, shop.effects) == ([State.SUCCEEDED], 0, 1)
-    assert logged(caplog, f"job #{job.id} was refused")
+    assert logged(caplog, f"#{job.id} had succeeded, in its own transaction")
 
 
 @on_postgres

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from belayed.worker.logs import CONTROLS
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -28,14 +30,11 @@ STYLES = {
 }
 """The colours of states and of the results of checks."""
 
-# What a job was given may hold sequences that steer a terminal.
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def safe(text: str) -> str:
-    """*text* with its control characters written out."""
+    """*text* with its control characters written out: what a job was given may steer a terminal."""
     return text.translate(CONTROLS)
 
 

@@ -1,4 +1,4 @@
-"""Times as they are written on the command line."""
+"""Times and sizes as they are written on the command line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from belayed.config import duration
+from belayed.config import duration, size
 
 
 def time(text: str) -> timedelta:
     """A time: seconds (`90`, `0.5`) or with a unit (`250ms`, `30s`, `5m`, `12h`, `7d`)."""
     try:
         return duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def memory(text: str) -> int:
+    """A size of memory: bytes, or with a unit (`512M`, `2G`)."""
+    try:
+        return size(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -28,17 +28,21 @@ TICK = 0.1
 class Attempts:
     """Runs attempts of the jobs of one `Jobs`."""
 
-    def __init__(self, jobs: Any) -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: Any, on_completed: Callable[[Running], None] | None = None) -> None:
+        self.jobs, self.on_completed = jobs, on_completed
         self.codec, self.config, self.plugins = jobs.codec, jobs.config, jobs.plugins
         limit = self.config.max_run_time
         self.limit = None if limit is None else limit.total_seconds()
 
     def begun(self, claimed: Claimed) -> Running:
         """The attempt of a claimed job, which begins now."""
-        now = time.monotonic()
-        limit = self.limit if claimed.max_run_time is None else claimed.max_run_time
-        return Running(claimed, self.jobs, None if limit is None else now + limit, begun=now)
+        now, limit = time.monotonic(), self.limit_of(claimed)
+        deadline = None if limit is None else now + limit
+        return Running(claimed, self.jobs, deadline, begun=now, on_completed=self.on_completed)
+
+    def limit_of(self, claimed: Claimed) -> float | None:
+        """Seconds that an attempt may run; None: for ever."""
+        return self.limit if claimed.max_run_time is None else claimed.max_run_time
 
     def load(self, run: Running) -> Loaded:
         """The payload, ready to run. Raises PayloadError."""

@@ -134,5 +134,8 @@ def finished_from(row: list[Any]) -> Finished:
             id, token, Outcome.SUCCEEDED, state, seconds=seconds, result=result, keep=keep, attempt=attempt, told=True
         )
     one = Finished(*row)
-    one.outcome, one.state, one.told = Outcome(one.outcome), State(one.state), True
+    one.outcome, one.state = Outcome(one.outcome), State(one.state)
+    if one.unheard is not None:
+        one.unheard = claimed_from(list(one.unheard))
+    one.told = True
     return one

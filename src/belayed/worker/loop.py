@@ -6,9 +6,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
@@ -18,8 +17,9 @@ from belayed.job import Outcome, State
 from belayed.steps import Steps
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
+from belayed.worker.contract import Slots
 from belayed.worker.page import clock
-from belayed.worker.report import Report
+from belayed.worker.report import Report, Summary
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import plain
 from belayed.worker.wakeup import Wakeup
@@ -33,57 +33,10 @@ LINGER = 0.01
 EAGER = 0.1
 """Seconds of quick polls after a hint: twice the time for which its sender holds back the next one."""
 QUICK = 0.005
+BESIDE = 2.0
+"""Seconds after which a job is looked at again that was claimed beside a lost attempt of it that runs here."""
 YIELD = 0.001
 """Seconds between two writes on SQLite: without a pause nobody else gets the write lock."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a worker's run has brought."""
-
-    succeeded: int = 0
-    failed: int = 0
-    retried: int = 0
-    cancelled: int = 0
-    seconds: float = 0.0
-
-    def count(self, one: Finished) -> None:
-        """Take in an outcome that was written."""
-        if one.state is State.SUCCEEDED:
-            self.succeeded += 1
-        elif one.state is State.FAILED:
-            self.failed += 1
-        elif one.state is State.CANCELLED:
-            self.cancelled += 1
-        elif one.started:
-            self.retried += 1
-
-
-class Slots(Protocol):
-    """Where a loop's jobs run: in this process (slots.py) or in child processes (children.py)."""
-
-    wake: Callable[[], None]
-    """Called when there is an outcome, or room."""
-    began: Callable[[Claimed], None]
-    """Called when a job starts, in its thread."""
-    stuck: Callable[[Claimed, float], None]
-    """Called when a job does not end after a stop, with the seconds that it has run."""
-
-    def open(self) -> None: ...
-    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None: ...
-    def pending(self) -> bool: ...
-    def outcomes(self) -> list[Finished]: ...
-    def known(self) -> set[int]: ...
-    def room(self) -> int: ...
-    def starving(self) -> bool: ...
-    def idle(self) -> bool: ...
-    def renew(self, until: float, valid_from: float | None) -> None: ...
-    def tend(self, now: float) -> float: ...
-    def stop(self, id: int, outcome: Outcome, reason: str) -> None: ...
-    def take_back(self) -> None: ...
-    def interrupt(self, reason: str) -> None: ...
-    def notify(self, news: Finished | int) -> None: ...
-    def close(self) -> None: ...
 
 
 class Loop:
@@ -262,10 +215,21 @@ class Loop:
             empty = len(turn.claimed) == 0
             quick = empty and now < self.eager_until
             self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
-        for job in turn.claimed:
-            self.report.claimed(job)
-        self.slots.start(turn.claimed, claimed_at)
+        self.start(turn.claimed, claimed_at)
         self.record(finished, turn.held)
+
+    def start(self, claimed: list[Claimed], claimed_at: float) -> None:
+        """Run what was claimed; but no job beside an attempt of it that this worker has lost and that still runs."""
+        fresh = []
+        for job in claimed:
+            self.report.claimed(job)
+            if self.slots.holds(job.id):
+                self.unwritten.append(Finished(
+                    job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, delay=BESIDE
+                ))  # fmt: skip
+            else:
+                fresh.append(job)
+        self.slots.start(fresh, claimed_at)
 
     def write_each(self, error: Exception) -> None:
         """Write what has ended one by one: the database has refused one of the outcomes, and would for ever."""

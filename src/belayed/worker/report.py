@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome, State
@@ -12,6 +13,28 @@ log = logging.getLogger("belayed")
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a worker's run has brought."""
+
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    seconds: float = 0.0
+
+    def count(self, one: Finished) -> None:
+        """Take in an outcome that was written."""
+        if one.state is State.SUCCEEDED:
+            self.succeeded += 1
+        elif one.state is State.FAILED:
+            self.failed += 1
+        elif one.state is State.CANCELLED:
+            self.cancelled += 1
+        elif one.started:
+            self.retried += 1
 
 
 class Report:
@@ -39,6 +62,8 @@ class Report:
             log.debug("%s #%d went back to its queue, not started", name, one.id)
         elif one.outcome is Outcome.INTERRUPTED:
             log.info("%s #%d went back to its queue: %s", name, one.id, one.message)
+        elif one.outcome is Outcome.CRASHED and not one.crashed:
+            log.warning("%s #%d went back to its queue, not charged: %s", name, one.id, one.message)
         elif one.state is State.CANCELLED:
             log.info("%s #%d was cancelled: %s", name, one.id, one.message)
         else:
@@ -46,8 +71,8 @@ class Report:
             if one.state is State.FAILED:
                 log.error("%s #%d failed for good at attempt %d: %s%s", name, one.id, one.attempt, what, trace(one))
             else:
-                again = humane(one.delay or 0.0)
-                text = "%s #%d failed at attempt %d, again in %s: %s%s"
+                again = f"in {humane(one.delay)}" if one.delay else "at once"
+                text = "%s #%d failed at attempt %d, again %s: %s%s"
                 log.warning(text, name, one.id, one.attempt, again, what, trace(one))
 
     def refused(self, one: Finished) -> None:
@@ -100,7 +125,8 @@ class Report:
 
 
 def trace(one: Finished) -> str:
-    return f"\n{one.traceback.rstrip()}" if one.traceback else ""
+    """The traceback; what a child has written to stderr is in the log already."""
+    return f"\n{one.traceback.rstrip()}" if one.traceback and one.unheard is None else ""
 
 
 def humane(seconds: float) -> str:

@@ -181,7 +181,8 @@ class LoopSlots:
 class Slots:
     """Slots in this process. `wake` is called when an outcome is there.
 
-    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at.
+    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at;
+    `done_with` when its code has ended.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class Slots:
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], None] = nothing
         self.began: Callable[[Claimed], None] = nothing
+        self.done_with: Callable[[Finished], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
         self.waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
@@ -208,6 +210,8 @@ class Slots:
         self.last_start = time.monotonic()
         self.claimed_at: dict[int, float] = {}
         """The jobs that are here or whose outcome has not been fetched, and when their claims were asked for."""
+        self.forbidden: set[int] = set()
+        """Those that must not start: they were stopped while they waited."""
 
     def open(self) -> None:
         self.demand.learn({name: one.is_async for name, one in registry.items()})
@@ -242,6 +246,7 @@ class Slots:
         self.loop.add([(run.claimed, run, loaded)])
 
     def done(self, finished: Finished, is_async: bool) -> None:
+        self.done_with(finished)
         self.demand.took(is_async, finished.seconds)
         self.ended.append(finished)
         self.wake()
@@ -256,12 +261,16 @@ class Slots:
         while self.ended:
             one = self.ended.popleft()
             self.claimed_at.pop(one.id, None)
+            self.forbidden.discard(one.id)
             found.append(one)
         return found
 
     def known(self) -> set[int]:
         """The jobs that are here or whose outcome has not been fetched."""
         return set(self.claimed_at)
+
+    def holds(self, id: int) -> bool:
+        return id in self.claimed_at
 
     def counts(self) -> tuple[int, int]:
         """How many jobs run or wait in threads and in the event loop."""
@@ -280,8 +289,8 @@ class Slots:
         return not self.claimed_at and not self.ended
 
     def begin(self, claimed: Claimed) -> bool:
-        """Let an attempt start, unless its claim may have lapsed: then the job is let go."""
-        if not self.lease.holds(self.claimed_at.get(claimed.id, 0.0)):
+        """Let an attempt start, unless its claim may have lapsed or it was stopped before: then the job is let go."""
+        if claimed.id in self.forbidden or not self.lease.holds(self.claimed_at.get(claimed.id, 0.0)):
             self.let_go(claimed)
             return False
         self.mark(claimed.id)
@@ -338,10 +347,12 @@ class Slots:
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """End an attempt from outside: by an exception in its thread, or by cancelling its coroutine."""
-        for slot in self.threads:
-            if slot.stop(id, outcome, reason):
-                return
-        self.loop.stop(id, outcome, reason)
+        if any(slot.stop(id, outcome, reason) for slot in self.threads):
+            return
+        if id in self.loop.tasks:
+            self.loop.stop(id, outcome, reason)
+        elif id in self.claimed_at:
+            self.forbidden.add(id)
 
     def interrupt(self, reason: str) -> None:
         """Stop all that runs. What does not end keeps its claim: to release it would run it twice."""

@@ -16,7 +16,8 @@ from belayed.config import WorkerConfig, current, settings
 from belayed.errors import BelayedError
 from belayed.store.base import WorkerRow
 from belayed.worker.attempt import Attempts
-from belayed.worker.loop import Loop, Summary
+from belayed.worker.loop import Loop
+from belayed.worker.report import Summary
 from belayed.worker.slots import Slots
 
 log = logging.getLogger("belayed")

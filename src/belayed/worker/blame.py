@@ -1,0 +1,142 @@
+"""What becomes of the jobs of a child that has died: who is charged, who is suspected, who only goes back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from belayed.claim import Claimed, Finished
+from belayed.config import Config
+from belayed.job import Outcome, State
+from belayed.results import storable
+from belayed.retry import default_wait
+
+POISON_CRASHES = 3
+"""So many charged deaths of a child fail a job."""
+TAIL_LIMIT = 4 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a child ended."""
+
+    pid: int
+    code: int
+    """As of subprocess: a signal's number is negative."""
+    peak: int
+    """Bytes of memory, at most."""
+    tail: str = ""
+    """The last lines that it wrote to stderr."""
+    reason: str = ""
+    """Why it was killed, if it was the supervisor that did it."""
+    expected: bool = False
+    """It was killed for what is no fault of what ran there."""
+
+    def __str__(self) -> str:
+        how = f"ended with exit code {self.code}" if self.code >= 0 else f"was killed by {signal_name(-self.code)}"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"its process {self.pid} {how}{why}; peak memory {self.peak / 2**20:.0f} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An attempt that a dead child has left behind: it had started, and its outcome has not come."""
+
+    job: Claimed
+    seconds: float
+    running: bool
+    """False: its code had ended, and the outcome was lost on its way."""
+    stop: tuple[Outcome, str] | None = None
+    """What it had been told to end as, and why: it did not, and its child was killed for it."""
+
+
+def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Finished]:
+    """The outcomes of what a dead child has *left*.
+
+    One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
+    it was told; then its neighbours are no suspects.
+    """
+    running = [one for one in left if one.running]
+    found = []
+    for one in left:
+        if one.running and one.stop is not None:
+            found.append(stopped(one, one.stop, death, config))
+        elif one.running and not death.expected and len(running) == 1:
+            found.append(charged(one, death, config))
+        else:
+            suspect = one.running and not death.expected or one.job.suspect
+            found.append(innocent(one, death, suspect=suspect))
+    return found
+
+
+def charged(one: Left, death: Death, config: Config) -> Finished:
+    """The attempt that alone ran when its child died. It is tried again at once: three times are not many."""
+    job = one.job
+    poison = job.crashes + 1 >= POISON_CRASHES
+    over = poison or job.failures + 1 >= most_attempts(job, config)
+    text = f"put aside as poison, {job.crashes + 1} processes died of it: {death}" if poison else str(death)
+    finished = recorded(one, Outcome.CRASHED, State.FAILED if over else State.READY, text, death)
+    finished.error_type, finished.failed, finished.crashed, finished.suspect = "AttemptCrashed", True, True, True
+    finished.unheard = job
+    return kept(finished, job, config)
+
+
+def innocent(one: Left, death: Death, *, suspect: bool) -> Finished:
+    """An attempt that is not to blame, or not alone: it goes back, and costs its job nothing."""
+    outcome = Outcome.INTERRUPTED if death.expected else Outcome.CRASHED
+    what = str(death) if one.running else f"it had ended, but its outcome was lost: {death}"
+    finished = recorded(one, outcome, State.READY, what, death)
+    finished.suspect = suspect
+    return finished
+
+
+def stopped(one: Left, stop: tuple[Outcome, str], death: Death, config: Config) -> Finished:
+    """An attempt that did not end when it was told to, so that its child was killed."""
+    job, (outcome, reason) = one.job, stop
+    message = f"{reason}; it did not end by itself, and {death}"
+    if outcome is Outcome.CANCELLED:
+        finished = recorded(one, outcome, State.CANCELLED, message, death)
+        finished.keep = config.keep_cancelled is not False
+        return finished
+    if outcome is Outcome.INTERRUPTED:
+        finished = recorded(one, outcome, State.READY, message, death)
+        finished.suspect = job.suspect
+        return finished
+    over = job.failures + 1 >= most_attempts(job, config)
+    finished = recorded(one, outcome, State.FAILED if over else State.READY, message, death)
+    finished.error_type, finished.failed, finished.unheard = "AttemptTimeout", True, job
+    finished.delay = None if over else default_wait(job.failures + 1)
+    return kept(finished, job, config)
+
+
+def recorded(one: Left, outcome: Outcome, state: State, message: str, death: Death) -> Finished:
+    tail = f"The last lines that the process wrote to stderr:\n{death.tail}" if death.tail else None
+    return Finished(
+        one.job.id,
+        one.job.token,
+        outcome,
+        state,
+        seconds=one.seconds,
+        attempt=one.job.attempt + 1,
+        message=storable(message, TAIL_LIMIT),
+        traceback=None if tail is None else storable(tail, TAIL_LIMIT),
+    )
+
+
+def kept(finished: Finished, job: Claimed, config: Config) -> Finished:
+    if finished.state is State.FAILED:
+        finished.keep = config.keep_failed is not False if job.keep_failed is None else job.keep_failed
+    return finished
+
+
+def most_attempts(job: Claimed, config: Config) -> int:
+    return config.max_attempts if job.max_attempts is None else job.max_attempts
+
+
+def signal_name(number: int) -> str:
+    """`SIGSEGV (signal 11)`."""
+    try:
+        return f"{signal.Signals(number).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"

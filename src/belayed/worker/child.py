@@ -1,0 +1,287 @@
+"""A child process of a supervisor: runs the jobs that it is handed. `python -m belayed.worker.child` is its program.
+
+It touches the store only to enqueue, to read, and in a job's own transaction. Its main thread listens to the
+supervisor; jobs run in threads and in an event loop, as in any worker's slots.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import io
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from belayed.application import Application, loaded
+from belayed.claim import Claimed, Finished, Running
+from belayed.config import as_plain
+from belayed.errors import BelayedError
+from belayed.job import Outcome
+from belayed.payload import registry
+from belayed.worker.attempt import Attempts
+from belayed.worker.frames import BadFrame, Channel, claimed_from, finished_from, finished_row
+from belayed.worker.logs import say_to_log
+from belayed.worker.page import Page
+from belayed.worker.report import Report
+from belayed.worker.slots import Slots
+
+PATIENCE = 0.1
+"""Seconds that a job waits here for a thread before it goes back to the supervisor."""
+LINGER = 0.002
+"""Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
+FULL = 32
+"""Outcomes that are company enough."""
+LOST = 70
+"""The exit code of a child whose supervisor is gone."""
+PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """The slots of this process, and the channel to its supervisor."""
+
+    def __init__(self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any]) -> None:
+        self.channel, self.page, self.jobs = channel, page, jobs
+        self.attempts = Attempts(jobs, on_completed=self.completed)
+        self.slots = Slots(
+            self.attempts,
+            threads=first["threads"],
+            async_slots=first["async_slots"],
+            read_ahead=first["read_ahead"],
+            patience=PATIENCE,
+            lease=page,
+        )
+        self.report = Report(jobs.config.log_arguments)
+        self.slots.mark, self.slots.began = self.mark, self.report.started
+        self.slots.wake, self.slots.done_with = self.wake, self.done_with
+        self.cells: dict[int, int] = {}
+        self.kinds_told = 0
+        self.reading, self.writing = socket.socketpair()
+        self.reading.setblocking(False)
+        self.writing.setblocking(False)
+        self.sending = threading.Lock()
+        self.ending = False
+        self.limit = float("inf")
+        """The shortest time limit of a job that was handed over."""
+        self.tend_at = self.sent_at = 0.0
+        self.pid = os.getpid()
+
+    def mark(self, id: int) -> None:
+        """Write in the page that an attempt starts."""
+        self.page.start(self.cells[id])
+
+    def done_with(self, finished: Finished) -> None:
+        """Write in the page that an attempt's code has ended, and log how: in its thread."""
+        if os.getpid() != self.pid:
+            # A job has forked, and what it forked has come back from it: its outcome is the parent's to tell.
+            os._exit(0)
+        if finished.started:
+            # Before the log's line: a neighbour may end this process meanwhile.
+            self.page.end(self.cells[finished.id])
+            self.report.ended(finished)
+            finished.told = True
+
+    def completed(self, run: Running) -> None:
+        """Tell at once that a job has completed itself: whatever becomes of its attempt, it has succeeded."""
+        assert run.completed is not None
+        self.channel.send("completed", finished_row(run.completed))
+
+    def wake(self) -> None:
+        """An outcome is there: send it, or where one has just been sent let it wait for company."""
+        ended = self.slots.ended
+        if len(ended) >= FULL or time.monotonic() > self.sent_at + LINGER:
+            self.send()
+        elif len(ended) == 1:
+            self.alarm()
+
+    def alarm(self) -> None:
+        try:
+            self.writing.send(b"!")
+        except OSError:
+            pass
+
+    def send(self) -> None:
+        """Send the outcomes that are there, unless another thread is at it: it will see to all of them."""
+        while self.slots.pending() and self.sending.acquire(blocking=False):
+            try:
+                found = self.slots.outcomes()
+                for one in found:
+                    self.cells.pop(one.id, None)
+                    self.report.names.pop(one.id, None)
+                kinds = self.slots.demand.kinds
+                if len(kinds) != self.kinds_told:
+                    self.kinds_told = len(kinds)
+                    self.channel.send("kinds", dict(kinds))
+                self.sent_at = time.monotonic()
+                if found and not self.channel.send("ended", [finished_row(one) for one in found]):
+                    self.alarm()
+            finally:
+                self.sending.release()
+
+    def run(self) -> None:
+        """Serve until the supervisor says so, or is gone."""
+        selector = selectors.DefaultSelector()
+        channel = self.channel
+        selector.register(self.reading, selectors.EVENT_READ)
+        events = selectors.EVENT_READ
+        selector.register(channel.sock, events)
+        self.slots.open()
+        self.channel.send("hello", self.hello())
+        while not (self.ending and self.slots.idle() and not channel.unsent):
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.unsent else 0)
+            if wanted != events:
+                events = wanted
+                selector.modify(channel.sock, events)
+            found = selector.select(self.pause())
+            for key, _ in found:
+                if key.fileobj is self.reading:
+                    self.drain()
+                    time.sleep(max(0.0, min(LINGER, self.sent_at + LINGER - time.monotonic())))
+            self.listen()
+            self.tend_at = self.slots.tend(time.monotonic())
+            self.send()
+            channel.flush()
+            self.report.tick()
+
+    def pause(self) -> float | None:
+        """Seconds until something is due; None: nothing is."""
+        due = self.tend_at
+        if self.report.more:
+            due = min(due, time.monotonic() + 1)
+        if self.slots.idle():
+            self.limit = float("inf")
+        else:
+            due = min(due, time.monotonic() + self.limit)
+        return None if due == float("inf") else max(0.0, due - time.monotonic())
+
+    def drain(self) -> None:
+        try:
+            while self.reading.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def hello(self) -> dict[str, Any]:
+        """What the supervisor must know of the application."""
+        kinds = {name: one.is_async for name, one in registry.items()}
+        self.kinds_told = len(kinds)
+        return {"url": self.jobs.url, "config": as_plain(self.jobs.config), "kinds": kinds}
+
+    def listen(self) -> None:
+        """Do what the supervisor has said. Without it, nobody would hear of an outcome: then this is the end."""
+        try:
+            for kind, body in self.channel.frames():
+                self.heard(kind, body)
+        except BadFrame:
+            self.channel.open = False
+        if not self.channel.open:
+            os._exit(LOST)
+
+    def heard(self, kind: str, body: Any) -> None:
+        if kind == "jobs":
+            for claimed_at, rows in groupby(body, itemgetter(1)):
+                self.slots.start([self.taken(cell, row) for cell, _, row in rows], claimed_at)
+        elif kind == "stop":
+            id, outcome, reason = body
+            self.slots.stop(id, Outcome(outcome), reason)
+        elif kind == "back":
+            self.slots.take_back()
+        elif kind == "news":
+            self.slots.notify(body if isinstance(body, int) else finished_from(body))
+        elif kind == "end":
+            self.ending = True
+
+    def taken(self, cell: int, row: list[Any]) -> Claimed:
+        """A job that the supervisor hands over."""
+        job = claimed_from(row)
+        self.cells[job.id] = cell
+        self.report.claimed(job)
+        self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
+        return job
+
+
+def main(sock: int, page: int, cells: int) -> None:
+    """The life of a child: the application, hello, jobs, the end."""
+    die_with_parent()
+    faulthandler.enable(all_threads=False)
+    # Signals to the whole group, as of Ctrl-C or a process manager, are the supervisor's: it says what is to be done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ignored)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    os.set_inheritable(sock, False)
+    os.set_inheritable(page, False)
+    channel = Channel(socket.socket(fileno=sock))
+    first = first_frame(channel)
+    try:
+        jobs = application(first)
+    except Exception as error:
+        text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
+        channel.send("failed", text)
+        sys.exit(2)
+    say_to_log(first["log_level"])
+    child = Child(channel, Page(page, cells), jobs, first)
+    os.register_at_fork(after_in_child=channel.sock.close)
+    with jobs.plugins.around("around_work", child):
+        child.run()
+    jobs.close()
+    flush()
+
+
+def first_frame(channel: Channel) -> dict[str, Any]:
+    """What the supervisor says first."""
+    channel.sock.setblocking(True)
+    channel.sock.settimeout(None)
+    while channel.open:
+        data = channel.sock.recv(1 << 16)
+        if not data:
+            break
+        channel.unread += data
+        channel.sock.setblocking(False)
+        for kind, body in channel.frames():
+            if kind == "begin" and isinstance(body, dict):
+                return body
+        channel.sock.setblocking(True)
+    os._exit(LOST)
+
+
+def application(first: dict[str, Any]) -> Any:
+    """The application's `Jobs`."""
+    named = first["app"]
+    jobs = loaded(Application(named[0], named[1], Path(named[2])) if named else None, first["url"])
+    if first["log_arguments"]:
+        jobs.config = replace(jobs.config, log_arguments=True)
+    return jobs
+
+
+def flush() -> None:
+    """Write what jobs have printed. The supervisor ends this process if threads that a job has left behind keep it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def die_with_parent() -> None:
+    """On Linux: be killed with the supervisor, even while a job keeps the interpreter's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ignored(_number: int, _frame: object) -> None:
+    """Not SIG_IGN: what a job starts would inherit that."""
+
+
+if __name__ == "__main__":
+    main(*(int(number) for number in sys.argv[1:4]))

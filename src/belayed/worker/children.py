@@ -1,0 +1,313 @@
+"""The slots of a supervisor: they are in child processes. What the store's loop calls, and what children send.
+
+Two threads meet here, under one lock that nobody holds while waiting: the store's loop, and the one that serves the
+children (nursery.py). Neither waits for the other, nor for a child.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from belayed.claim import Claimed, Finished
+from belayed.config import WorkerConfig
+from belayed.job import Outcome, State
+from belayed.worker.demand import PATIENCE, Demand
+from belayed.worker.frames import finished_from, finished_row
+from belayed.worker.handed import Child, Handed, Role
+from belayed.worker.page import Lease, clock
+from belayed.worker.slots import nothing, released
+
+log = logging.getLogger("belayed")
+
+AHEAD_OF_CHILD = 0.005
+"""Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
+SUSPECT_WAIT = 5.0
+"""Seconds after which suspects that wait for their turn here may be tried elsewhere."""
+
+
+class Children:
+    """Jobs in child processes."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.lock = threading.RLock()
+        self.wake: Callable[[], None] = nothing
+        self.began: Callable[[Claimed], None] = nothing
+        self.stuck: Callable[[Claimed, float], None] = nothing
+        self.alarm: Callable[[], None] = nothing
+        """Wakes the thread that serves the children."""
+        self.list: list[Child] = []
+        self.demand = Demand(config.threads, config.async_slots, config.read_ahead)
+        self.lease = Lease()
+        # Nothing starts before the first beat.
+        self.lease.until = 0.0
+        self.jobs: dict[int, Handed] = {}
+        """All that are here, or whose outcome has not been fetched."""
+        self.waiting: deque[Handed] = deque()
+        self.suspects: deque[Handed] = deque()
+        self.waiting_coroutines = 0
+        self.ended: deque[Finished] = deque()
+        self.last_handed = self.last_alone = time.monotonic()
+        self.stopping = False
+        self.interrupted = ""
+
+    # What the store's loop calls.
+
+    def open(self) -> None:
+        """They are open when there is a child."""
+
+    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None:
+        """Take claimed jobs, to be run in their order as slots get free."""
+        with self.lock:
+            if not self.waiting:
+                self.last_handed = time.monotonic()
+            if not self.suspects:
+                self.last_alone = time.monotonic()
+            for job in jobs:
+                is_async = self.demand.is_async(job.task)
+                self.demand.claimed(is_async)
+                one = self.jobs[job.id] = Handed(job, claimed_at, is_async)
+                self.put(one)
+        self.alarm()
+
+    def put(self, one: Handed, *, first: bool = False) -> None:
+        """Let a job wait for a child."""
+        if one.job.suspect:
+            self.suspects.append(one)
+            return
+        (self.waiting.appendleft if first else self.waiting.append)(one)
+        self.waiting_coroutines += one.is_async
+
+    def pending(self) -> bool:
+        """Whether there are outcomes to be fetched."""
+        return bool(self.ended)
+
+    def outcomes(self) -> list[Finished]:
+        """What has ended since the last time."""
+        found = []
+        with self.lock:
+            while self.ended:
+                one = self.ended.popleft()
+                self.jobs.pop(one.id, None)
+                found.append(one)
+        return found
+
+    def known(self) -> set[int]:
+        """The jobs that are here or whose outcome has not been fetched."""
+        with self.lock:
+            return set(self.jobs)
+
+    def holds(self, id: int) -> bool:
+        return id in self.jobs
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs wait, or are in children that take more: in threads, and as coroutines."""
+        working = [child for child in self.list if child.working]
+        self.demand.threads = len(working) * self.config.threads
+        self.demand.async_slots = len(working) * self.config.async_slots
+        threads = sum(child.threads for child in working) + len(self.waiting) - self.waiting_coroutines
+        return threads, sum(child.coroutines for child in working) + self.waiting_coroutines
+
+    def room(self) -> int:
+        """How many more jobs to claim: none while no child is ready."""
+        with self.lock:
+            counts = self.counts()
+            return self.demand.room(*counts) if self.demand.threads else 0
+
+    def starving(self) -> bool:
+        """Whether slots are, or will soon be, without work."""
+        with self.lock:
+            return self.demand.starving(*self.counts())
+
+    def idle(self) -> bool:
+        """Whether nothing runs, waits or has ended unnoticed."""
+        return not self.jobs
+
+    def renew(self, until: float, valid_from: float | None) -> None:
+        """Let attempts start until then; those whose claims are older than *valid_from* must not start any more."""
+        with self.lock:
+            leases = [self.lease, *(child.process.page for child in self.list)]
+            for lease in leases:
+                if valid_from is not None:
+                    lease.valid_from = valid_from
+            if valid_from is not None:
+                self.release_waiting()
+            for lease in leases:
+                lease.until = until
+
+    def tend(self, now: float) -> float:
+        """Let go what waits for too long; when to come again."""
+        with self.lock:
+            due = float("inf")
+            if self.waiting:
+                due = self.last_handed + PATIENCE
+                if now >= due:
+                    self.demand.slow()
+                    for one in self.drained(self.waiting):
+                        self.let_go(one)
+                    self.waiting_coroutines = 0
+            if self.suspects:
+                if now < self.last_alone + PATIENCE:
+                    return min(due, self.last_alone + PATIENCE)
+                for one in self.drained(self.suspects):
+                    self.let_go(one, SUSPECT_WAIT)
+            return due
+
+    def stop(self, id: int, outcome: Outcome, reason: str) -> None:
+        """End an attempt: by what its child can do, and if that is in vain by the child's death."""
+        with self.lock:
+            one = self.jobs.get(id)
+            if one is None:
+                return
+            child = next((child for child in self.list if id in child.handed), None)
+            if child is not None:
+                if one.stop is None:
+                    one.stop, one.stopped_at = (outcome, reason), clock()
+                child.process.send("stop", [id, outcome, reason])
+            elif one in self.waiting or one in self.suspects:
+                self.forget(one)
+                self.let_go(one)
+        self.alarm()
+
+    def forget(self, one: Handed) -> None:
+        if one in self.suspects:
+            self.suspects.remove(one)
+        else:
+            self.waiting.remove(one)
+            self.waiting_coroutines -= one.is_async
+
+    def take_back(self) -> None:
+        """Let go of what has not started; children say what of theirs that is."""
+        with self.lock:
+            if not self.stopping:
+                for child in self.list:
+                    child.process.send("back")
+            self.stopping = True
+            self.release_waiting()
+
+    def release_waiting(self) -> None:
+        for waiting in (self.waiting, self.suspects):
+            for one in self.drained(waiting):
+                self.let_go(one)
+        self.waiting_coroutines = 0
+
+    def drained(self, waiting: deque[Handed]) -> list[Handed]:
+        found = list(waiting)
+        waiting.clear()
+        return found
+
+    def interrupt(self, reason: str) -> None:
+        """Stop all that runs; children that do not obey are killed (nursery.py)."""
+        with self.lock:
+            if self.interrupted:
+                return
+            self.interrupted = reason
+            for child in self.list:
+                for id in list(child.handed):
+                    self.stop(id, Outcome.INTERRUPTED, reason)
+        self.alarm()
+
+    def notify(self, news: Finished | int) -> None:
+        """Have a healthy child tell the plugins; if there is none, nobody does."""
+        with self.lock:
+            for child in self.list:
+                if child.working:
+                    child.process.send("news", news if isinstance(news, int) else finished_row(news))
+                    break
+        self.alarm()
+
+    def close(self) -> None:
+        """The supervisor ends the children."""
+
+    # What children send.
+
+    def hand_over(self) -> None:
+        """Hand out what waits to the children that have room, the most urgent first."""
+        with self.lock:
+            frames: dict[int, tuple[Child, list[Any]]] = {}
+            room = {id(child): self.room_of(child) for child in self.list if child.working}
+            skipped: list[Handed] = []
+            while self.waiting and any(threads > 0 or loop > 0 for threads, loop in room.values()):
+                one = self.waiting.popleft()
+                child = max(
+                    (child for child in self.list if child.working),
+                    key=lambda child: room[id(child)][one.is_async],
+                )
+                free = room[id(child)]
+                if free[one.is_async] <= 0:
+                    skipped.append(one)
+                    if len(skipped) > self.config.read_ahead:
+                        break
+                    continue
+                free[one.is_async] -= 1
+                self.waiting_coroutines -= one.is_async
+                self.give(child, one, frames)
+            self.waiting.extendleft(reversed(skipped))
+            alone = next((child for child in self.list if child.role is Role.ALONE and child.ready), None)
+            if alone is not None and not alone.handed and not alone.leaving and self.suspects:
+                self.last_alone = time.monotonic()
+                self.give(alone, self.suspects.popleft(), frames)
+            for child, rows in frames.values():
+                self.last_handed = time.monotonic()
+                child.process.send("jobs", rows)
+
+    def give(self, child: Child, one: Handed, frames: dict[int, tuple[Child, list[Any]]]) -> None:
+        child.take(one)
+        frames.setdefault(id(child), (child, []))[1].append([one.cell, one.claimed_at, one.job])
+
+    def room_of(self, child: Child) -> list[int]:
+        """How many more jobs a child is to hold: for its threads, and for its event loop."""
+        config, demand = self.config, self.demand
+        most = len(child.cells) if config.max_jobs is None else min(len(child.cells), config.max_jobs - child.given)
+        threads = demand.threads_pace.target(config.threads, config.read_ahead, AHEAD_OF_CHILD) - child.threads
+        loop = demand.loop_pace.target(config.async_slots, config.read_ahead, AHEAD_OF_CHILD) - child.coroutines
+        threads = max(0, min(threads, most))
+        return [threads, max(0, min(loop, most - threads))]
+
+    def took(self, child: Child, rows: list[list[Any]]) -> None:
+        """Take in the outcomes that a child has sent."""
+        for row in rows:
+            finished = finished_from(row)
+            one = child.handed.get(finished.id)
+            if one is None or one.job.token != finished.token:
+                continue
+            child.drop(one)
+            if not finished.started and finished.message is None and finished.state is State.READY:
+                if not (one.is_async or self.stopping or child.leaving):
+                    # No thread got free there.
+                    self.demand.slow()
+                self.returned(one)
+                continue
+            if finished.started:
+                self.demand.took(one.is_async, finished.seconds)
+            if one.job.suspect and finished.outcome is Outcome.INTERRUPTED:
+                # It has not shown that it does no harm.
+                finished.suspect = True
+            self.ended.append(finished)
+
+    def returned(self, one: Handed) -> None:
+        """A job that its child has not started: another child may, unless its claim may have lapsed."""
+        one.stop = None
+        if self.stopping or not self.lease.holds(one.claimed_at):
+            self.let_go(one)
+        else:
+            self.put(one, first=True)
+
+    def let_go(self, one: Handed, delay: float | None = None) -> None:
+        """Give a job back that has not started: it costs it nothing."""
+        finished = released(one.job)
+        finished.delay = delay
+        self.ended.append(finished)
+        self.wake()
+
+    def adopt(self, child: Child) -> None:
+        """Have a new child."""
+        with self.lock:
+            page = child.process.page
+            page.valid_from, page.until = self.lease.valid_from, self.lease.until
+            self.list.append(child)

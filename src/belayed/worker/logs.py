@@ -1,0 +1,47 @@
+"""The log of `belayed work`: lines for people, unless the application has set up logging itself."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+log = logging.getLogger("belayed")
+
+SHORT = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+CONTROLS = {
+    number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\n\t"
+}  # fmt: skip
+"""What steers a terminal, written out."""
+
+
+def say_to_log(level: str | None, handler: logging.Handler | None = None) -> None:
+    """Log to stderr or to *handler*, unless the application has set up logging itself: then its word counts."""
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = handler or logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Lines())
+        root.addHandler(handler)
+        # Libraries at DEBUG would drown the rest.
+        root.setLevel(max(LEVELS[level or "info"], logging.INFO))
+        log.setLevel(LEVELS[level or "info"])
+    elif level is not None:
+        log.setLevel(LEVELS[level])
+
+
+class Lines(logging.Formatter):
+    """`12:00:01.123 INFO  text`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(short)-5s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(CONTROLS)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return f"{time.strftime('%H:%M:%S', self.converter(record.created))}.{int(record.msecs):03d}"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.short = SHORT.get(record.levelname, record.levelname)
+        return super().formatMessage(record)

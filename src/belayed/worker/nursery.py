@@ -1,0 +1,370 @@
+"""Starts, serves, replaces and ends the children: one thread, which never waits for the store nor for a child."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from belayed.config import Config, WorkerConfig
+from belayed.job import Outcome
+from belayed.worker.blame import Left, after_death
+from belayed.worker.children import Children
+from belayed.worker.frames import BadFrame, finished_from
+from belayed.worker.handed import Child, Role
+from belayed.worker.output import Output
+from belayed.worker.page import clock
+from belayed.worker.process import Process
+
+log = logging.getLogger("belayed")
+
+WATCH = 0.5
+"""Seconds between two looks at what runs for too long."""
+WEIGH = 1.0
+"""Seconds between two looks at the children's memory."""
+GOOD_BYE = 5.0
+"""Seconds that a child without work may take to end."""
+LAST_WORDS = 1.5
+"""Seconds for jobs to end that are stopped at the end of the grace."""
+LONELY = 5.0
+"""Seconds that the child for suspects stays without work."""
+BACK_OFF = 1.0, 30.0
+"""Seconds between starts of children that do not get ready: the first wait and the longest."""
+FLOOD = 1 << 20
+"""Bytes of stderr that are read of a dead child."""
+
+
+class Nursery:
+    """The children of one supervisor, and the thread that serves them: whoever calls `step` again and again."""
+
+    def __init__(self, children: Children, config: WorkerConfig, first: Mapping[str, Any], output: Output) -> None:
+        self.children, self.config, self.first, self.output = children, config, dict(first), output
+        self.jobs_config = Config()
+        """Of the application, once a child has said hello."""
+        self.hello: dict[str, Any] | None = None
+        self.selector = selectors.DefaultSelector()
+        self.reading, self.writing = socket.socketpair()
+        self.reading.setblocking(False)
+        self.writing.setblocking(False)
+        self.selector.register(self.reading, selectors.EVENT_READ)
+        children.alarm = self.alarm
+        self.watched: dict[int, int] = {}
+        """Which events each file descriptor is watched for."""
+        self.failures = 0
+        self.start_at = self.watch_at = self.weigh_at = 0.0
+        self.complaint = ""
+        self.ending = False
+        self.look = min(WATCH, config.kill_after.total_seconds() / 4)
+
+    def alarm(self) -> None:
+        """End the wait of `step`, from any thread or signal handler."""
+        try:
+            self.writing.send(b"!")
+        except OSError:
+            pass
+
+    def step(self, longest: float = 60.0) -> None:
+        """Wait for news of the children, *longest* seconds at most, and do what is due."""
+        self.staff()
+        for key, events in self.selector.select(max(0.0, min(longest, self.due() - time.monotonic()))):
+            if key.fileobj is self.reading:
+                self.drain()
+            else:
+                self.served(key.data, key.fd, events)
+        now = time.monotonic()
+        for child in list(self.children.list):
+            self.reap(child, now)
+        if now >= self.watch_at:
+            self.watch_at = now + self.look
+            self.watch(now)
+        self.children.hand_over()
+        self.settle(now)
+
+    def drain(self) -> None:
+        try:
+            while self.reading.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def due(self) -> float:
+        """When to come again though nothing has come."""
+        due = [self.start_at] if self.missing() else []
+        for child in self.children.list:
+            if child.handed or child.leaving or not child.ready:
+                due.append(self.watch_at)
+            elif child.role is Role.ALONE:
+                due.append(child.idle_since + LONELY)
+        if self.config.max_rss:
+            due.append(self.weigh_at)
+        return min(due, default=float("inf"))
+
+    # What children say.
+
+    def served(self, child: Child, fd: int, events: int) -> None:
+        """A child's channel or stderr is ready."""
+        process = child.process
+        if fd == process.stderr:
+            if not self.output.full:
+                self.output.write(process.written())
+            return
+        if events & selectors.EVENT_WRITE:
+            process.channel.flush()
+        if events & selectors.EVENT_READ:
+            self.listen(child)
+
+    def listen(self, child: Child) -> None:
+        """Take in what a child has sent; one that sends anything but frames is killed."""
+        try:
+            for kind, body in child.process.channel.frames():
+                with self.children.lock:
+                    self.heard(child, kind, body)
+        except (BadFrame, LookupError, TypeError, ValueError) as error:
+            child.process.channel.open = False
+            child.process.kill(f"it sent what is no frame: {error}")
+        self.children.wake()
+
+    def heard(self, child: Child, kind: str, body: Any) -> None:
+        if kind == "ended":
+            self.children.took(child, body)
+        elif kind == "kinds":
+            self.children.demand.learn(body)
+        elif kind == "completed":
+            finished = finished_from(body)
+            child.handed[finished.id].completed = finished
+        elif kind == "hello":
+            self.greeted(child, body)
+        elif kind == "failed":
+            child.error = str(body)
+        else:
+            raise BadFrame(f"unknown kind {kind!r}")
+
+    def greeted(self, child: Child, hello: dict[str, Any]) -> None:
+        child.ready, self.failures, self.complaint = True, 0, ""
+        child.idle_since = time.monotonic()
+        self.children.demand.learn(hello["kinds"])
+        if self.hello is None:
+            self.hello = hello
+
+    # Life and death.
+
+    def missing(self) -> list[Role]:
+        """The roles that nobody has."""
+        if self.ending:
+            return []
+        children = self.children
+        staying = [child for child in children.list if not child.leaving]
+        roles = [child.role for child in staying]
+        missing = [Role.WORKER] * (self.config.processes - roles.count(Role.WORKER))
+        if children.suspects and Role.ALONE not in roles:
+            missing.append(Role.ALONE)
+        # Only once there is a first: it shows whether they start at all.
+        if self.config.spare and Role.SPARE not in roles and self.hello is not None:
+            missing.append(Role.SPARE)
+        return missing
+
+    def staff(self) -> None:
+        """Fill the roles: with the spare child, where it is ready, or with new ones."""
+        children = self.children
+        for role in self.missing():
+            with children.lock:
+                spare = next((child for child in children.list if child.role is Role.SPARE and not child.leaving), None)
+                if role is not Role.SPARE and spare is not None and spare.ready:
+                    spare.role = role
+                    children.wake()
+                    continue
+            if time.monotonic() >= self.start_at:
+                self.begin(role)
+
+    def begin(self, role: Role) -> None:
+        """Start a child."""
+        cells = self.config.read_ahead + self.config.threads + self.config.async_slots
+        child = Child(Process(cells), role)
+        self.children.adopt(child)
+        child.process.send("begin", self.first)
+        assert child.process.stderr is not None
+        self.register(child, child.process.stderr, selectors.EVENT_READ)
+        self.register(child, child.process.channel.sock.fileno(), selectors.EVENT_READ)
+
+    def register(self, child: Child, fd: int, events: int) -> None:
+        """Watch *fd* for these events."""
+        if self.watched.get(fd, 0) == events:
+            return
+        if not events:
+            self.selector.unregister(fd)
+            del self.watched[fd]
+        elif fd in self.watched:
+            self.selector.modify(fd, events, child)
+            self.watched[fd] = events
+        else:
+            self.selector.register(fd, events, child)
+            self.watched[fd] = events
+
+    def settle(self, now: float) -> None:
+        """Watch each child for what is of interest, let go those without work, and end those that are out of time."""
+        for child in self.children.list:
+            process = child.process
+            channel = process.channel
+            if channel.open:
+                writing = selectors.EVENT_WRITE if channel.unsent else 0
+                self.register(child, channel.sock.fileno(), selectors.EVENT_READ | writing)
+            else:
+                self.register(child, channel.sock.fileno(), 0)
+                # It has closed it, and lives: nobody will hear of its jobs any more.
+                child.kill_at = min(child.kill_at, now + LAST_WORDS)
+                child.leaving = child.leaving or "it has closed its channel"
+            if process.stderr is None:
+                self.forget_stderr(child)
+            else:
+                self.register(child, process.stderr, 0 if self.output.full else selectors.EVENT_READ)
+            if child.role is Role.ALONE and not child.handed and now - child.idle_since > LONELY:
+                self.retire(child)
+            if child.leaving and not child.handed and not child.told_to_end:
+                child.told_to_end = True
+                child.kill_at = min(child.kill_at, now + GOOD_BYE)
+                process.send("end")
+            if now >= child.kill_at:
+                process.kill(child.leaving, expected=channel.open)
+
+    def retire(self, child: Child) -> None:
+        """Let the child for suspects be the spare one, if there is none, or end."""
+        if self.config.spare and all(other.role is not Role.SPARE for other in self.children.list):
+            child.role = Role.SPARE
+        else:
+            child.leaving = "it is not needed"
+
+    def forget_stderr(self, child: Child) -> None:
+        for fd in [key.fd for key in self.selector.get_map().values() if key.data is child]:
+            if fd != child.process.channel.sock.fileno():
+                self.register(child, fd, 0)
+
+    def watch(self, now: float) -> None:
+        """See to what runs for too long, and to children that are to be replaced."""
+        children = self.children
+        with children.lock:
+            for child in children.list:
+                if child.handed:
+                    self.overdue(child, now)
+                if children.interrupted and child.handed:
+                    child.leaving = child.leaving or children.interrupted
+                    child.kill_at = min(child.kill_at, now + LAST_WORDS)
+                if child.working and self.config.max_jobs and child.given >= self.config.max_jobs:
+                    self.replace(child, f"it has had {child.given} jobs")
+        if self.config.max_rss and now >= self.weigh_at:
+            self.weigh_at = now + WEIGH
+            for child in children.list:
+                if child.ready and not child.leaving and (rss := child.process.rss()) > self.config.max_rss:
+                    self.replace(child, f"it has {rss / 2**20:.0f} MiB")
+
+    def overdue(self, child: Child, now: float) -> None:
+        """Condemn a child in which an attempt goes on though it was stopped; kill it when its neighbours are done."""
+        late, patience = 0, self.config.kill_after.total_seconds()
+        at = clock()
+        for one in child.handed.values():
+            if not child.runs(one):
+                continue
+            started = child.started(one)
+            limit = one.job.max_run_time
+            if limit is None and self.jobs_config.max_run_time is not None:
+                limit = self.jobs_config.max_run_time.total_seconds()
+            if one.stop is None and limit is not None and at > started + limit + patience:
+                one.stop = (Outcome.TIMED_OUT, f"stopped after max_run_time, {limit:g} s")
+                one.stopped_at = started + limit
+            late += one.stop is not None and at > max(one.stopped_at, started) + patience
+        if not late:
+            return
+        if not child.leaving:
+            log.warning("a job in %s does not end: the child takes no more, and is ended", child)
+            self.replace(child, "a job of its did not end")
+            child.kill_at = now + self.config.grace.total_seconds()
+        if late == sum(child.runs(one) for one in child.handed.values()):
+            child.kill_at = now
+
+    def replace(self, child: Child, why: str) -> None:
+        """Hand a child no more jobs; another takes its place, and it ends with its last one."""
+        log.info("%s is replaced: %s", child, why)
+        child.leaving = why
+        child.process.send("back")
+
+    def reap(self, child: Child, now: float) -> None:
+        """Bury a child that has died: what it has said to its end counts, and then its page."""
+        if not child.process.dead():
+            return
+        channel = child.process.channel
+        while channel.open:
+            self.listen(child)
+            if channel.dry:
+                break
+        for _ in range(FLOOD >> 16):
+            data = child.process.written()
+            if not data:
+                break
+            self.output.write(data)
+        children, death = self.children, child.process.death()
+        with children.lock:
+            children.list.remove(child)
+            left = self.remains(child)
+            outcomes = after_death(death, left, self.jobs_config)
+            children.ended.extend(outcomes)
+        self.forget_stderr(child)
+        self.register(child, channel.sock.fileno(), 0)
+        if child.process.stderr is not None:
+            self.register(child, child.process.stderr, 0)
+        child.process.close()
+        self.mourn(child, str(death), left, [one.id for one in outcomes if one.crashed])
+        if not child.ready:
+            self.failed(child, str(death), now)
+        children.wake()
+
+    def remains(self, child: Child) -> list[Left]:
+        """The attempts that had started; jobs that had not wait for another child."""
+        left = []
+        for one in list(child.handed.values()):
+            started = child.started(one)
+            found = child.left(one)
+            child.drop(one)
+            if one.completed is not None:
+                self.children.ended.append(one.completed)
+            elif started:
+                left.append(found)
+            else:
+                self.children.returned(one)
+        return left
+
+    def mourn(self, child: Child, death: str, left: list[Left], charged: list[int]) -> None:
+        """Log a death, if it was none that was asked for."""
+        if child.told_to_end and not left or not child.ready:
+            return
+        ids = ", ".join(f"{one.job.task} #{one.job.id}" for one in left if one.running)
+        blame = "charged" if charged else "none of them is charged"
+        log.error("child %s%s", death.removeprefix("its "), f"; it ran {ids} ({blame})" if ids else "")
+
+    def failed(self, child: Child, death: str, now: float) -> None:
+        """A child did not get ready: say why once, and wait for longer each time."""
+        shortest, longest = BACK_OFF
+        self.start_at = now + min(longest, shortest * 2**self.failures)
+        self.failures += 1
+        why = child.error or f"{death}\n{child.process.last_lines()}".rstrip()
+        if self.ending or why == self.complaint:
+            return
+        self.complaint = why
+        if self.hello is not None:
+            log.error("a child cannot start, trying again: %s", why)
+
+    # The end.
+
+    def end(self, within: float) -> None:
+        """End all children: those without work at once, the others with the last of it, all after so many seconds."""
+        self.ending = True
+        deadline = time.monotonic() + within
+        for child in self.children.list:
+            child.leaving = child.leaving or "its supervisor ends"
+            child.kill_at = min(child.kill_at, deadline)
+        while self.children.list:
+            self.step(0.1)
+        self.selector.close()
+        self.reading.close()
+        self.writing.close()

@@ -1,0 +1,82 @@
+"""What goes to the supervisor's stderr, its own lines and its children's: by a thread, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import threading
+
+LARGEST = 1 << 22
+"""Bytes that may wait to be written; then children wait with theirs, and lines of ours are left out and counted."""
+
+
+class Output:
+    """A queue of bytes for a file descriptor, and the thread that writes them."""
+
+    def __init__(self, fd: int = 2) -> None:
+        self.fd = fd
+        self.pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.waiting = 0
+        self.lock = threading.Lock()
+        self.left_out = 0
+        self.closed = False
+        self.thread = threading.Thread(target=self.work, name="belayed-output", daemon=True)
+        self.thread.start()
+
+    @property
+    def full(self) -> bool:
+        return self.waiting >= LARGEST
+
+    def write(self, data: bytes) -> None:
+        """Have *data* written, or leave it out if too much waits."""
+        if self.closed:
+            self.put(data)
+            return
+        with self.lock:
+            if self.full:
+                self.left_out += 1
+                return
+            if self.left_out:
+                data = f"… {self.left_out:,} lines were left out: nobody reads this log\n".encode() + data
+                self.left_out = 0
+            self.waiting += len(data)
+        self.pieces.put(data)
+
+    def work(self) -> None:
+        while (data := self.pieces.get()) is not None:
+            self.put(data)
+            with self.lock:
+                self.waiting -= len(data)
+
+    def put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.fd, view) :]
+            except BlockingIOError:
+                select.select([], [self.fd], [], 1)
+            except OSError:
+                # Nobody is there to read it.
+                break
+
+    def close(self, within: float = 1.0) -> None:
+        """Write what waits, for so many seconds at most; what comes later is written by whoever brings it."""
+        self.closed = True
+        self.pieces.put(None)
+        self.thread.join(within)
+
+
+class OutputHandler(logging.Handler):
+    """Hands log lines to an Output."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.output.write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+        except Exception:
+            self.handleError(record)
