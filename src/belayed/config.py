@@ -51,6 +51,8 @@ class Config:
     """How long a job whose code no worker has may wait before it fails."""
     log_arguments: bool = False
     """Whether log lines show the arguments of jobs."""
+    store_timeout: timedelta | None = timedelta(seconds=30)
+    """How long to wait for an answer of the database. None: for ever."""
     synchronous: str = "full"
     """SQLite only: `full` (an accepted job survives a power cut) or `normal` (it survives a crash)."""
 
@@ -59,6 +61,8 @@ class Config:
         check(self.schema is None or self.schema.isidentifier(), "schema", self.schema, "letters, digits, underscores")
         check(self.payload_limit > 0, "payload_limit", self.payload_limit, "a number of bytes above 0")
         check(self.max_attempts > 0, "max_attempts", self.max_attempts, "a whole number above 0")
+        in_range = self.store_timeout is None or timedelta() < self.store_timeout <= DAY
+        check(in_range, "store_timeout", self.store_timeout, "a time above 0 and of at most a day, or None")
         check(self.synchronous in ("full", "normal"), "synchronous", self.synchronous, "full or normal")
 
 

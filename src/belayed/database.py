@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from belayed.config import Config, address, default_url, hidden
+from belayed.config import Address, Config, address, default_url, hidden
 from belayed.connections import Connections, is_async, wrap
 from belayed.errors import ConfigError, SchemaMissing
 from belayed.steps import Steps, arun, run
@@ -16,6 +16,12 @@ T = TypeVar("T")
 Operation = Callable[[], Steps[T]]
 Plan = Generator[Any, Any, T]
 """Operations one after the other: it yields each operation's steps, and is sent what they return."""
+
+
+def connections(address: Address, config: Config) -> Connections:
+    """Connections of ours, as the settings want them."""
+    timeout = None if config.store_timeout is None else config.store_timeout.total_seconds()
+    return Connections(address, synchronous=config.synchronous, timeout=timeout)
 
 
 class Database:
@@ -31,7 +37,7 @@ class Database:
     def place(self, url: str) -> None:
         self.url, self.address = url, address(url)
         self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
-        self.connections = Connections(self.address, synchronous=self.config.synchronous)
+        self.connections = connections(self.address, self.config)
 
     def move(self, url: str) -> None:
         """Keep what it keeps at *url* instead: for all of the program's code that holds it."""

@@ -34,11 +34,13 @@ class Ask:
 
     `last` promises that the operation asks nothing more, so that a connection of ours may commit in the same trip.
     `read` promises that they write nothing, so that no transaction is opened for them.
+    `patient` says that the answer may take any time: a connection of ours waits for it without a limit.
     """
 
     calls: Sequence[tuple[Statement, Params]]
     last: bool = False
     read: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Load:
     """The schema (None: the search path's) and the table, for drivers that name them apart."""
     last: bool = False
     read: bool = False
+    patient: bool = False
 
 
 Request = Ask | Load

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import belayed.connections.sqlite as own_sqlite
 from belayed.config import Address
 from belayed.connections import Connections
 from belayed.connections.sqlite import OwnSqlite
@@ -90,8 +89,8 @@ def test_reading_does_not_wait_for_a_writer(connections, locked):
     assert connections.perform(STORE.paused()) == []
 
 
-def test_a_file_that_stays_locked_is_unavailable(connections, locked, monkeypatch):
-    monkeypatch.setattr(own_sqlite, "BUSY_WAIT", 0.02)
+def test_a_file_that_stays_locked_is_unavailable(connections, locked):
+    connections = Connections(connections.address, timeout=0.02)
 
     with pytest.raises(StoreUnavailable, match="database is locked") as caught:
         connections.perform(STORE.pause("a"))

@@ -122,6 +122,8 @@ class TestSettings:
             ("BELAYED_MAX_ATTEMPTS", "0"),
             ("BELAYED_LOG_ARGUMENTS", "perhaps"),
             ("BELAYED_SYNCHRONOUS", "off"),
+            ("BELAYED_STORE_TIMEOUT", "0"),
+            ("BELAYED_STORE_TIMEOUT", "2d"),
             ("BELAYED_PREFIX", "a-b"),
         ],
     )

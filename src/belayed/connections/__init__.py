@@ -7,11 +7,12 @@ import inspect
 import sqlite3
 import sys
 import time
+from functools import partial
 from typing import Any, TypeVar
 
 from belayed.config import Address, hidden
 from belayed.connections.base import AsyncConnection, Connection
-from belayed.connections.pool import AsyncPool, Pool
+from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
 from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.errors import ConfigError
 from belayed.steps import Steps
@@ -19,6 +20,8 @@ from belayed.steps import Steps
 T = TypeVar("T")
 
 MEMORY = ":memory:"
+WAIT = 30.0
+"""Seconds to wait for an answer, unless told otherwise."""
 
 __all__ = ["AsyncConnection", "Connection", "Connections", "is_async", "wrap"]
 
@@ -76,25 +79,34 @@ class Shared:
         """The pool keeps it."""
 
 
+def opened(address: Address, synchronous: str, timeout: float | None) -> Any:
+    """A connection of ours, for threads."""
+    if address.dialect == "sqlite":
+        return OwnSqlite(address.target, synchronous=synchronous, timeout=timeout)
+    from belayed.connections.postgresql import OwnPsycopg
+
+    return OwnPsycopg(address.target, timeout=timeout)
+
+
 class Connections:
     """The connections of ours to one database."""
 
-    def __init__(self, address: Address, *, synchronous: str = "full") -> None:
-        self.address = address
-        if address.dialect == "sqlite":
-            # A database in memory belongs to its connection: there is one, and it stays.
-            alone = address.target == MEMORY
-            self.pool: Pool[Any] = Pool(
-                lambda: OwnSqlite(address.target, synchronous=synchronous),
-                most=1 if alone else 4,
-                idle=0 if alone else 60,
-            )
-            self.apool: AsyncPool[Any] | None = None
-        else:
-            from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
+    def __init__(self, address: Address, *, synchronous: str = "full", timeout: float | None = WAIT) -> None:
+        """*timeout* is how many seconds to wait for an answer of the database, None for ever."""
+        self.address, self.synchronous, self.timeout = address, synchronous, timeout
+        # A database in memory belongs to its connection: there is one, and it stays.
+        alone = address.target == MEMORY
+        self.pool: Pool[Any] = Pool(
+            partial(opened, address, synchronous, timeout),
+            most=1 if alone else MOST,
+            idle=0 if alone else IDLE,
+            timeout=timeout,
+        )
+        self.apool: AsyncPool[Any] | None = None
+        if address.dialect != "sqlite":
+            from belayed.connections.postgresql import OwnAsyncPsycopg
 
-            self.pool = Pool(lambda: OwnPsycopg(address.target))
-            self.apool = AsyncPool(lambda: OwnAsyncPsycopg.open(address.target))
+            self.apool = AsyncPool(partial(OwnAsyncPsycopg.open, address.target, timeout=timeout), timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<Connections to {hidden(self.address.target)}>"
@@ -109,17 +121,25 @@ class Connections:
             return await asyncio.to_thread(self.pool.perform, steps)
         return await self.apool.perform(steps)
 
-    def open(self) -> Any:
-        """A connection that is not of the pool: a worker's own. Of a database in memory there is only the pool's."""
-        return Shared(self.pool) if self.address.target == MEMORY else self.pool.open()
+    def open(self, timeout: float | None = None) -> Any:
+        """A connection that is not of the pool: a worker's own. Of a database in memory there is only the pool's.
 
-    def listener(self, channel: str) -> Any:
-        """What hears the hints of a channel, or None where there are none."""
+        It waits at most *timeout* seconds for an answer, if that is less than the other connections do.
+        """
+        if self.address.target == MEMORY:
+            return Shared(self.pool)
+        return opened(self.address, self.synchronous, self.shortest(timeout))
+
+    def listener(self, channel: str, timeout: float | None = None) -> Any:
+        """What hears the hints of a channel, or None where there are none. *timeout* is as for `open()`."""
         if self.address.dialect != "postgresql":
             return None
         from belayed.connections.postgresql import Listener
 
-        return Listener(self.address.target, channel)
+        return Listener(self.address.target, channel, timeout=self.shortest(timeout))
+
+    def shortest(self, timeout: float | None) -> float | None:
+        return min((one for one in (timeout, self.timeout) if one is not None), default=None)
 
     def close(self) -> None:
         """Close the idle connections; those of event loops by `aclose()`."""

@@ -43,8 +43,10 @@ LEAKED: list[object] = []
 class Pool(Generic[C]):
     """Connections for threads."""
 
-    def __init__(self, open: Callable[[], C], *, most: int = MOST, idle: float = IDLE) -> None:
-        self.open, self.most, self.idle = open, most, idle
+    def __init__(
+        self, open: Callable[[], C], *, most: int = MOST, idle: float = IDLE, timeout: float | None = None
+    ) -> None:
+        self.open, self.most, self.idle, self.timeout = open, most, idle, timeout
         self.reset()
 
     def reset(self) -> None:
@@ -59,7 +61,10 @@ class Pool(Generic[C]):
         if self.pid != os.getpid():
             LEAKED.append(self.free)
             self.reset()
-        with self.places:
+        places = self.places
+        if not places.acquire(timeout=self.timeout):
+            raise all_busy(self.most, self.timeout)
+        try:
             connection = self.take()
             try:
                 return connection.perform(steps)
@@ -68,6 +73,8 @@ class Pool(Generic[C]):
                 raise
             finally:
                 self.give(connection)
+        finally:
+            places.release()
 
     def take(self) -> C:
         while True:
@@ -124,8 +131,10 @@ class Pool(Generic[C]):
 class AsyncPool(Generic[A]):
     """Connections for event loops, each loop with its own."""
 
-    def __init__(self, open: Callable[[], Awaitable[A]], *, most: int = MOST, idle: float = IDLE) -> None:
-        self.open, self.most, self.idle = open, most, idle
+    def __init__(
+        self, open: Callable[[], Awaitable[A]], *, most: int = MOST, idle: float = IDLE, timeout: float | None = None
+    ) -> None:
+        self.open, self.most, self.idle, self.timeout = open, most, idle, timeout
         self.reset()
 
     def reset(self) -> None:
@@ -140,7 +149,7 @@ class AsyncPool(Generic[A]):
         loop = asyncio.get_running_loop()
         pool = self.loops.get(loop)
         if pool is None:
-            pool = self.loops[loop] = AsyncPoolOfLoop(self.open, self.most, self.idle)
+            pool = self.loops[loop] = AsyncPoolOfLoop(self)
         return await pool.perform(steps)
 
     async def close(self) -> None:
@@ -153,18 +162,28 @@ class AsyncPool(Generic[A]):
 class AsyncPoolOfLoop(Generic[A]):
     """The connections of one event loop."""
 
-    def __init__(self, open: Callable[[], Awaitable[A]], most: int, idle: float) -> None:
-        self.open, self.idle = open, idle
+    def __init__(self, pool: AsyncPool[A]) -> None:
+        self.open, self.most, self.idle, self.timeout = pool.open, pool.most, pool.idle, pool.timeout
         self.free: list[tuple[float, A]] = []
-        self.places = asyncio.Semaphore(most)
+        self.places = asyncio.Semaphore(self.most)
 
     async def perform(self, steps: Steps[T]) -> T:
-        async with self.places:
+        try:
+            async with asyncio.timeout(self.timeout if self.places.locked() else None):
+                await self.places.acquire()
+        except TimeoutError:
+            raise all_busy(self.most, self.timeout) from None
+        try:
             connection = await self.take()
             try:
                 return await connection.perform(steps)
+            except StoreUnavailable:
+                await self.close()
+                raise
             finally:
                 await self.give(connection)
+        finally:
+            self.places.release()
 
     async def take(self) -> A:
         limit = time.monotonic() - self.idle
@@ -184,3 +203,8 @@ class AsyncPoolOfLoop(Generic[A]):
     async def close(self) -> None:
         while self.free:
             await self.free.pop()[1].close()
+
+
+def all_busy(most: int, timeout: float | None) -> StoreUnavailable:
+    """The error of a caller for whom no connection has become free."""
+    return StoreUnavailable(f"none of the {most} connections to the database has become free in {timeout:g} s")

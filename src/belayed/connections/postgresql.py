@@ -8,15 +8,17 @@ from typing import Any, TypeVar
 
 from belayed.config import hidden
 from belayed.connections.base import store_error
-from belayed.connections.copying import copy_text
 from belayed.errors import ConfigError, StoreError, StoreUnavailable
-from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
+from belayed.steps import Answer, Load, Request, Steps, arun, run
 
 try:
     import psycopg
     from psycopg import sql
-    from psycopg.pq import PipelineStatus, TransactionStatus
+    from psycopg.pq import TransactionStatus
     from psycopg.rows import tuple_row
+
+    from belayed.connections.deadlines import AsyncConnection, Connection, connect_timeout
+    from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs psycopg, which cannot be imported ({error}): pip install 'belayed[postgres]'"
@@ -26,9 +28,6 @@ T = TypeVar("T")
 
 WHO = "SELECT pg_backend_pid()"
 NEVER = 2**31
-PIECE = 1000
-CONNECT_TIMEOUT = 10
-"""Seconds."""
 VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
@@ -44,15 +43,17 @@ class OwnPsycopg:
 
     dialect = "postgresql"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+        self.timeout = timeout
         try:
-            self.raw = psycopg.connect(
+            self.raw = Connection.connect(
                 url,
                 autocommit=True,
                 prepare_threshold=None,
-                connect_timeout=CONNECT_TIMEOUT,
+                connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
             )
+            self.raw.timeout = timeout
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
         except psycopg.Error as error:
             raise unreachable(error) from error
@@ -71,6 +72,7 @@ class OwnPsycopg:
         return result
 
     def send(self, request: Request) -> Answer:
+        self.raw.timeout = None if request.patient else self.timeout
         tries = TRIES if request.last and not self.begun else 1
         while True:
             tries -= 1
@@ -140,21 +142,22 @@ class OwnAsyncPsycopg:
 
     dialect = "postgresql"
 
-    def __init__(self, raw: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, raw: AsyncConnection, timeout: float | None) -> None:
         self.raw = raw
+        self.timeout = raw.timeout = timeout
         self.begun = self.direct = False
 
     @classmethod
-    async def open(cls, url: str) -> OwnAsyncPsycopg:
+    async def open(cls, url: str, *, timeout: float | None = None) -> OwnAsyncPsycopg:
         try:
-            raw = await psycopg.AsyncConnection.connect(
+            raw = await AsyncConnection.connect(
                 url,
                 autocommit=True,
                 prepare_threshold=None,
-                connect_timeout=CONNECT_TIMEOUT,
+                connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
             )
-            own = cls(raw)
+            own = cls(raw, timeout)
             own.direct = is_direct(raw, await (await raw.execute(WHO)).fetchone())
         except psycopg.Error as error:
             raise unreachable(error) from error
@@ -172,6 +175,7 @@ class OwnAsyncPsycopg:
         return result
 
     async def send(self, request: Request) -> Answer:
+        self.raw.timeout = None if request.patient else self.timeout
         tries = TRIES if request.last and not self.begun else 1
         while True:
             tries -= 1
@@ -225,8 +229,8 @@ class OwnAsyncPsycopg:
 class Listener:
     """A connection of its own that hears the hints of a channel."""
 
-    def __init__(self, url: str, channel: str) -> None:
-        self.own = OwnPsycopg(url)
+    def __init__(self, url: str, channel: str, *, timeout: float | None = None) -> None:
+        self.own = OwnPsycopg(url, timeout=timeout)
         self.channel = channel
         try:
             self.own.raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
@@ -263,59 +267,6 @@ def is_direct(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], backe
     direct = backend is not None and backend[0] == raw.info.backend_pid
     raw.prepare_threshold = NEVER if direct else None
     return direct
-
-
-def answers(cursor: Any) -> bool:
-    """Whether a statement answered with rows. `cursor.description` says it too, at 20 µs for the columns' types."""
-    result = cursor.pgresult
-    return result is not None and result.nfields > 0
-
-
-def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any], *, prepare: bool = False) -> list[Row]:
-    """The rows of a statement, through a cursor that the caller's row factory does not change."""
-    with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
-        cursor.execute(text.encode(), params, binary=True, prepare=prepare or None)
-        if raw.info.pipeline_status is PipelineStatus.OFF:
-            return cursor.fetchall() if answers(cursor) else []
-        try:
-            return cursor.fetchall()
-        except psycopg.ProgrammingError as error:
-            return none_answered(error)
-
-
-async def aexecuted(
-    raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any], *, prepare: bool = False
-) -> list[Row]:
-    """The rows of a statement, through a cursor that the caller's row factory does not change."""
-    async with psycopg.AsyncCursor(raw, row_factory=tuple_row) as cursor:
-        await cursor.execute(text.encode(), params, binary=True, prepare=prepare or None)
-        if raw.info.pipeline_status is PipelineStatus.OFF:
-            return await cursor.fetchall() if answers(cursor) else []
-        try:
-            return await cursor.fetchall()
-        except psycopg.ProgrammingError as error:
-            return none_answered(error)
-
-
-def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
-    """No rows, if that is what *error* says: in a pipeline of the caller's a cursor knows only when it is asked."""
-    if error.sqlstate is not None:
-        raise error
-    return []
-
-
-def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
-    with psycopg.Cursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for start in range(0, len(load.rows), PIECE):
-            copy.write(copy_text(load.rows[start : start + PIECE]))
-    return []
-
-
-async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
-    async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for start in range(0, len(load.rows), PIECE):
-            await copy.write(copy_text(load.rows[start : start + PIECE]))
-    return []
 
 
 def idle(raw: Any) -> bool:

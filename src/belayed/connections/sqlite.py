@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,6 @@ T = TypeVar("T")
 MARK = "belayed_completion"
 """A savepoint that shows, by being there, that its transaction has not been ended."""
 NO_MARK = f"no such savepoint: {MARK}"
-
-BUSY_WAIT = 30.0
-"""Seconds to wait for another connection's write."""
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
                 sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
 
@@ -109,11 +107,15 @@ class CallersSqlite:
 
 
 class OwnSqlite:
-    """A sqlite3 connection of ours: each operation is a transaction, begun IMMEDIATE if it writes."""
+    """A sqlite3 connection of ours: each operation is a transaction, begun IMMEDIATE if it writes.
+
+    It waits *timeout* seconds for another connection's write, None for ever.
+    """
 
     dialect = "sqlite"
 
-    def __init__(self, path: str, *, synchronous: str = "full") -> None:
+    def __init__(self, path: str, *, synchronous: str = "full", timeout: float | None = 30.0) -> None:
+        self.timeout = inf if timeout is None else timeout
         try:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
@@ -173,7 +175,7 @@ class OwnSqlite:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """The result of *call*, asked again while another connection writes."""
-        deadline = time.monotonic() + BUSY_WAIT
+        deadline = time.monotonic() + self.timeout
         while True:
             try:
                 return call()

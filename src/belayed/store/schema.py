@@ -43,18 +43,19 @@ def checked(version: int | None, dialect: str) -> int:
 
 
 def migrate(store: Any) -> Steps[list[int]]:
-    """Apply what is missing, in one transaction."""
+    """Apply what is missing, in one transaction, for as long as it takes: it may build an index on a big table."""
     table = store.tables.named("versions")
-    yield Ask(store.calls("lock_versions", table=table))
+    yield Ask(store.calls("lock_versions", table=table), patient=True)
     if store.tables.schema and "create_schema" in store.statements:
-        yield Ask(store.calls("create_schema"))
-    yield Ask(store.calls("create_versions"))
-    have = (yield Ask(store.calls("version")))[-1][0][0]
+        yield Ask(store.calls("create_schema"), patient=True)
+    yield Ask(store.calls("create_versions"), patient=True)
+    have = (yield Ask(store.calls("version"), patient=True))[-1][0][0]
     if have is not None and have > latest(store.dialect):
         checked(have, store.dialect)
     applied = []
     for number, statements in migrations(store.dialect, store.tables).items():
         if have is None or number > have:
-            yield Ask([*((one, {}) for one in statements), *store.calls("migrated", version=number)])
+            calls = [*((one, {}) for one in statements), *store.calls("migrated", version=number)]
+            yield Ask(calls, patient=True)
             applied.append(number)
     return applied

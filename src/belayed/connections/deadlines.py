@@ -1,0 +1,96 @@
+"""psycopg connections that wait for an answer only so long: a frozen server, or a dead network, keeps nobody."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from math import ceil
+from time import monotonic
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 10
+"""Seconds, where the time for an answer is longer."""
+CANCEL_WAIT = 1.0
+"""Seconds to ask the server to give up a statement that we have given up: it may wait for a lock, and run later."""
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server has not answered in time. Its connection is closed."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that is given up, and closed, when an answer takes longer than `timeout` seconds."""
+
+    timeout: float | None = None
+
+    def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
+        # psycopg sends all of its waiting through here. Its own `timeout` is younger than the psycopg that we ask for.
+        if self.timeout is None:
+            return super().wait(gen, *args, **options)
+        try:
+            return super().wait(within(gen, self.timeout), *args, **options)
+        except NoAnswer:
+            if cancels_by_itself(self):
+                with suppress(Exception):
+                    self.cancel_safe(timeout=CANCEL_WAIT)
+            self.close()
+            raise
+
+
+class AsyncConnection(psycopg.AsyncConnection[Any]):
+    """As Connection, awaited."""
+
+    timeout: float | None = None
+
+    async def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
+        if self.timeout is None:
+            return await super().wait(gen, *args, **options)
+        try:
+            return await super().wait(within(gen, self.timeout), *args, **options)
+        except NoAnswer:
+            try:
+                if cancels_by_itself(self):
+                    with suppress(Exception):
+                        await self.cancel_safe(timeout=CANCEL_WAIT)
+            finally:
+                await self.close()
+            raise
+
+
+def within(gen: PQGen[T], seconds: float) -> PQGen[T]:
+    """*gen* as it is, unless it takes longer than *seconds*: then NoAnswer. psycopg looks in every 0.1 s."""
+    try:
+        wanted = next(gen)
+        until = monotonic() + seconds
+        while True:
+            ready = yield wanted
+            wanted = gen.send(ready)
+            if monotonic() >= until:
+                raise NoAnswer(f"no answer in {seconds:g} s")
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def cancels_by_itself(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Whether *raw* can cancel within a time limit. If not, it is done by a thread that nobody waits for."""
+    if psycopg.capabilities.has_cancel_safe():
+        return True
+    # libpq before 17 waits for as long as the system lets a connection take.
+    with suppress(psycopg.Error):
+        threading.Thread(target=cancelled, args=[raw.pgconn.get_cancel()], daemon=True).start()
+    return False
+
+
+def cancelled(request: Any) -> None:
+    with suppress(psycopg.Error):
+        request.cancel()
+
+
+def connect_timeout(timeout: float | None) -> int:
+    """The time that opening a connection may take, as libpq wants it: whole seconds, at least 2."""
+    return CONNECT_TIMEOUT if timeout is None else min(CONNECT_TIMEOUT, max(2, ceil(timeout)))

@@ -1,0 +1,79 @@
+"""A PostgreSQL on this machine, whose processes may be stopped and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from belayed.job import Draft
+from tests import servers
+
+
+class Text:
+    task = "t"
+
+    def write(self, codec: object) -> str:
+        return "{}"
+
+
+def draft(queue: str = "a") -> Draft:
+    return Draft(payload=Text(), task="t", text="{}", queue=queue, priority=0)
+
+
+@pytest.fixture(scope="session")
+def local_postgres() -> Iterator[servers.PostgresServer]:
+    """A server of these tests' own, also where another one is named for the rest."""
+    with tempfile.TemporaryDirectory(prefix="belayed-") as folder:
+        with servers.wanted():
+            server = servers.PostgresServer(Path(folder) / "postgres")
+            server.start()
+        yield server
+        server.destroy()
+
+
+@pytest.fixture
+def local_url(local_postgres: servers.PostgresServer) -> Iterator[str]:
+    """An empty database on it."""
+    url = servers.create_database(local_postgres.url())
+    yield url
+    servers.drop_database(local_postgres.url(), url)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process *pid* stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: state_of(pid).startswith("T"))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    """The state of a process as `ps` writes it: T is stopped."""
+    return subprocess.run(["ps", "-o", "state=", "-p", str(pid)], check=False, capture_output=True, text=True).stdout
+
+
+def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """What is done in it takes no longer."""
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
