@@ -15,6 +15,7 @@ import pytest
 
 from belayed.job import Draft
 from tests import servers
+from tests.proxy import FaultProxy
 
 
 class Text:
@@ -77,3 +78,10 @@ def at_most(seconds: float) -> Iterator[None]:
     begun = time.monotonic()
     yield
     assert time.monotonic() - begun < seconds
+
+
+@pytest.fixture
+def proxy(local_url: str) -> Iterator[FaultProxy]:
+    """A proxy before an empty database."""
+    with FaultProxy(local_url) as proxy:
+        yield proxy
