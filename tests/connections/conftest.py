@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from belayed.job import Draft
@@ -85,3 +87,21 @@ def proxy(local_url: str) -> Iterator[FaultProxy]:
     """A proxy before an empty database."""
     with FaultProxy(local_url) as proxy:
         yield proxy
+
+
+@contextmanager
+def locked(url: str, table: str = "belayed_jobs") -> Iterator[None]:
+    """Another session holds all that can be locked of a table."""
+    with psycopg.connect(url) as raw:
+        raw.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+        yield
+
+
+def waiting(url: str) -> list[Any]:
+    """How many seconds sessions of ours have been waiting for a lock."""
+    with psycopg.connect(url, autocommit=True) as raw:
+        rows = raw.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - query_start) FROM pg_stat_activity"
+            " WHERE application_name = 'belayed' AND datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchall()
+    return [row[0] for row in rows]

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -21,7 +20,7 @@ from belayed.steps import Load, Steps
 from belayed.store import open_store
 from belayed.store.base import Wanted
 from belayed.store.lanes import Serving
-from tests.connections.conftest import at_most, draft, frozen, until
+from tests.connections.conftest import at_most, draft, frozen, locked, until, waiting
 
 STORE = open_store("postgresql")
 LIMIT = 0.3
@@ -35,24 +34,6 @@ def connections(local_url) -> Iterator[Connections]:
     connections.perform(STORE.migrate())
     yield connections
     connections.close()
-
-
-@contextmanager
-def locked(url: str, table: str = "belayed_jobs") -> Iterator[None]:
-    """Another session holds all that can be locked of a table."""
-    with psycopg.connect(url) as raw:
-        raw.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-        yield
-
-
-def waiting(url: str) -> list[Any]:
-    """How many seconds sessions of ours have been waiting for a lock."""
-    with psycopg.connect(url, autocommit=True) as raw:
-        rows = raw.execute(
-            "SELECT extract(epoch FROM clock_timestamp() - query_start) FROM pg_stat_activity"
-            " WHERE application_name = 'belayed' AND datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchall()
-    return [row[0] for row in rows]
 
 
 def pooled(connections: Connections) -> Any:

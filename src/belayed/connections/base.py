@@ -72,9 +72,9 @@ def store_error(
     if sqlstate in ("42P01", "3F000"):
         return SchemaMissing(f"{NO_TABLES} ({text.splitlines()[0]})")
     # 08: connection; 57P0x: shutting down; 53: too many connections, disk full; 40: deadlock, serialisation;
-    # 25006: read-only after a failover.
+    # 25006: read-only after a failover; 55P03, 57014: the server's own lock_timeout, statement_timeout.
     again = sqlstate is not None and (
-        sqlstate[:2] in ("08", "53", "40") or sqlstate[:4] == "57P0" or sqlstate == "25006"
+        sqlstate[:2] in ("08", "53", "40") or sqlstate[:4] == "57P0" or sqlstate in ("25006", "55P03", "57014")
     )
     if gone or again:
         return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain)

@@ -41,7 +41,7 @@ LEAKED: list[object] = []
 
 
 class Pool(Generic[C]):
-    """Connections for threads."""
+    """Connections for threads. They stay for ever if *idle* is 0."""
 
     def __init__(
         self, open: Callable[[], C], *, most: int = MOST, idle: float = IDLE, timeout: float | None = None
@@ -65,16 +65,24 @@ class Pool(Generic[C]):
         if not places.acquire(timeout=self.timeout):
             raise all_busy(self.most, self.timeout)
         try:
-            connection = self.take()
-            try:
-                return connection.perform(steps)
-            except StoreUnavailable:
-                self.drop_idle(0)
-                raise
-            finally:
-                self.give(connection)
+            return self.performed(self.take(), steps)
         finally:
             places.release()
+
+    def performed(self, connection: C, steps: Steps[T]) -> T:
+        good = True
+        try:
+            return connection.perform(steps)
+        except StoreUnavailable:
+            # This one, too, for what it may keep: a session that a failover has made read-only stays so.
+            self.drop_idle(0)
+            good = not self.idle
+            raise
+        finally:
+            if good:
+                self.give(connection)
+            else:
+                connection.close()
 
     def take(self) -> C:
         while True:
@@ -174,16 +182,19 @@ class AsyncPoolOfLoop(Generic[A]):
         except TimeoutError:
             raise all_busy(self.most, self.timeout) from None
         try:
-            connection = await self.take()
-            try:
-                return await connection.perform(steps)
-            except StoreUnavailable:
-                await self.close()
-                raise
-            finally:
-                await self.give(connection)
+            return await self.performed(await self.take(), steps)
         finally:
             self.places.release()
+
+    async def performed(self, connection: A, steps: Steps[T]) -> T:
+        try:
+            return await connection.perform(steps)
+        except StoreUnavailable:
+            await self.close()
+            await connection.close()
+            raise
+        finally:
+            await self.give(connection)
 
     async def take(self) -> A:
         limit = time.monotonic() - self.idle
