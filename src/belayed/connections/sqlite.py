@@ -20,6 +20,8 @@ T = TypeVar("T")
 MARK = "belayed_completion"
 """A savepoint that shows, by being there, that its transaction has not been ended."""
 NO_MARK = f"no such savepoint: {MARK}"
+LOG_LIMIT = 16 * 1024 * 1024
+"""Bytes to which the write-ahead log shrinks again, after a long reader has kept it from being reused."""
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
                 sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
 
@@ -125,10 +127,13 @@ class OwnSqlite:
         try:
             self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
             self.raw.execute(f"PRAGMA synchronous = {synchronous}")
+            self.raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
         except sqlite3.Error as error:
             self.raw.close()
             raise unopened(error, path) from error
         self.path = path
+        self.place = None if path == ":memory:" else Path(path).absolute()
+        self.file = self.file_now()
         self.begun = False
 
     def perform(self, steps: Steps[T]) -> T:
@@ -167,11 +172,17 @@ class OwnSqlite:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         self.begun = False
+        if not self.usable():
+            raise StoreUnavailable(
+                f"the database {self.path} was removed or replaced while it was written to", uncertain=True
+            )
 
     def roll_back(self) -> None:
+        """Roll back if that can be done: what went wrong before is the news."""
         self.begun = False
         if self.raw.in_transaction:
-            self.raw.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self.raw.execute("ROLLBACK")
 
     def patiently(self, call: Callable[[], T]) -> T:
         """The result of *call*, asked again while another connection writes."""
@@ -185,7 +196,18 @@ class OwnSqlite:
             time.sleep(random.uniform(0.0005, 0.0015))
 
     def usable(self) -> bool:
-        return True
+        """Whether its file is still there: what is written into a removed one is lost, and nothing says so."""
+        return self.place is None or (self.file is not None and self.file_now() == self.file)
+
+    def file_now(self) -> tuple[int, int] | None:
+        """Which file is at the path now; None if there is none."""
+        if self.place is None:
+            return None
+        try:
+            found = self.place.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def data_version(self) -> int:
         """A number that changes when another connection has written."""
