@@ -9,7 +9,8 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from belayed.connections.base import ENDED, OPEN
-from belayed.connections.postgresql import acopied, aexecuted, copied, executed, translated
+from belayed.connections.executing import acopied, aexecuted, copied, executed
+from belayed.connections.postgresql import translated
 from belayed.errors import BelayedError, StoreUnavailable
 from belayed.steps import Answer, Load, Request, Steps, arun, run
 

@@ -114,6 +114,9 @@ class SqlStore(Dialect):
             answering.append(len(calls) - 1)
             if name == "back":
                 calls += self.calls("settle", ids=as_json(ids), now=at)
+                if any(one["started"] and not one["delay"] for one in listed):
+                    # Ready at once, after an interruption: for another worker, if this one is about to end.
+                    calls += self.notify(LOOK)
         if many := [one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED]:
             calls += self.calls("trim", ids=as_json(many))
         lanes = wanted.lanes if wanted and wanted.count > 0 else None

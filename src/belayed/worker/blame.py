@@ -15,6 +15,8 @@ from belayed.retry import default_wait
 POISON_CRASHES = 3
 """So many charged deaths of a child fail a job."""
 TAIL_LIMIT = 4 * 1024
+LOST = 70
+"""The exit code of a child that cannot reach its supervisor any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,20 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
     """The outcomes of what a dead child has *left*.
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
-    it was told; then its neighbours are no suspects.
+    it was told; then its neighbours are no suspects. If nothing ran, or the child had lost its channel (a job closes
+    every file), it may have been one that had ended.
     """
-    running = [one for one in left if one.running]
+    accused = [one for one in left if one.running]
+    if not accused or death.code == LOST:
+        accused = list(left)
     found = []
     for one in left:
         if one.running and one.stop is not None:
             found.append(stopped(one, one.stop, death, config))
-        elif one.running and not death.expected and len(running) == 1:
+        elif one in accused and not death.expected and len(accused) == 1:
             found.append(charged(one, death, config))
         else:
-            suspect = one.running and not death.expected or one.job.suspect
+            suspect = one in accused and not death.expected or one.job.suspect
             found.append(innocent(one, death, suspect=suspect))
     return found
 

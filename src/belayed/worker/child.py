@@ -29,6 +29,7 @@ from belayed.errors import BelayedError
 from belayed.job import Outcome
 from belayed.payload import registry
 from belayed.worker.attempt import Attempts
+from belayed.worker.blame import LOST
 from belayed.worker.frames import BadFrame, Channel, claimed_from, finished_from, finished_row
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page
@@ -41,8 +42,6 @@ LINGER = 0.002
 """Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
 FULL = 32
 """Outcomes that are company enough."""
-LOST = 70
-"""The exit code of a child whose supervisor is gone."""
 PR_SET_PDEATHSIG = 1
 
 

@@ -26,8 +26,10 @@ log = logging.getLogger("belayed")
 
 AHEAD_OF_CHILD = 0.005
 """Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
+SUSPECT_PATIENCE = 10.0
+"""Seconds that suspects wait behind one that runs, before they are let go."""
 SUSPECT_WAIT = 5.0
-"""Seconds after which suspects that wait for their turn here may be tried elsewhere."""
+"""Seconds after which those may be claimed again, by a worker that has room."""
 
 
 class Children:
@@ -152,8 +154,8 @@ class Children:
                         self.let_go(one)
                     self.waiting_coroutines = 0
             if self.suspects:
-                if now < self.last_alone + PATIENCE:
-                    return min(due, self.last_alone + PATIENCE)
+                if now < self.last_alone + SUSPECT_PATIENCE:
+                    return min(due, self.last_alone + SUSPECT_PATIENCE)
                 for one in self.drained(self.suspects):
                     self.let_go(one, SUSPECT_WAIT)
             return due

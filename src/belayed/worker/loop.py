@@ -45,6 +45,8 @@ class Loop:
     def __init__(self, jobs: Database, config: WorkerConfig, row: WorkerRow, slots: Slots) -> None:
         self.jobs, self.config, self.row, self.slots = jobs, config, row, slots
         self.store = jobs.store
+        # A store that does not answer must be noticed while there is time for another try.
+        self.timeout = config.lapse.total_seconds() / 3
         self.report = Report(jobs.config.log_arguments)
         self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
@@ -65,13 +67,13 @@ class Loop:
 
     def open_listener(self) -> Any:
         channel = getattr(self.store, "channel", None)
-        return None if channel is None else self.jobs.connections.listener(channel)
+        return None if channel is None else self.jobs.connections.listener(channel, self.timeout)
 
     def perform(self, steps: Steps[T]) -> T:
         """An operation on this loop's own connection."""
         if self.connection is None or not self.connection.usable():
             self.disconnect()
-            self.connection = self.jobs.connections.open()
+            self.connection = self.jobs.connections.open(self.timeout)
         return self.connection.perform(steps)  # type: ignore[no-any-return]
 
     def disconnect(self) -> None:
@@ -254,6 +256,8 @@ class Loop:
             self.summary.count(one)
             if one.delay is not None:
                 self.upkeep.scheduled_in(one.delay)
+            elif one.started and one.state is State.READY:
+                self.take([LOOK])
             self.report.ended(one)
             if one.unheard:
                 self.slots.notify(one)

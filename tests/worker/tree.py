@@ -1,0 +1,130 @@
+"""A worker as an operator starts it: a supervisor and its children."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from belayed import Job
+from belayed.jobs import Jobs
+from tests.worker.helpers import ROOT, eventually
+
+SETTINGS = {"beat": "0.2s", "lapse": "1s", "grace": "2s", "kill-after": "0.3s", "threads": 3}
+"""The timers of minutes in seconds."""
+
+
+class Tree:
+    """A supervisor process."""
+
+    def __init__(self, jobs: Jobs, log: Path, command: str, settings: dict[str, Any], variables: dict[str, str]) -> None:
+        given = {**SETTINGS, **settings}
+        options = []
+        for name, value in given.items():
+            options += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        self.log = log
+        with log.open("ab") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "belayed", command, "--app", "tests.worker.wild", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+                    "BELAYED_URL": jobs.url,
+                    **variables,
+                },
+            )
+        self.jobs = jobs
+        self.pid = self.popen.pid
+
+    @property
+    def text(self) -> str:
+        """What it has logged."""
+        return self.log.read_text("utf-8", "replace")
+
+    def logged(self, text: str) -> list[str]:
+        """The lines of the log with *text*."""
+        return [line for line in self.text.splitlines() if re.search(text, line)]
+
+    def children(self) -> list[int]:
+        """The process ids of the children, oldest first."""
+        output = subprocess.run(
+            ["ps", "--ppid", str(self.pid), "-o", "pid=,stat="], check=False, capture_output=True, text=True
+        ).stdout
+        return sorted(int(line.split()[0]) for line in output.splitlines() if "Z" not in line.split()[1])
+
+    def is_up(self) -> bool:
+        return self.popen.poll() is not None or self.pid in [row.pid for row in self.jobs.workers()]
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def ended(self, within: float = 20) -> int:
+        """The code that it ended with."""
+        return self.popen.wait(within)
+
+    def stopped(self, within: float = 20) -> int:
+        """The code that it ended with, asked to."""
+        self.signal(signal.SIGTERM)
+        return self.ended(within)
+
+    def end(self) -> None:
+        """Leave nothing of it behind."""
+        children = self.children()
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def tree(
+    jobs: Jobs, log: Path, command: str = "work", *, wait: bool = True, variables: Any = (), **settings: Any
+) -> Iterator[Tree]:
+    """A worker that runs the tasks of tests.worker.wild, once it is registered."""
+    named = {name.replace("_", "-"): value for name, value in settings.items()}
+    one = Tree(jobs, log, command, named, dict(variables))
+    try:
+        if wait:
+            eventually(one.is_up, within=20)
+        yield one
+    except BaseException:
+        print(one.text)
+        raise
+    finally:
+        one.end()
+
+
+def runs(path: Path) -> list[tuple[int, float]]:
+    """Who has started a job that writes to *path*, and when."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    return [(int(line[0]), float(line[1])) for line in lines if len(line) == 2 and line[0].isdigit()]
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def over(*jobs: Job, within: float = 20) -> None:
+    """Wait until the jobs have ended."""
+    eventually(lambda: all(job.refresh().ended for job in jobs), within)
+
+
+def since(moment: float) -> float:
+    return time.monotonic() - moment

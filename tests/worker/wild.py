@@ -1,0 +1,223 @@
+"""An application whose jobs do what jobs must not: for workers in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import belayed
+from belayed import Job, Plugin, task
+from tests.worker.tasks import note as note_task
+
+note = note_task.function
+# A call through it keeps the interpreter's lock.
+LIBC = ctypes.PyDLL(None)
+NOW = timedelta()
+
+
+class Diary(Plugin):
+    """Writes down what plugins are told."""
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        if path := os.environ.get("DIARY"):
+            note(path, f"error {job.id} {type(error).__name__}")
+
+    def on_failure(self, job: Job, error: BaseException) -> None:
+        if path := os.environ.get("DIARY"):
+            note(path, f"failure {job.id} {type(error).__name__}")
+
+
+if os.environ.get("IMPORT_TAKES"):
+    time.sleep(float(os.environ["IMPORT_TAKES"]))
+if "BROKEN_UNLESS" in os.environ and not os.path.exists(os.environ["BROKEN_UNLESS"]):  # noqa: PTH110
+    raise ZeroDivisionError("not yet")
+jobs = belayed.configure(plugins=[Diary()], synchronous="normal")
+
+
+def started(path: str) -> None:
+    note(path, f"{os.getpid()} {time.monotonic()}")
+
+
+@task
+def ends(path: str, seconds: float = 0.0) -> None:
+    """An effect, and then some time in which it can be stopped."""
+    started(path)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.005)
+    note(path, "done")
+
+
+@task
+async def aends(path: str, seconds: float = 0.0) -> None:
+    started(path)
+    await asyncio.sleep(seconds)
+    note(path, "done")
+
+
+@task
+def keeps_the_lock(path: str, seconds: float) -> None:
+    """One call into C that does not let go of the interpreter's lock."""
+    started(path)
+    LIBC.usleep(ctypes.c_uint(int(seconds * 1e6)))
+    note(path, "done")
+
+
+@task(backoff=NOW)
+def loops(path: str) -> None:
+    started(path)
+    while True:
+        pass
+
+
+@task(backoff=NOW)
+def sleeps_in_c(path: str) -> None:
+    started(path)
+    time.sleep(600)
+
+
+@task(backoff=NOW)
+def swallows(path: str) -> None:
+    """It takes every stop for an error, and goes on."""
+    started(path)
+    while True:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            pass
+
+
+@task(backoff=NOW)
+async def aswallows(path: str) -> None:
+    started(path)
+    while True:
+        try:
+            while True:
+                await asyncio.sleep(0.01)
+        except BaseException:
+            pass
+
+
+@task
+def segfaults() -> None:
+    ctypes.string_at(0)
+
+
+@task
+def segfaults_after(path: str, seconds: float) -> None:
+    started(path)
+    time.sleep(seconds)
+    ctypes.string_at(0)
+
+
+@task
+async def asegfaults() -> None:
+    ctypes.string_at(0)
+
+
+@task
+def exits(code: int = 0) -> None:
+    print("last words", file=sys.stderr)
+    os._exit(code)
+
+
+@task
+def kills_itself_once(path: str) -> None:
+    """Killed at its first run, fine at the next."""
+    first = not os.path.getsize(path)  # noqa: PTH202
+    started(path)
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Decoded:
+    """What ends the process when it is loaded again."""
+
+
+def load_decoded(key: Any) -> Decoded:
+    os._exit(9)
+
+
+belayed.register_reference(Decoded, name="worker.decoded", key=lambda _: 1, load=load_decoded)
+
+
+@task
+def takes(one: Decoded) -> None:
+    """It dies before it begins."""
+
+
+@task
+def shouts(megabytes: int) -> None:
+    """A flood on stderr."""
+    line = b"x" * 1023 + b"\n"
+    for _ in range(megabytes):
+        os.write(2, line * 1024)
+
+
+@task
+def closes(fds: str) -> str:
+    if fds == "standard":
+        for fd in range(3):
+            os.close(fd)
+    else:
+        os.closerange(0, 1000)
+    return "closed"
+
+
+@task
+def forks(path: str) -> int:
+    """Leaves a process behind that comes back from the job, too."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    started(path)
+    return pid
+
+
+@task
+def leaves_behind(path: str) -> None:
+    """A process and a thread that go on, and no end of the job."""
+    other = subprocess.Popen(["sleep", "600"])
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    note(path, f"left {other.pid}")
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+
+
+@task
+def changes_the_process() -> None:
+    os.chdir("/")
+    os.umask(0o777)
+    os.environ.clear()
+
+
+@task
+def recurses() -> None:
+    recurses()
+
+
+@task
+def grows(megabytes: int) -> int:
+    """Memory that stays."""
+    kept.append(b"x" * (megabytes << 20))
+    return os.getpid()
+
+
+kept: list[bytes] = []
+
+
+@task
+def pid() -> int:
+    return os.getpid()
