@@ -25,9 +25,9 @@ def log(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("draft", "how"),
     [
-        (lambda: wild.segfaults.draft(), r"SIGSEGV \(signal 11\)"),
-        (lambda: wild.asegfaults.draft(), r"SIGSEGV \(signal 11\)"),
-        (lambda: wild.exits.draft(), "exit code 0"),
+        (wild.segfaults.draft, r"SIGSEGV \(signal 11\)"),
+        (wild.asegfaults.draft, r"SIGSEGV \(signal 11\)"),
+        (wild.exits.draft, "exit code 0"),
         (lambda: wild.exits.draft(3), "exit code 3"),
         (lambda: wild.takes.draft(wild.Decoded()), "exit code 9"),
     ],

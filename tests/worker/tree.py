@@ -24,7 +24,9 @@ SETTINGS = {"beat": "0.2s", "lapse": "1s", "grace": "2s", "kill-after": "0.3s", 
 class Tree:
     """A supervisor process."""
 
-    def __init__(self, jobs: Jobs, log: Path, command: str, settings: dict[str, Any], variables: dict[str, str]) -> None:
+    def __init__(
+        self, jobs: Jobs, log: Path, command: str, settings: dict[str, Any], variables: dict[str, str]
+    ) -> None:
         given = {**SETTINGS, **settings}
         options = []
         for name, value in given.items():
@@ -41,7 +43,7 @@ class Tree:
                     **os.environ,
                     "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
                     "BELAYED_URL": jobs.url,
-                    **variables,
+                    **dict(variables),
                 },
             )
         self.jobs = jobs
@@ -95,13 +97,14 @@ def tree(
 ) -> Iterator[Tree]:
     """A worker that runs the tasks of tests.worker.wild, once it is registered."""
     named = {name.replace("_", "-"): value for name, value in settings.items()}
-    one = Tree(jobs, log, command, named, dict(variables))
+    one = Tree(jobs, log, command, named, variables)
     try:
         if wait:
             eventually(one.is_up, within=20)
         yield one
     except BaseException:
-        print(one.text)
+        if log.is_file():
+            print(one.text)
         raise
     finally:
         one.end()

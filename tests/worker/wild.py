@@ -101,8 +101,7 @@ async def aswallows(path: str) -> None:
     started(path)
     while True:
         try:
-            while True:
-                await asyncio.sleep(0.01)
+            await asyncio.sleep(600)
         except BaseException:
             pass
 

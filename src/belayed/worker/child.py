@@ -32,7 +32,7 @@ from belayed.worker.attempt import Attempts
 from belayed.worker.blame import LOST
 from belayed.worker.frames import BadFrame, Channel, claimed_from, finished_from, finished_row
 from belayed.worker.logs import say_to_log
-from belayed.worker.page import Page
+from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
 
@@ -182,6 +182,7 @@ class Child:
                 self.heard(kind, body)
         except BadFrame:
             self.channel.open = False
+        self.page.pulse = clock()
         if not self.channel.open:
             os._exit(LOST)
 

@@ -266,8 +266,10 @@ class Children:
         """How many more jobs a child is to hold: for its threads, and for its event loop."""
         config, demand = self.config, self.demand
         most = len(child.cells) if config.max_jobs is None else min(len(child.cells), config.max_jobs - child.given)
-        threads = demand.threads_pace.target(config.threads, config.read_ahead, AHEAD_OF_CHILD) - child.threads
-        loop = demand.loop_pace.target(config.async_slots, config.read_ahead, AHEAD_OF_CHILD) - child.coroutines
+        # Nothing ahead for one that may have stopped listening: what it has is there to stay.
+        ahead = AHEAD_OF_CHILD if child.has_taken else 0.0
+        threads = demand.threads_pace.target(config.threads, config.read_ahead, ahead) - child.threads
+        loop = demand.loop_pace.target(config.async_slots, config.read_ahead, ahead) - child.coroutines
         threads = max(0, min(threads, most))
         return [threads, max(0, min(loop, most - threads))]
 

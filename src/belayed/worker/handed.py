@@ -29,6 +29,10 @@ class Handed:
     """Its own transaction has completed it."""
 
 
+SILENCE = 0.25
+"""Seconds in which a child takes what it is sent; it gets nothing more before it has."""
+
+
 class Role(StrEnum):
     WORKER = "worker"
     SPARE = "spare"
@@ -57,6 +61,8 @@ class Child:
     """How many of the handed are `def` jobs; the others are coroutines."""
     given: int = 0
     """Jobs in its life."""
+    sent_at: float = 0.0
+    """When it was handed the first jobs that it has not taken yet, on the clock of leases."""
     idle_since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -68,7 +74,17 @@ class Child:
     @property
     def working(self) -> bool:
         """Whether it takes jobs of the queue."""
-        return self.ready and self.role is Role.WORKER and not self.leaving
+        return self.ready and self.role is Role.WORKER and not self.leaving and self.answers
+
+    @property
+    def answers(self) -> bool:
+        """Whether it takes what it is sent: it does not while it is stopped, or a job keeps the interpreter's lock."""
+        return self.has_taken or clock() - self.sent_at < SILENCE
+
+    @property
+    def has_taken(self) -> bool:
+        """Whether it has taken all that it was sent."""
+        return self.process.page.pulse >= self.sent_at
 
     @property
     def coroutines(self) -> int:
@@ -76,6 +92,8 @@ class Child:
 
     def take(self, one: Handed) -> None:
         """Give a job its cell: from now on it counts as the child's."""
+        if self.has_taken:
+            self.sent_at = clock()
         one.cell = self.cells.pop()
         self.process.page.clear(one.cell)
         self.handed[one.job.id] = one

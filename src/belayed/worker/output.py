@@ -32,7 +32,9 @@ class Output:
     def write(self, data: bytes) -> None:
         """Have *data* written, or leave it out if too much waits."""
         if self.closed:
-            self.put(data)
+            # A thread that still writes has nobody to read it.
+            if not self.thread.is_alive():
+                self.put(data)
             return
         with self.lock:
             if self.full:

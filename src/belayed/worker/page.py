@@ -14,7 +14,7 @@ import time
 # It counts the time that the machine is suspended: a lease lapses meanwhile. On macOS CLOCK_MONOTONIC does.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
-VALID_FROM, LEASE_UNTIL = 0, 1
+VALID_FROM, LEASE_UNTIL, PULSE = 0, 1, 2
 HEADER = 8
 """Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet."""
 
@@ -70,6 +70,15 @@ class Page(Lease):
     @until.setter
     def until(self, at: float) -> None:
         self.numbers[LEASE_UNTIL] = at
+
+    @property
+    def pulse(self) -> float:
+        """When the child last took what it was sent."""
+        return self.numbers[PULSE]
+
+    @pulse.setter
+    def pulse(self, at: float) -> None:
+        self.numbers[PULSE] = at
 
     def clear(self, cell: int) -> None:
         """Make a cell ready for another job."""
