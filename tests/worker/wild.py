@@ -35,6 +35,8 @@ class Diary(Plugin):
             note(path, f"failure {job.id} {type(error).__name__}")
 
 
+if "IMPORTED" in os.environ:
+    note(os.environ["IMPORTED"], str(os.getpid()))
 if os.environ.get("IMPORT_TAKES"):
     time.sleep(float(os.environ["IMPORT_TAKES"]))
 if "BROKEN_UNLESS" in os.environ and not os.path.exists(os.environ["BROKEN_UNLESS"]):  # noqa: PTH110
@@ -220,3 +222,20 @@ kept: list[bytes] = []
 @task
 def pid() -> int:
     return os.getpid()
+
+
+@task
+def talks_nonsense() -> None:
+    """Writes to the channel as if it were a file of its own."""
+    for fd in range(3, 50):
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):  # noqa: PTH115
+                os.write(fd, b"\xff" * 100)
+        except OSError:
+            pass
+    time.sleep(60)
+
+
+@task
+def prints(text: str) -> None:
+    print(text)

@@ -335,7 +335,8 @@ class Loop:
             return False
         if self.stop_asked:
             return True
-        if not self.until_empty:
+        # Without room nobody knows: a child may just be on its way.
+        if not self.until_empty or self.slots.room() <= 0:
             return False
         self.lanes.scanned_at = float("-inf")
         self.guarded(self.turn)
