@@ -24,7 +24,7 @@ from belayed.worker.slots import nothing, released
 
 log = logging.getLogger("belayed")
 
-AHEAD_OF_CHILD = 0.005
+AHEAD_OF_CHILD = 0.01
 """Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
 SUSPECT_PATIENCE = 10.0
 """Seconds that suspects wait behind one that runs, before they are let go."""
