@@ -1,12 +1,15 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test chaos lint docs bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
 # How many processes run the tests, and what else to tell pytest: make test PYTEST_ARGS='-k codec'
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+# For make chaos; SEED is another each time unless given, DEFAULTS=1 leaves beat and lapse as they are.
+MINUTES ?= 1
+STORE ?= sqlite
 
 BIN := $(VENV)/bin
 # The pyright wheel asks the network for newer versions of itself unless told not to.
@@ -20,6 +23,9 @@ demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by worke
 
 test: $(VENV)/.installed-test ## run every test, on SQLite and on a PostgreSQL of its own
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+chaos: $(VENV)/.installed-test ## kill workers at random under load: MINUTES=10 STORE=postgresql SEED=1
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED)) $(if $(DEFAULTS),--defaults)
 
 lint: $(VENV)/.installed-lint ## check style, types, layers and spelling
 	$(BIN)/ruff check
