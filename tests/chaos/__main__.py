@@ -23,14 +23,14 @@ from tests.chaos.places import EFFECTS, Postgres, Sqlite
 from tests.chaos.verdict import Fault, Verdict, judged, lapses, starts
 from tests.chaos.workers import Workers
 
-BRISK = ["--beat", "0.3s", "--lapse", "1.5s", "--grace", "2s", "--kill-after", "1s"]
+BRISK = ["--beat", "0.3s", "--lapse", "1.5s", "--grace", "2s", "--kill-after", "1s", "--threads", "10"]
 
 
 @click.command()
 @click.option("--minutes", default=1.0, help="How long.")
 @click.option("--store", type=click.Choice(["sqlite", "postgresql"]), default="sqlite")
 @click.option("--seed", type=int, help="Of what is done and enqueued. Default: another each time.")
-@click.option("--rate", default=300, help="Jobs to enqueue in a second.")
+@click.option("--rate", default=230, help="Jobs to enqueue in a second.")
 @click.option("--workers", default=2, help="How many supervisors.")
 @click.option("--longest", default=20.0, help="Seconds of the longest jobs.")
 @click.option("--defaults", is_flag=True, help="Beat, lapse and grace as they are by default.")
@@ -141,7 +141,7 @@ class Run:
     def finish(self, progress: Progress) -> None:
         """Let the workers come to an end with what is there."""
         bar = progress.add_task("finishing", total=None)
-        deadline = time.monotonic() + self.patience
+        fewest, deadline = 10**9, time.monotonic() + self.patience
         while time.monotonic() < deadline:
             self.workers.keep()
             try:
@@ -151,6 +151,9 @@ class Run:
             progress.update(bar, description=f"finishing: {left:,} jobs are left")
             if not left:
                 return
+            if 0 < left < fewest:
+                # As long as it goes on it may take its time.
+                fewest, deadline = left, time.monotonic() + self.patience
             time.sleep(0.2)
 
 

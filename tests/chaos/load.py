@@ -69,9 +69,9 @@ class Load:
         self.number += 1
         dice, key = rng.random(), f"k{self.number}"
         seconds = rng.uniform(0.001, 0.02)
-        if dice < 0.003:
+        if dice < 0.001:
             seconds = rng.uniform(self.longest / 4, self.longest)
-        elif dice < 0.03:
+        elif dice < 0.015:
             seconds = rng.uniform(0.1, 2)
         kind = rng.choices(["works", "aworks", "trips", "transacts", "begets", "poisons"], [50, 30, 5, 10, 4, 0.05])[0]
         if kind in ("works", "aworks"):

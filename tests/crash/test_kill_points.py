@@ -1,0 +1,83 @@
+"""A worker is killed before and after each of its calls of the store: no job is lost, none ends twice."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from belayed.config import current
+from tests.crash.scenario import ROOT, Scenario, opened, struck
+
+WORKER = ROOT / "src" / "belayed" / "worker"
+AT_ONCE = 2
+"""How many workers run at a time."""
+
+
+def operations() -> set[str]:
+    """The operations of the store that a worker calls, by its own source."""
+    text = "".join((WORKER / name).read_text() for name in ("loop.py", "upkeep.py", "supervisor.py"))
+    return {*re.findall(r"\bstore\.(\w+)\(", text), "check"} - {"lanes"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def scenario(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scenario]:
+    monkeypatch.setenv("BELAYED_URL", "")
+    monkeypatch.setattr(current, "jobs", None)
+    if request.param == "sqlite":
+        url = f"sqlite:///{request.getfixturevalue('sqlite_path')}"
+    else:
+        url = request.getfixturevalue("postgres_url")
+    made = opened(url, tmp_path)
+    current.jobs = made.jobs
+    yield made
+    made.jobs.close()
+
+
+def points_of(scenario: Scenario, folder: Path) -> list[str]:
+    """The points that workers reach that nothing happens to, but that answers get lost."""
+    found: list[str] = []
+    for lose in ("nothing", "turn"):
+        log = folder / f"points-{lose}"
+        scenario.prepare(queue := f"first-{lose}")
+        assert not struck(scenario, f"first-{lose}", queue, CRASH_LOG=str(log), CRASH_LOSE=lose)
+        found += [name for name in log.read_text().splitlines() if name not in found]
+    return found
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_call_of_the_store_loses_nothing(
+    scenario: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = points_of(scenario, tmp_path)
+    hit = defaultdict(list)
+
+    def strike(point: str) -> None:
+        run = f"at {point}"
+        scenario.prepare(queue := run.replace(" ", "-"))
+        # What is asked for only when an answer was lost is reached only then.
+        lose = "turn" if point.startswith(("settled", "strays")) else "nothing"
+        if struck(scenario, run, queue, CRASH_POINT=point, CRASH_LOSE=lose):
+            hit[point.partition(".")[0]].append(point)
+
+    rescues = [point for point in points if point.startswith("rescue")]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(strike, [point for point in points if point not in rescues]))
+    for point in rescues:
+        # One at a time: another worker would rescue what this one is to.
+        strike(point)
+    scenario.finish()
+
+    with capsys.disabled():
+        print(f"\nkill points on {scenario.jobs.store.dialect}:", end=" ")
+        print(
+            ", ".join(f"{name} {len(found)}" for name, found in sorted(hit.items())), "=", sum(map(len, hit.values()))
+        )
+    missed = set(points) - {point for found in hit.values() for point in found}
+    assert operations() <= set(hit), operations() - set(hit)
+    assert not missed
+    assert scenario.check() == []
