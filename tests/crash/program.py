@@ -1,10 +1,10 @@
 """`belayed` with a kill switch at the seam: run as `python -m tests.crash.program work …` by the crash tests.
 
 Every operation of a store goes through `perform` of a connection of ours, each of its requests through `send`, and
-each COMMIT that is asked for apart through `commit` or `end`: so none can be left out. A point is named by its operation, the
-number of the request within it, and the side: `turn.1 before`. CRASH_POINT says at which point this process kills
-itself, CRASH_NTH at which time, CRASH_LOG where points that are reached are written down; with CRASH_LOSE=turn the
-answers to the first outcomes and to the first claim are lost.
+each COMMIT that is asked for apart through `commit` or `end`: so none can be left out. A point is named by its
+operation, the number of the request within it, and the side: `turn.1 before`. CRASH_POINT says at which point this
+process kills itself, CRASH_NTH at which time, CRASH_LOG where points that are reached are written down; with
+CRASH_LOSE=turn the answers to the first outcomes and to the first claim are lost.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ reached: dict[str, int] = {}
 lost: set[str] = set()
 
 
-def point(side: str) -> None:
+def point(number: int, side: str) -> None:
     """A point is reached: write it down, and die if it is the one."""
-    name = f"{local.operation}.{local.request} {side}"
+    name = f"{local.operation}.{number} {side}"
     reached[name] = reached.get(name, 0) + 1
     if "CRASH_LOG" in os.environ:
         file = os.open(os.environ["CRASH_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -58,13 +58,14 @@ def wrap(kind: type[Any], *ways: str) -> None:
             if getattr(local, "inside", False) or (way.__name__ == "commit" and not self.begun):
                 return way(self, *args)
             local.request += 1
-            point("before")
+            number = local.request
+            point(number, "before")
             local.inside = way.__name__ != "send"
             try:
                 answer = way(self, *args)
             finally:
                 local.inside = False
-            point("after")
+            point(number, "after")
             return answer
 
         return switch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,29 +40,31 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 
 def points_of(scenario: Scenario, folder: Path) -> list[str]:
     """The points that workers reach that nothing happens to, but that answers get lost."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for lose in ("nothing", "turn"):
         log = folder / f"points-{lose}"
         scenario.prepare(queue := f"first-{lose}")
         assert not struck(scenario, f"first-{lose}", queue, CRASH_LOG=str(log), CRASH_LOSE=lose)
-        found += [name for name in log.read_text().splitlines() if name not in found]
-    return found
+        found.update(dict.fromkeys(log.read_text().splitlines()))
+    return list(found)
 
 
 @pytest.mark.slow
 def test_a_kill_at_any_call_of_the_store_loses_nothing(
-    scenario: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scenario: Scenario, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     points = points_of(scenario, tmp_path)
     hit = defaultdict(list)
 
     def strike(point: str) -> None:
-        run = f"at {point}"
-        scenario.prepare(queue := run.replace(" ", "-"))
         # What is asked for only when an answer was lost is reached only then.
-        lose = "turn" if point.startswith(("settled", "strays")) else "nothing"
-        if struck(scenario, run, queue, CRASH_POINT=point, CRASH_LOSE=lose):
-            hit[point.partition(".")[0]].append(point)
+        lost_first = point.startswith(("settled", "strays"))
+        for lose in ("turn", "nothing") if lost_first else ("nothing", "turn"):
+            run = f"at {point} {lose}"
+            scenario.prepare(queue := run.replace(" ", "-"))
+            if struck(scenario, run, queue, CRASH_POINT=point, CRASH_LOSE=lose):
+                hit[point.partition(".")[0]].append(point)
+                break
 
     rescues = [point for point in points if point.startswith("rescue")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
