@@ -74,11 +74,8 @@ def test_a_kill_at_any_call_of_the_store_loses_nothing(
         strike(point)
     scenario.finish()
 
-    with capsys.disabled():
-        print(f"\nkill points on {scenario.jobs.store.dialect}:", end=" ")
-        print(
-            ", ".join(f"{name} {len(found)}" for name, found in sorted(hit.items())), "=", sum(map(len, hit.values()))
-        )
+    counted = ", ".join(f"{name} {len(found)}" for name, found in sorted(hit.items()))
+    record_property(f"kill points on {scenario.jobs.store.dialect}", counted)
     missed = set(points) - {point for found in hit.values() for point in found}
     assert operations() <= set(hit), operations() - set(hit)
     assert not missed
