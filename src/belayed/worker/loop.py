@@ -339,8 +339,13 @@ class Loop:
         if not self.until_empty or self.slots.room() <= 0:
             return False
         self.lanes.scanned_at = float("-inf")
-        self.guarded(self.turn)
+        self.guarded(self.last_look)
         return not self.outages and not self.unwritten and self.slots.idle()
+
+    def last_look(self) -> None:
+        """Whether there is anything left: what is due, too, and nobody has made ready yet."""
+        self.upkeep.promote(self.perform, self.wakeup.poll_after())
+        self.turn()
 
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""

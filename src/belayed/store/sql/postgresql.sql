@@ -36,6 +36,16 @@ AND (CAST(:tasks AS text) IS NULL OR task IN (SELECT json_array_elements_text(CA
 AND (CAST(:created_after AS timestamptz) IS NULL OR created_at > :created_after)
 AND (CAST(:created_before AS timestamptz) IS NULL OR created_at < :created_before)
 
+-- part: newest
+-- An id may have been given twice, where the database was restored or failed over: the later end is the one that counts.
+ON CONFLICT (id) DO UPDATE SET
+    run_at = excluded.run_at, created_at = excluded.created_at, claimed_at = excluded.claimed_at, finished_at = excluded.finished_at,
+    seconds = excluded.seconds, max_run_time = excluded.max_run_time, priority = excluded.priority, attempt = excluded.attempt,
+    failures = excluded.failures, crashes = excluded.crashes, rescues = excluded.rescues, free_retries = excluded.free_retries,
+    max_attempts = excluded.max_attempts, keep_failed = excluded.keep_failed, state = excluded.state, queue = excluded.queue,
+    task = excluded.task, worker = excluded.worker, meta = excluded.meta, error = excluded.error,
+    payload = excluded.payload, result = excluded.result
+
 -- name: create_schema
 CREATE SCHEMA IF NOT EXISTS {schema};
 
@@ -258,6 +268,7 @@ kept AS (
            worker, meta, NULL, CASE WHEN octet_length(payload) <= 4096 THEN payload END, result
     FROM gone
     WHERE keep
+    {newest}
 ),
 forgotten AS (
     DELETE FROM {attempts}
@@ -292,6 +303,7 @@ kept AS (
            rescues, free_retries, max_attempts, keep_failed, state, queue, task, worker, meta, error, payload
     FROM gone
     WHERE keep
+    {newest}
 ),
 tried AS (
     INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
@@ -364,7 +376,8 @@ INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_
 SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
        failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
        worker, meta, error, payload
-FROM gone;
+FROM gone
+{newest};
 
 -- name: trim
 -- Of each job's attempts, the first 5 and the last 20 are kept.
@@ -483,6 +496,7 @@ kept AS (
            failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
            worker, meta, :error, payload
     FROM gone
+    {newest}
 ),
 tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
@@ -636,6 +650,7 @@ SELECT id, run_at, created_at, {now}, max_run_time, priority, attempt,
        failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
        meta, error, payload
 FROM gone
+{newest}
 RETURNING id;
 
 -- name: cancel_running
@@ -645,10 +660,12 @@ WHERE id = {ids} AND state = 'running'
 RETURNING id;
 
 -- name: retry_ended
+-- A live job whose id was given twice stays as it is, and so does the history of the other.
 WITH gone AS (
-    DELETE FROM {history}
+    DELETE FROM {history} AS h
     WHERE id = {ids} AND state IN ('failed', 'cancelled')
-    RETURNING *
+      AND NOT EXISTS (SELECT FROM {jobs} AS j WHERE j.id = h.id)
+    RETURNING h.*
 )
 INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
                     max_attempts, max_run_time, keep_failed, meta, error)

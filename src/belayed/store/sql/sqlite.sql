@@ -46,6 +46,16 @@ SELECT id
     FROM {jobs}
     WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers))
 
+-- part: newest
+-- An id may have been given twice, where the database was restored or failed over: the later end is the one that counts.
+ON CONFLICT (id) DO UPDATE SET
+    run_at = excluded.run_at, created_at = excluded.created_at, claimed_at = excluded.claimed_at, finished_at = excluded.finished_at,
+    seconds = excluded.seconds, max_run_time = excluded.max_run_time, priority = excluded.priority, attempt = excluded.attempt,
+    failures = excluded.failures, crashes = excluded.crashes, rescues = excluded.rescues, free_retries = excluded.free_retries,
+    max_attempts = excluded.max_attempts, keep_failed = excluded.keep_failed, state = excluded.state, queue = excluded.queue,
+    task = excluded.task, worker = excluded.worker, meta = excluded.meta, error = excluded.error,
+    payload = excluded.payload, result = excluded.result
+
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at text NOT NULL DEFAULT CURRENT_TIMESTAMP);
 
@@ -213,7 +223,8 @@ SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, 
        'succeeded', j.queue, j.task, j.worker, j.meta, NULL,
        CASE WHEN length(CAST(j.payload AS blob)) <= 4096 THEN j.payload END, json_extract(d.value, '$.result')
 FROM {done}
-WHERE json_extract(d.value, '$.keep');
+WHERE json_extract(d.value, '$.keep')
+{newest};
 
 DELETE FROM {attempts}
 WHERE job_id IN (
@@ -236,7 +247,8 @@ SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, 
        j.crashes + json_extract(d.value, '$.crashed'), j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
        json_extract(d.value, '$.state'), j.queue, j.task, j.worker, j.meta, json_extract(d.value, '$.error'), j.payload
 FROM {done}
-WHERE json_extract(d.value, '$.keep');
+WHERE json_extract(d.value, '$.keep')
+{newest};
 
 INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
 SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, j.attempt + 1,
@@ -299,7 +311,8 @@ SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attemp
        failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
        worker, meta, error, payload
 FROM {jobs}
-WHERE id {ids} AND state IN ('ready', 'scheduled') AND cancel_requested;
+WHERE id {ids} AND state IN ('ready', 'scheduled') AND cancel_requested
+{newest};
 
 DELETE FROM {jobs}
 WHERE id {ids} AND state IN ('ready', 'scheduled') AND cancel_requested;
@@ -391,7 +404,8 @@ SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attemp
        failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
        worker, meta, :error, payload
 FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
+WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count)
+{newest};
 
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
@@ -504,7 +518,8 @@ SELECT id, run_at, created_at, NULL, {now}, max_run_time, priority, attempt,
        failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
        NULL, meta, error, payload
 FROM {jobs}
-WHERE id {ids} AND state IN ('ready', 'scheduled');
+WHERE id {ids} AND state IN ('ready', 'scheduled')
+{newest};
 
 DELETE FROM {jobs}
 WHERE id {ids} AND state IN ('ready', 'scheduled')
@@ -517,15 +532,18 @@ WHERE id {ids} AND state = 'running'
 RETURNING id;
 
 -- name: retry_ended
+-- A live job whose id was given twice stays as it is, and so does the history of the other.
 INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
                     max_attempts, max_run_time, keep_failed, meta, error)
 SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
        max_attempts, max_run_time, keep_failed, meta, error
-FROM {history}
-WHERE id {ids} AND state IN ('failed', 'cancelled');
+FROM {history} AS h
+WHERE id {ids} AND state IN ('failed', 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = h.id);
 
 DELETE FROM {history}
 WHERE id {ids} AND state IN ('failed', 'cancelled')
+  AND EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = {history}.id AND j.state = 'ready' AND j.run_at = {now})
 RETURNING id;
 
 -- name: retry_waiting
