@@ -16,7 +16,7 @@ from belayed.connections import Connections
 from belayed.job import Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
-from belayed.store.base import Inserted, Store, Wanted, WorkerRow
+from belayed.store.base import Inserted, Rescued, Sign, Store, Wanted, WorkerRow
 from belayed.store.lanes import Lanes, Serving
 from belayed.store.statements import statement
 
@@ -105,6 +105,11 @@ class Driven:
 
         return performed
 
+    def rescue(self, *, most: int = 10, lapse: float = 30.0) -> Rescued:
+        """Rescue from workers whose sign of life is older than they gave; unregistered ones gave *lapse* seconds."""
+        dead = silent(self.store, self.signs(), self.time or datetime.now(UTC), lapse)
+        return self.perform(self.store.rescue(dead, most=most, now=self.time))  # type: ignore[no-any-return]
+
     @property
     def dialect(self) -> str:
         return self.store.dialect
@@ -160,6 +165,17 @@ class Driven:
         """What a query of the test's own answers, with `{jobs}`-style names in it."""
         tables = self.store.tables  # type: ignore[attr-defined]
         return self.perform(asked([(statement("test", tables.fill(sql)), {})]))  # type: ignore[no-any-return]
+
+
+def silent(store: Store, signs: Sequence[Sign], now: datetime, lapse: float) -> list[Sign]:
+    """Those who have not shown a sign of life for as long as they gave: by the test's clock, which is right."""
+
+    def shown(sign: str) -> datetime:
+        if store.dialect == "sqlite":
+            return datetime.fromtimestamp(int(sign) / 1e6, UTC)
+        return datetime.fromisoformat(sign).replace(tzinfo=UTC)
+
+    return [one for one in signs if (now - shown(one.sign)).total_seconds() > (one.lapse or lapse)]
 
 
 def asked(calls: Sequence[Any]) -> Steps[Any]:

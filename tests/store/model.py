@@ -209,11 +209,13 @@ class Model:
 
     def rescue(self, most: int, lapse: float, poison: str) -> tuple[list[int], list[int], list[str]]:
         dead = self.lapsed()
+        latest: dict[str, datetime] = {}
         for job in self.all(State.RUNNING):
             assert job.worker is not None
             assert job.started_at is not None
-            if job.worker not in self.workers and job.started_at < self.now - timedelta(seconds=lapse):
-                dead.add(job.worker)
+            if job.worker not in self.workers:
+                latest[job.worker] = max(job.started_at, latest.get(job.worker, job.started_at))
+        dead |= {worker for worker, at in latest.items() if at < self.now - timedelta(seconds=lapse)}
         saved, poisoned = [], []
         for job in self.all(State.RUNNING):
             if job.worker not in dead:

@@ -24,6 +24,7 @@ from belayed.store.base import Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.store.sql import POISON, SqlStore
 from belayed.store.statements import statement
+from tests.store.factories import silent
 from tests.store.model import Entry, Model, Try
 
 QUEUES = ("a", "a", "b", "ä")
@@ -198,7 +199,8 @@ class Queue(RuleBasedStateMachine):
     @rule(seconds=passing)
     def rescue(self, seconds: int) -> None:
         self.model.now += timedelta(seconds=seconds)
-        answer = self.perform(self.store.rescue(most=MOST, lapse=30.0, now=self.model.now))
+        dead = silent(self.store, self.perform(self.store.signs()), self.model.now, 30.0)
+        answer = self.perform(self.store.rescue(dead, most=MOST, now=self.model.now))
 
         expected = self.model.rescue(MOST, 30.0, POISON.format(most=MOST))
         assert (sorted(answer.saved), sorted(answer.poisoned), sorted(answer.workers)) == expected

@@ -61,6 +61,17 @@ class Beat(NamedTuple):
     """Running jobs of this worker that were asked to be cancelled."""
 
 
+class Sign(NamedTuple):
+    """The last sign of life of a worker that is registered or holds claims."""
+
+    worker: str
+    sign: str
+    """It changes with each beat (an unregistered worker's with each claim), and says nothing else: no clock is asked
+    how old it is, as clocks differ and jump."""
+    lapse: float | None
+    """Seconds without another after which its claims lapse, as it gave them; None: it is not registered."""
+
+
 class Rescued(NamedTuple):
     saved: list[int]
     poisoned: list[int]
@@ -157,13 +168,15 @@ class Store(ABC):
         """Forget a worker that has given everything back."""
 
     @abstractmethod
-    def rescue(
-        self, *, by: str | None = None, most: int = 10, lapse: float = 30.0, now: datetime | None = None
-    ) -> Steps[Rescued]:
-        """Give back the jobs of workers that have not beaten for the time they gave (unregistered ones: *lapse* s).
+    def signs(self) -> Steps[list[Sign]]:
+        """The last sign of life of each worker that is registered or holds claims."""
 
-        Nothing is done if *by*, the worker that asks, has not beaten lately itself.
-        A job that was rescued *most* times fails as poison; one that was asked to be cancelled is cancelled.
+    @abstractmethod
+    def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
+        """Give back the jobs of workers that were seen *dead*: of those that still show the same sign of life.
+
+        At most 1000 jobs in one go; a worker stays as it is until all of its are back. A job that was rescued *most*
+        times fails as poison; one that was asked to be cancelled is cancelled.
         """
 
     @abstractmethod

@@ -21,6 +21,7 @@ from belayed.store.base import (
     Promoted,
     QueueCount,
     Rescued,
+    Sign,
     Turn,
     Wanted,
     WorkerRow,
@@ -178,22 +179,26 @@ class SqlStore(Dialect):
     def retire(self, worker: str) -> Steps[None]:
         yield from self.ask("retire", last=True, worker=worker)
 
-    def rescue(
-        self, *, by: str | None = None, most: int = 10, lapse: float = 30.0, now: datetime | None = None
-    ) -> Steps[Rescued]:
+    def signs(self) -> Steps[list[Sign]]:
+        rows = yield from self.ask("signs", last=True, read=True)
+        return [Sign(*row) for row in rows]
+
+    def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
         at = self.clock(now)
-        asking = [*self.calls("lapsed", by=by, now=at), *self.calls("orphaned", by=by, lapse=lapse, now=at)]
-        if not any((yield Ask(asking, last=True, read=True))):
-            return Rescued([], [], [])
-        # Once more, now under a lock: a worker that beats from here on waits, and does not lose what it holds.
-        dead = [row[0] for rows in (yield Ask(asking)) for row in rows]
-        which = {"workers": as_json(dead), "most": most, "count": 1000, "now": at}
+        seen = as_json([{"worker": one.worker, "sign": one.sign} for one in dead])
+        # Under a lock: a worker that beats from here on waits, and does not lose what it holds. It does not matter how
+        # late a server that was stopped carries this out: who has beaten since is not touched.
+        asking = [*self.calls("lapsed", signs=seen), *self.calls("orphaned", signs=seen)]
+        lapsed, orphaned = [[row[0] for row in rows] for rows in (yield Ask(asking))]
+        workers = [*lapsed, *orphaned]
+        which = {"workers": as_json(workers), "most": most, "count": 1000, "now": at}
         saving = self.calls("rescue", **which)
         poisoning = self.calls("poison", error=POISON.format(most=most), **which)
         answers = yield Ask([*saving, *poisoning])
         saved = [row[0] for row in answers[len(saving) - 1]]
-        yield Ask([*self.calls("settle", ids=as_json(saved), now=at), *self.calls("bury", **which)], last=True)
-        return Rescued(saved, [row[0] for row in answers[-1]], dead)
+        settling = self.calls("settle", ids=as_json(saved), now=at)
+        yield Ask([*settling, *self.calls("bury", workers=as_json(lapsed))], last=True)
+        return Rescued(saved, [row[0] for row in answers[-1]], workers)
 
     def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
         held = yield from self.ask("held", last=True, read=True, worker=worker)

@@ -14,6 +14,7 @@ from belayed.job import State
 from belayed.store import Store
 from belayed.store.base import WorkerRow
 from belayed.worker.page import clock
+from belayed.worker.watch import Watch
 
 log = logging.getLogger("belayed")
 
@@ -46,6 +47,7 @@ class Upkeep:
         self.prune_at = time.monotonic() + random.uniform(0, PRUNE_EVERY)
         self.beating_since: float | None = None
         self.last_beat = 0.0
+        self.watch = Watch(row.id, self.lapse, self.beat_every)
         self.behind = False
 
     def next_at(self) -> float:
@@ -72,7 +74,9 @@ class Upkeep:
 
     def may_rescue(self) -> bool:
         """Only who has beaten for one full lapse without a break rescues: after an outage all would rescue all."""
-        return self.beating_since is not None and self.last_beat - self.beating_since >= self.lapse
+        if self.beating_since is None or clock() - self.last_beat > self.lapse:
+            return False
+        return self.last_beat - self.beating_since >= self.lapse
 
     def rescue(self, perform: Perform, held: Collection[int]) -> tuple[bool, list[int]]:
         """Give back the jobs of workers that died, and claims of ours that never reached us.
@@ -84,9 +88,12 @@ class Upkeep:
         strays = perform(self.store.strays(self.row.id, list(held)))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
-        if not self.may_rescue():
+        asked = time.monotonic()
+        dead = self.watch.dead(perform(self.store.signs()), asked, time.monotonic())
+        self.rescue_at = min(self.rescue_at, self.watch.due + 0.001)
+        if not dead or not self.may_rescue():
             return bool(strays), []
-        rescued = perform(self.store.rescue(by=self.row.id, lapse=self.lapse))
+        rescued = perform(self.store.rescue(dead))
         if rescued.saved:
             log.warning("rescued %d jobs of workers that stopped beating: %s", len(rescued.saved), rescued.workers)
         for id in rescued.poisoned:

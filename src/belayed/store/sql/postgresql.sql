@@ -423,26 +423,35 @@ SELECT id
 FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
--- name: lapsed
--- Workers that have not beaten for the time that they themselves gave. Only who has beaten lately itself may ask: a
--- statement that a stopped server carries out when it goes on would find everybody's beat old.
-SELECT id
+-- name: signs
+-- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
+-- it is never read as a time, but compared with what it was.
+SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), lapse
 FROM {workers}
-WHERE beat_at < {now} - make_interval(secs => lapse)
-  AND (CAST(:by AS text) IS NULL OR EXISTS (
-      SELECT FROM {workers} WHERE id = :by AND beat_at >= {now} - make_interval(secs => lapse)))
-ORDER BY id
-FOR UPDATE SKIP LOCKED;
+UNION ALL
+SELECT worker, CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text), NULL
+FROM {jobs} AS j
+WHERE state = 'running' AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
+GROUP BY worker;
+
+-- name: lapsed
+-- Of the workers that were seen, those that have not beaten since. A worker that beats from here on waits.
+SELECT w.id
+FROM {workers} AS w
+JOIN json_to_recordset(CAST(:signs AS json)) AS s(worker text COLLATE "C", sign text COLLATE "C")
+    ON w.id = s.worker AND CAST(w.beat_at AT TIME ZONE 'UTC' AS text) = s.sign
+ORDER BY w.id
+FOR UPDATE OF w SKIP LOCKED;
 
 -- name: orphaned
--- Workers that hold claims but are not registered, for as long as :lapse.
-SELECT DISTINCT worker
-FROM {jobs} AS j
-WHERE state = 'running'
-  AND claimed_at < {now} - make_interval(secs => CAST(:lapse AS double precision))
-  AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
-  AND (CAST(:by AS text) IS NULL OR EXISTS (
-      SELECT FROM {workers} WHERE id = :by AND beat_at >= {now} - make_interval(secs => lapse)));
+-- Of the unregistered ones, those that have neither claimed nor registered since.
+SELECT s.worker
+FROM json_to_recordset(CAST(:signs AS json)) AS s(worker text COLLATE "C", sign text COLLATE "C")
+WHERE NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = s.worker)
+  AND s.sign = (
+      SELECT CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text)
+      FROM {jobs}
+      WHERE state = 'running' AND worker = s.worker);
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
@@ -527,10 +536,9 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING j.id;
 
 -- name: bury
--- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.
+-- A lapsed worker, whose row is locked, is forgotten once it holds nothing; one that beats again registers anew.
 DELETE FROM {workers} AS w
 WHERE w.id IN (SELECT json_array_elements_text(CAST(:workers AS json)))
-  AND beat_at < {now} - make_interval(secs => lapse)
   AND NOT EXISTS (SELECT FROM {jobs} WHERE state = 'running' AND worker = w.id);
 
 -- name: promote

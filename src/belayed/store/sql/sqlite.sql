@@ -364,24 +364,34 @@ SELECT id
 FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
--- name: lapsed
--- Workers that have not beaten for the time that they themselves gave. Only who has beaten lately itself may ask: all
--- processes of a machine that was stopped would find everybody's beat old.
-SELECT id
+-- name: signs
+-- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
+-- it is never read as a time, but compared with what it was.
+SELECT id, CAST(beat_at AS text), CAST(lapse AS real)
 FROM {workers}
-WHERE beat_at < {now} - CAST(lapse * 1000000 AS integer)
-  AND (:by IS NULL OR EXISTS (
-      SELECT 1 FROM {workers} WHERE id = :by AND beat_at >= {now} - CAST(lapse * 1000000 AS integer)));
+UNION ALL
+SELECT worker, CAST(max(claimed_at) AS text), NULL
+FROM {jobs} AS j
+WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
+GROUP BY worker;
+
+-- name: lapsed
+-- Of the workers that were seen, those that have not beaten since.
+SELECT w.id
+FROM json_each(:signs) AS s
+JOIN {workers} AS w ON w.id = json_extract(s.value, '$.worker')
+    AND CAST(w.beat_at AS text) = json_extract(s.value, '$.sign')
+ORDER BY w.id;
 
 -- name: orphaned
--- Workers that hold claims but are not registered, for as long as :lapse.
-SELECT DISTINCT worker
-FROM {jobs} AS j
-WHERE state = 'running'
-  AND claimed_at < {now} - CAST(:lapse * 1000000 AS integer)
-  AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
-  AND (:by IS NULL OR EXISTS (
-      SELECT 1 FROM {workers} WHERE id = :by AND beat_at >= {now} - CAST(lapse * 1000000 AS integer)));
+-- Of the unregistered ones, those that have neither claimed nor registered since.
+SELECT json_extract(value, '$.worker')
+FROM json_each(:signs)
+WHERE NOT EXISTS (SELECT 1 FROM {workers} WHERE id = json_extract(value, '$.worker'))
+  AND json_extract(value, '$.sign') = (
+      SELECT CAST(max(claimed_at) AS text)
+      FROM {jobs}
+      WHERE state = 'running' AND worker = json_extract(value, '$.worker'));
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
@@ -432,7 +442,6 @@ RETURNING id;
 -- A lapsed worker is forgotten once it holds nothing; one that beats again registers anew.
 DELETE FROM {workers}
 WHERE id IN (SELECT value FROM json_each(:workers))
-  AND beat_at < {now} - CAST(lapse * 1000000 AS integer)
   AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = {workers}.id);
 
 -- name: promote
