@@ -23,7 +23,20 @@ from tests.chaos.places import EFFECTS, Postgres, Sqlite
 from tests.chaos.verdict import Fault, Verdict, judged, lapses, starts
 from tests.chaos.workers import Workers
 
-BRISK = ["--beat", "0.3s", "--lapse", "1.5s", "--grace", "2s", "--kill-after", "1s", "--threads", "10"]
+BRISK = [
+    "--beat",
+    "0.3s",
+    "--lapse",
+    "1.5s",
+    "--grace",
+    "2s",
+    "--kill-after",
+    "1s",
+    "--threads",
+    "10",
+    "--read-ahead",
+    "50",
+]
 
 
 @click.command()

@@ -50,7 +50,7 @@ def test_nothing_is_lost_in_a_short_chaos(store: str) -> None:
 
 
 TABLES = """
-CREATE TABLE belayed_history (id, state, crashes, failures);
+CREATE TABLE belayed_history (id, state, crashes, rescues);
 CREATE TABLE belayed_jobs (id);
 CREATE TABLE belayed_attempts (job_id, number, outcome);
 """
@@ -96,6 +96,17 @@ def test_only_a_fault_that_hit_that_very_attempt_explains_its_repeat(
     verdict = judged(accepted, {"k1": [run(10), run(12)]}, [fault], raw, 0)
 
     assert verdict.good is explains
+
+
+@pytest.mark.parametrize(("crashes", "rescues", "good"), [(2, 9, False), (3, 0, True), (0, 10, True)])
+def test_a_job_may_fail_only_by_what_was_done_to_it(
+    crashes: int, rescues: int, good: bool, raw: sqlite3.Connection
+) -> None:
+    raw.execute("UPDATE belayed_history SET state = 'failed', crashes = ?, rescues = ?", (crashes, rescues))
+
+    verdict = judged(Accepted({1: ("works", "k1")}), {"k1": [run(10)]}, [], raw, 0)
+
+    assert verdict.good is good
 
 
 def test_a_job_that_is_gone_or_still_live_is_lost(raw: sqlite3.Connection) -> None:

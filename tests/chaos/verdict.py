@@ -113,11 +113,18 @@ def judged(accepted: Accepted, runs: dict[str, list[Start]], faults: list[Fault]
     return verdict
 
 
+def ended_well(kind: str, state: str, crashes: int, rescues: int) -> bool:
+    """Whether a job is where it belongs: put aside, if its processes or its workers were killed so often."""
+    if kind == "poisons":
+        return state == "failed"
+    return state == "succeeded" or state == "failed" and (crashes >= 3 or rescues >= 10)
+
+
 def missing(
     verdict: Verdict, accepted: Accepted, runs: dict[str, list[Start]], effects: Counter[str], raw: Any
 ) -> None:
     """Find the jobs that did not end, or not as they should."""
-    ended = {row[0]: row[1:] for row in raw.execute("SELECT id, state, crashes, failures FROM belayed_history")}
+    ended = {row[0]: row[1:] for row in raw.execute("SELECT id, state, crashes, rescues FROM belayed_history")}
     live = {row[0] for row in raw.execute("SELECT id FROM belayed_jobs")}
     for id, (kind, key) in accepted.jobs.items():
         if id in live or id not in ended:
@@ -125,9 +132,10 @@ def missing(
             continue
         verdict.ended += 1
         wrong = {
-            f"{ended[id]}": ended[id][0] != ("failed" if kind == "poisons" else "succeeded"),
-            f"{effects[key]} effects": kind in ("transacts", "begets") and effects[key] != 1,
-            "its child never ran": kind == "begets" and not runs.get(f"child-of-{key}"),
-            "it ended without having run": not runs.get(key),
+            f"{ended[id]}": not ended_well(kind, *ended[id]),
+            f"{effects[key]} effects": kind in ("transacts", "begets")
+            and effects[key] != (ended[id][0] == "succeeded"),
+            "its child never ran": kind == "begets" and effects[key] == 1 and not runs.get(f"child-of-{key}"),
+            "it ended without having run": ended[id][0] == "succeeded" and not runs.get(key),
         }
         verdict.lost += [f"{kind} {key} #{id}: {what}" for what, is_so in wrong.items() if is_so]

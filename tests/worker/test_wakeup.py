@@ -60,7 +60,7 @@ def test_on_postgresql_hints_are_proved_at_the_start(postgres: Jobs) -> None:
 
 
 def test_a_worker_that_hears_nothing_polls_ten_times_a_second(postgres: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres.connections, "listener", lambda channel: None)
+    monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout: None)
     with worker(postgres, poll_interval=SELDOM) as running:
         waits = []
         for _ in range(5):
