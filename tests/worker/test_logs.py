@@ -62,7 +62,8 @@ def test_many_successes_are_summed_up(lite: Jobs, caplog: pytest.LogCaptureFixtu
 
     lines = len(logged(caplog, "succeeded in"))
     sums = [int(line.split()[2].replace(",", "")) for line in logged(caplog, "more jobs succeeded")]
-    assert 0 < lines <= 100 * (int(summary.seconds) + 2)
+    # None at all, if so many have started first that there was no room in that second.
+    assert lines <= 100 * (int(summary.seconds) + 2)
     assert lines + sum(sums) == 3000
 
 

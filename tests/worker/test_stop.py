@@ -164,11 +164,11 @@ def line_of(other: Process, text: str) -> bool:
 def test_a_job_that_cannot_be_stopped_keeps_its_claim_and_its_worker_beating(
     jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = sleep_in_c.enqueue(str(effects), 2.5)
+    job = sleep_in_c.enqueue(str(effects), 6)
     with worker(jobs, grace=timedelta(seconds=0.1)) as running, worker(jobs, queues=("nothing",)):
         eventually(effects.read_text)
         running.stop(now=True)
-        eventually(lambda: logged(caplog, "does not end"), within=3)
+        eventually(lambda: logged(caplog, "does not end"), within=5.5)
 
         eventually(lambda: states(job) != [State.RUNNING])
 
