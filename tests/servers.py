@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -80,6 +80,14 @@ class PostgresServer:
     def running(self) -> bool:
         """Whether the server has been started and not stopped."""
         return (self.directory / "postmaster.pid").exists()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes: SIGSTOP freezes it, and its sockets stay open."""
+        leader = int((self.directory / "postmaster.pid").read_text().split()[0])
+        output = subprocess.run(["ps", "--ppid", str(leader), "-o", "pid="], check=False, capture_output=True).stdout
+        for pid in (leader, *map(int, output.split())):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def destroy(self) -> None:
         """Stop the server and remove its directory."""

@@ -25,7 +25,7 @@ class Tree:
     """A supervisor process."""
 
     def __init__(
-        self, jobs: Jobs, log: Path, command: str, settings: dict[str, Any], variables: dict[str, str]
+        self, jobs: Jobs, log: Path, command: str, app: str, settings: dict[str, Any], variables: dict[str, str]
     ) -> None:
         given = {**SETTINGS, **settings}
         options = []
@@ -34,7 +34,7 @@ class Tree:
         self.log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "belayed", command, "--app", "tests.worker.wild", *options],
+                [sys.executable, "-m", "belayed", command, "--app", app, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -68,8 +68,10 @@ class Tree:
     def is_up(self) -> bool:
         return self.popen.poll() is not None or self.pid in [row.pid for row in self.jobs.workers()]
 
-    def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+    def signal(self, number: int, *, everybody: bool = False) -> None:
+        """Send a signal to the supervisor, or to its children too."""
+        for pid in (self.pid, *(self.children() if everybody else ())):
+            os.kill(pid, number)
 
     def ended(self, within: float = 20) -> int:
         """The code that it ended with."""
@@ -93,11 +95,18 @@ class Tree:
 
 @contextlib.contextmanager
 def tree(
-    jobs: Jobs, log: Path, command: str = "work", *, wait: bool = True, variables: Any = (), **settings: Any
+    jobs: Jobs,
+    log: Path,
+    command: str = "work",
+    *,
+    app: str = "tests.worker.wild",
+    wait: bool = True,
+    variables: Any = (),
+    **settings: Any,
 ) -> Iterator[Tree]:
-    """A worker that runs the tasks of tests.worker.wild, once it is registered."""
+    """A worker that runs the tasks of *app*, once it is registered."""
     named = {name.replace("_", "-"): value for name, value in settings.items()}
-    one = Tree(jobs, log, command, named, variables)
+    one = Tree(jobs, log, command, app, named, variables)
     try:
         if wait:
             eventually(one.is_up, within=20)

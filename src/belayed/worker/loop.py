@@ -47,6 +47,8 @@ class Loop:
         self.store = jobs.store
         # A store that does not answer must be noticed while there is time for another try.
         self.timeout = config.lapse.total_seconds() / 3
+        # Who is back late after an outage is dead to those that were back early.
+        self.longest_pause = min(5.0, config.lapse.total_seconds() / 6)
         self.report = Report(jobs.config.log_arguments)
         self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
@@ -116,7 +118,7 @@ class Loop:
                 log.error("the store is not available, running jobs go on: %s", error)  # noqa: TRY400 (expected)
             if self.given_up():
                 raise
-            pause = min(5.0, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
+            pause = min(self.longest_pause, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
             self.wakeup.wait(pause, lambda: True, None)
         else:
             if self.outages:
