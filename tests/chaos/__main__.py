@@ -59,6 +59,7 @@ def main(minutes: float, store: str, seed: int | None, rate: int, workers: int, 
     finally:
         place.close()
     console.print("faults: " + ", ".join(f"{kind} {count}" for kind, count in run.tally().most_common()))
+    console.print("put aside: " + ", ".join(f"{why} {count}" for why, count in verdict.put_aside.most_common()))
     for line in (*verdict.lost[:20], *verdict.unexplained[:20]):
         console.print(line)
     if verdict.good:

@@ -55,6 +55,8 @@ class Verdict:
     unexplained: list[str] = field(default_factory=list)
     kills: int = 0
     seed: int = 0
+    put_aside: Counter[str] = field(default_factory=Counter)
+    """The jobs that failed, by the limit that ended them."""
 
     @property
     def good(self) -> bool:
@@ -131,6 +133,10 @@ def missing(
             verdict.lost.append(f"{kind} {key} #{id}: {'still live' if id in live else 'nowhere'}")
             continue
         verdict.ended += 1
+        state, crashes, rescues = ended[id]
+        if state == "failed":
+            limit = "three crashes" if crashes >= 3 else f"{rescues} rescues"
+            verdict.put_aside[f"{limit} of {'a poison' if kind == 'poisons' else 'another job'}"] += 1
         wrong = {
             f"{ended[id]}": not ended_well(kind, *ended[id]),
             f"{effects[key]} effects": kind in ("transacts", "begets")

@@ -56,6 +56,10 @@ class Child(Class):
     """It inherits `make`."""
 
 
+Renamed = Class
+Class.Moved = Child
+
+
 def shadowed() -> str:
     return "first"
 
@@ -142,10 +146,27 @@ def test_a_function_of_a_module_that_nobody_can_import_has_no_name():
         name_of(namespace["made"])
 
 
-@pytest.mark.parametrize("attribute", ["system", "sys.exit", "renamed", "Child.make", "Class.__class__", "sys"])
+@pytest.mark.parametrize(
+    "attribute", ["system", "sys.exit", "Child.make", "Class.__class__", "sys", "Trust", "decorated.original"]
+)
 def test_only_what_a_module_defines_is_reached_through_it(attribute):
     with pytest.raises(UntrustedPayload, match="not defined"):
         resolve(f"{HERE}:{attribute}", Trust())
+
+
+@pytest.mark.parametrize(("old", "new"), [("renamed", function), ("Renamed", Class), ("Class.Moved", Child)])
+def test_a_name_that_a_rename_has_left_leads_to_what_can_be_named_anyway(old, new):
+    assert resolve(f"{HERE}:{old}", Trust()) is new
+
+
+def test_a_name_that_a_move_has_left_leads_to_what_is_trusted_where_it_is(package):
+    (package / "shop_app.py").write_text("from shop_jobs import Job, run")
+    (package / "shop_jobs.py").write_text("class Job: pass\ndef run(): pass")
+
+    assert resolve("shop_app:run", Trust()) is sys.modules["shop_jobs"].run
+    assert resolve("shop_app:Job", Trust()) is sys.modules["shop_jobs"].Job
+    with pytest.raises(UntrustedPayload, match="only found there"):
+        resolve("shop_app:run", Trust(["shop_app"]))
 
 
 @pytest.mark.parametrize(

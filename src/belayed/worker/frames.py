@@ -137,5 +137,6 @@ def finished_from(row: list[Any]) -> Finished:
     one.outcome, one.state = Outcome(one.outcome), State(one.state)
     if one.unheard is not None:
         one.unheard = claimed_from(list(one.unheard))
-    one.told = True
+    # Of what it did not start a child says nothing.
+    one.told = one.started
     return one

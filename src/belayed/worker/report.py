@@ -60,6 +60,8 @@ class Report:
                     self.more += 1
         elif one.outcome is Outcome.INTERRUPTED and one.message is None:
             log.debug("%s #%d went back to its queue, not started", name, one.id)
+        elif one.unknown and one.state is State.READY:
+            log.warning("%s #%d went back to its queue, not charged: %s: %s", name, one.id, one.error_type, one.message)
         elif one.outcome is Outcome.INTERRUPTED:
             log.info("%s #%d went back to its queue: %s", name, one.id, one.message)
         elif one.outcome is Outcome.CRASHED and not one.crashed:
@@ -69,7 +71,8 @@ class Report:
         else:
             what = f"{one.error_type}: {one.message}"
             if one.state is State.FAILED:
-                log.error("%s #%d failed for good at attempt %d: %s%s", name, one.id, one.attempt, what, trace(one))
+                at = f"at attempt {one.attempt}" if one.started else "before it could start"
+                log.error("%s #%d failed for good %s: %s%s", name, one.id, at, what, trace(one))
             else:
                 again = f"in {humane(one.delay)}" if one.delay else "at once"
                 text = "%s #%d failed at attempt %d, again %s: %s%s"
