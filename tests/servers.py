@@ -51,7 +51,6 @@ class PostgresServer:
         # because the package ties the server to the process that started it.
         try:
             self.owner = package.get_server(directory, cleanup_mode=None, start=False)
-            self.pg_ctl: Path = self.owner.bin_path / "pg_ctl"
             if not (directory / "PG_VERSION").exists():
                 self.owner.ensure_pgdata_inited()
                 with (directory / "postgresql.conf").open("a") as settings:
@@ -81,6 +80,22 @@ class PostgresServer:
         """Whether the server has been started and not stopped."""
         return (self.directory / "postmaster.pid").exists()
 
+    def copy(self, directory: Path) -> PostgresServer:
+        """A standby with what this server has now: started, it takes no writes until it is promoted."""
+        directory.mkdir()
+        shutil.chown(directory, self.owner.system_user)
+        directory.chmod(0o700)
+        self._run("pg_basebackup", "-h", str(self.directory), "-U", "postgres", "-D", str(directory), "-c", "fast")
+        (directory / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        (directory / "standby.signal").touch()
+        with (directory / "postgresql.conf").open("a") as settings:
+            settings.write(f"unix_socket_directories = '{directory}'\n")
+        return PostgresServer(directory)
+
+    def promote(self) -> None:
+        """Let a standby take writes."""
+        self._control("promote")
+
     def signal(self, number: int) -> None:
         """Send a signal to all of its processes: SIGSTOP freezes it, and its sockets stay open."""
         leader = int((self.directory / "postmaster.pid").read_text().split()[0])
@@ -95,8 +110,11 @@ class PostgresServer:
         shutil.rmtree(self.directory)
 
     def _control(self, action: str, *options: str) -> None:
+        self._run("pg_ctl", action, "-w", "-t", "60", "-s", "-D", str(self.directory), *options)
+
+    def _run(self, program: str, *options: str) -> None:
         subprocess.run(
-            [str(self.pg_ctl), action, "-w", "-t", "60", "-s", "-D", str(self.directory), *options],
+            [str(self.owner.bin_path / program), *options],
             check=True,
             # Pipes would stay open in the server for as long as it runs.
             stdout=subprocess.DEVNULL,
