@@ -53,6 +53,8 @@ class Config:
     """Whether log lines show the arguments of jobs."""
     store_timeout: timedelta | None = timedelta(seconds=30)
     """How long to wait for an answer of the database. None: for ever."""
+    hints: bool = True
+    """PostgreSQL only: whether an enqueue wakes workers (by NOTIFY, which a prepared transaction may not contain)."""
     synchronous: str = "full"
     """SQLite only: `full` (an accepted job survives a power cut) or `normal` (it survives a crash)."""
 

@@ -272,6 +272,8 @@ class Jobs(Database):
         Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
         the transaction may be rolled back.
         """
+        if not self.config.hints:
+            return None
         draft = drafts[0]
         hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
         if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
