@@ -10,7 +10,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import EnqueueError, OptionError, PayloadTooLarge
 from belayed.job import Draft
-from belayed.options import CHECKS, checked, resolved
+from belayed.options import CHECKS, check_task, checked, resolved
 from belayed.payload import Performance, attribute, call_hook, performance
 
 SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
@@ -37,24 +37,31 @@ def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
     # Once more: plugins and the hook may have changed them.
     for name, check in CHECKS.items():
         check(getattr(draft, name))
-    if draft.meta:
-        check_meta(draft, codec)
+    check_task(draft.task)
     draft.text = draft.payload.write(codec)
-    size = len(draft.text) if draft.text.isascii() else len(draft.text.encode())
-    if size > config.payload_limit:
-        raise PayloadTooLarge(
-            f"the payload of {draft.task} has {size:,} bytes, the limit is {config.payload_limit:,}: pass a reference "
-            "(an id, a path) instead, or raise payload_limit (BELAYED_PAYLOAD_LIMIT)"
-        )
+    check_size("payload", draft.text, draft, config)
+    if draft.meta:
+        check_size("meta", meta_text(draft, codec), draft, config)
     return draft
 
 
-def check_meta(draft: Draft, codec: Codec) -> None:
-    """Raise OptionError for a `meta` that would not come back equal."""
+def check_size(what: str, text: str, draft: Draft, config: Config) -> None:
+    """Raise PayloadTooLarge for a text beyond the limit."""
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > config.payload_limit:
+        raise PayloadTooLarge(
+            f"the {what} of {draft.task} has {size:,} bytes, the limit is {config.payload_limit:,}: pass a reference "
+            "(an id, a path) instead, or raise payload_limit (BELAYED_PAYLOAD_LIMIT)"
+        )
+
+
+def meta_text(draft: Draft, codec: Codec) -> str:
+    """The draft's `meta` as it is saved. Raises OptionError if it would not come back equal."""
     takes = f"the meta of {draft.task} takes a dict of plain JSON values"
     try:
-        same = json.loads(codec.text(draft.meta)) == draft.meta and isinstance(draft.meta, dict)
+        text = codec.text(draft.meta)
     except EnqueueError as error:
         raise OptionError(f"{takes}: {error}") from error
-    if not same:
+    if json.loads(text) != draft.meta or not text.startswith("{"):
         raise OptionError(f"{takes}, with texts as keys, not {draft.meta!r}")
+    return text

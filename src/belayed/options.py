@@ -68,6 +68,12 @@ def queue_fault(queue: str) -> str | None:
     return ", without spaces around it" if queue != queue.strip() else None
 
 
+def check_task(name: Any) -> None:
+    """Raise OptionError for what is no name of a task, or of a custom job."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 255 or not name.isprintable():
+        raise OptionError(f"the name of a task is a text of 1 to 255 characters, no control characters, not {name!r}")
+
+
 def check_priority(priority: Any) -> None:
     if type(priority) is not int or not -(2**31) <= priority < 2**31:
         raise OptionError(f"priority={priority!r}: it takes a whole number from -2147483648 to 2147483647")

@@ -153,8 +153,13 @@ def performance(subject: Any) -> Performance:
             f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
             "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
         )
-    display = attribute(subject, "display_name")
-    return Performance(str(display) if display else readable(name_of(type(subject))), subject)
+    return Performance(displayed(attribute(subject, "display_name")) or readable(name_of(type(subject))), subject)
+
+
+def displayed(name: Any) -> str:
+    """A custom job's own name as it is shown: on one line, and not too long."""
+    text = "" if name is None else " ".join(str(name).split())
+    return "".join(char if char.isprintable() else "?" for char in text)[:255]
 
 
 def attribute(subject: Any, name: str) -> Any:

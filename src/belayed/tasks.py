@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 from belayed.config import current
 from belayed.errors import ConfigError, NotImportable
 from belayed.job import Draft, Job, Options
-from belayed.options import checked, resolved
+from belayed.options import check_task, checked, resolved
 from belayed.payload import FunctionCall, Signature, Target, readable, registry, signature_of
 from belayed.retry import Backoff, Errors, Rules
 from belayed.trust import declared_name, name_of
@@ -35,6 +35,8 @@ class Task(Target, Generic[P, R]):
         refuse_methods(function)
         self.name = name or default_name(function)
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+        for one in (self.name, *self.aliases):
+            check_task(one)
         self.options: dict[str, Any] = checked(options or {})
         functools.update_wrapper(cast(Callable[P, R], self), function)
 

@@ -136,6 +136,35 @@ def test_a_payload_over_the_limit_is_refused(make_jobs, url, do, limit):
     assert len(jobs.find()) == 1
 
 
+def test_meta_over_the_limit_is_refused(make_jobs, url):
+    jobs = make_jobs(url, payload_limit=5000)
+    draft = keep.draft(1)
+    draft.meta["note"] = "x" * 5000
+
+    with pytest.raises(PayloadTooLarge, match=r"the meta of .*keep has 5,011 bytes, the limit is 5,000"):
+        jobs.enqueue(draft)
+
+    assert jobs.find() == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "two\nlines", "x" * 256, "\x1b[31mred"])
+def test_a_task_by_an_impossible_name_is_refused_at_import(name):
+    with pytest.raises(OptionError, match="the name of a task is a text of 1 to 255 characters"):
+        task(name=name)(cycle)
+    with pytest.raises(OptionError, match="the name of a task is a text of 1 to 255 characters"):
+        task(aliases=[name])(cycle)
+
+
+def test_a_jobs_own_name_is_shown_on_one_line(jobs):
+    @dataclass
+    class Named(Box):
+        display_name: str = ""
+
+    named = belayed.payload.performance(Named(1, " a\0b \n c\x1b" + "d" * 300))
+
+    assert named.task == "a?b c?" + "d" * 249
+
+
 @pytest.mark.parametrize(
     "queue",
     ["", "q" * 256, "a\0b", "a\nb", "*", "mail*", "!mail", "a,b", " mail", "a\udc80", "a\u202eb", None, 3, b"mail"],
