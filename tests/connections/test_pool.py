@@ -264,6 +264,87 @@ def test_a_fork_shares_no_connection(database, child, paused):
     assert "Error" not in done.stderr
 
 
+OUTLIVED = """
+import os, signal, sys
+from belayed.config import address
+from belayed.connections import Connections
+from belayed.store import open_store
+
+at = address(sys.argv[1])
+connections, store = Connections(at), open_store(at.dialect)
+connections.perform(store.migrate())
+used, closed = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    connections.perform(store.pause("before"))
+    os.write(used[1], b"!")
+    os.read(closed[0], 1)
+    connections.perform(store.pause("after"))
+    os.kill(os.getpid(), signal.SIGKILL)
+os.read(used[0], 1)
+connections.close()
+os.write(closed[1], b"!")
+os.waitpid(child, 0)
+print(*connections.perform(store.paused()))
+connections.close()
+"""
+
+
+def test_what_a_forked_child_writes_outlives_its_parents_connections(database):
+    """SQLite's locks do not cross a fork: the parent would remove the log into which the child still writes."""
+    url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target
+
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLIVED, url], check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "after before"), done.stderr
+
+
+BUSY = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")  # that it forks with threads is the point
+from belayed.config import address
+from belayed.connections import Connections
+from belayed.store import open_store
+
+at = address(sys.argv[1])
+connections, store = Connections(at), open_store(at.dialect)
+connections.perform(store.migrate())
+over = threading.Event()
+
+def writes(number):
+    while not over.is_set():
+        connections.perform(store.pause(f"thread {number}"))
+
+threads = [threading.Thread(target=writes, args=(number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+for number in range(20):
+    if (child := os.fork()) == 0:
+        connections.perform(store.pause(f"child {number}"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+over.set()
+for thread in threads:
+    thread.join()
+print(len(connections.perform(store.paused())))
+connections.close()
+"""
+
+
+def test_a_fork_beside_busy_threads_hinders_neither(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, f"sqlite:///{tmp_path / 'busy.db'}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "24"), done.stderr
+
+
 CLOSING = """
 import asyncio, sys
 from belayed.config import address

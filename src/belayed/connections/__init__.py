@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 from belayed.config import Address, hidden
 from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
-from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
+from belayed.connections.sqlite import MEMORY, CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.errors import ConfigError
 from belayed.steps import Steps
 
 T = TypeVar("T")
 
-MEMORY = ":memory:"
 WAIT = 30.0
 """Seconds to wait for an answer, unless told otherwise."""
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
+from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
-from belayed.errors import BelayedError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
 
 T = TypeVar("T")
@@ -22,6 +25,11 @@ MARK = "belayed_completion"
 NO_MARK = f"no such savepoint: {MARK}"
 LOG_LIMIT = 16 * 1024 * 1024
 """Bytes to which the write-ahead log shrinks again, after a long reader has kept it from being reused."""
+OLDEST = (3, 37)
+"""Of SQLite: before it there were no strict tables."""
+MEMORY = ":memory:"
+LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
+"""How a text is read: one that is no UTF-8, which any program can write into a file, must not stop all the others."""
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
                 sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
 
@@ -118,6 +126,21 @@ class OwnSqlite:
 
     def __init__(self, path: str, *, synchronous: str = "full", timeout: float | None = 30.0) -> None:
         self.timeout = inf if timeout is None else timeout
+        self.path, self.synchronous = path, synchronous
+        self.place = None if path == MEMORY else Path(path).absolute()
+        self.lock = threading.RLock()
+        """Held during each operation: nobody forks meanwhile."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise ConfigError(
+                f"Belayed takes SQLite {'.'.join(map(str, OLDEST))} or later, and this Python has "
+                f"{sqlite3.sqlite_version}: take another Python, or another database (BELAYED_URL)"
+            )
+        with forks.opening:
+            self.open()
+            forks.known.add(self)
+
+    def open(self) -> None:
+        path = self.path
         try:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
@@ -126,24 +149,32 @@ class OwnSqlite:
             raise unopened(error, path) from error
         try:
             self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
-            self.raw.execute(f"PRAGMA synchronous = {synchronous}")
+            self.raw.execute(f"PRAGMA synchronous = {self.synchronous}")
             self.raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
         except sqlite3.Error as error:
             self.raw.close()
             raise unopened(error, path) from error
-        self.path = path
-        self.place = None if path == ":memory:" else Path(path).absolute()
+        self.raw.text_factory = LENIENT
         self.file = self.file_now()
-        self.begun = False
+        self.begun = self.is_closed = False
+
+    def before_fork(self) -> None:
+        """Close the file, which the child would take for opened by itself: the next operation opens it again."""
+        if self.place is not None:
+            self.raw.close()
+            self.is_closed = True
 
     def perform(self, steps: Steps[T]) -> T:
-        try:
-            result = run(steps, self.send)
-            self.commit()
-        except BaseException:
-            self.roll_back()
-            raise
-        return result
+        with self.lock:
+            if self.is_closed:
+                self.open()
+            try:
+                result = run(steps, self.send)
+                self.commit()
+            except BaseException:
+                self.roll_back()
+                raise
+            return result
 
     def send(self, request: Request) -> Answer:
         try:
@@ -211,13 +242,20 @@ class OwnSqlite:
 
     def data_version(self) -> int:
         """A number that changes when another connection has written."""
-        try:
-            return self.patiently(lambda: self.raw.execute("PRAGMA data_version").fetchone()[0])  # type: ignore[no-any-return]
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+        with self.lock:
+            if self.is_closed:
+                return 0
+            try:
+                return self.patiently(lambda: self.raw.execute("PRAGMA data_version").fetchone()[0])  # type: ignore[no-any-return]
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
 
     def close(self) -> None:
-        self.raw.close()
+        # One after the other: who forks holds the first while it waits for the second.
+        with forks.opening:
+            forks.known.discard(self)
+        with self.lock:
+            self.raw.close()
 
 
 class CallersAiosqlite:
