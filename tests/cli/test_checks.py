@@ -62,7 +62,7 @@ def test_each_database_says_its_version_encoding_and_journal_mode(jobs, store):
 @pytest.mark.parametrize(
     ("version", "has"),
     [
-        ("3.35.5", True),
+        ("3.37.2", True),
         ("3.44.5", True),
         ("3.44.6", False),
         ("3.45.0", True),

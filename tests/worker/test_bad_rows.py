@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from belayed import Outcome, State
@@ -90,6 +92,46 @@ def test_what_another_worker_may_know_goes_back_uncharged(payload: str, error: s
     assert (job.attempt, job.failures, job.attempts) == (0, 0, ())
     assert 3 <= wait_left(job) <= 6
     assert states(first, last) == [State.SUCCEEDED, State.SUCCEEDED]
+
+
+UNREADABLE = {
+    "sqlite": ["run_at = 'soon'", "run_at = 9223372036854775807", "created_at = -9223372036854775807", "priority = 'x'",
+               "attempt = 2147483647", "failures = -1", "crashes = 1.5", "max_attempts = 'many'", "max_attempts = 0",
+               "max_run_time = 'x'", "max_run_time = 9e999", "state = 'lost'", "payload = x'00'", "meta = '[1]'",
+               "meta = '{'", "queue = NULL", "run_at = NULL"],
+    "postgresql": ["run_at = 'infinity'", "run_at = '-infinity'", "run_at = '4713-01-01 BC'", "created_at = 'infinity'",
+                   "attempt = 2147483647", "failures = -1", "max_attempts = 0", "max_run_time = 'NaN'",
+                   "max_run_time = 'infinity'", "state = 'lost'", "meta = '[1]'", "meta = '{'", "queue = NULL"],
+}  # fmt: skip
+
+
+def test_no_statement_can_write_what_no_worker_could_read(jobs: Jobs) -> None:
+    job = double.enqueue(1)
+    refused = []
+    for change in UNREADABLE[jobs.address.dialect]:
+        with pytest.raises((sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError)):
+            execute(jobs, f"UPDATE belayed_jobs SET {change}")
+        refused.append(change)
+
+    assert refused == UNREADABLE[jobs.address.dialect]
+    worked(jobs)
+    assert states(job) == [State.SUCCEEDED]
+
+
+@pytest.mark.parametrize("column", ["task", "payload", "queue", "error", "worker", "token"])
+def test_text_that_is_no_text_stops_nobody(column: str, lite: Jobs) -> None:
+    """SQLite takes any bytes for text."""
+    bad, good = double.enqueue(1), [double.enqueue(number) for number in range(20)]
+    execute(lite, f"UPDATE belayed_jobs SET {column} = CAST(x'61ff' AS text) WHERE id = {bad.id}")
+
+    worked(lite)
+
+    assert states(*good) == [State.SUCCEEDED] * 20
+    found = next(job for job in lite.find() if job.id == bad.id)
+    ended = {"payload": State.FAILED, "queue": State.READY}.get(column, State.SUCCEEDED)
+    assert found.state is ended
+    if column in ("task", "queue"):
+        assert getattr(found, column) == "a\\xff"
 
 
 def test_a_batch_of_bad_rows_stops_nobody(jobs: Jobs) -> None:

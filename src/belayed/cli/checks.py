@@ -13,6 +13,7 @@ from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, serves
 from belayed.cli.show import counted, one_line, rough
 from belayed.config import hidden
+from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError
 from belayed.jobs import Jobs
 from belayed.payload import registry
@@ -21,7 +22,7 @@ from belayed.tasks import Task
 
 DRIFT = timedelta(seconds=5)
 """How far a machine's clock may be from the database's."""
-OLDEST = {"sqlite": (3, 35), "postgresql": (12,)}
+OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}
 
 
 class Result(StrEnum):

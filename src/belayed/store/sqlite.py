@@ -24,7 +24,7 @@ CHUNK = 16
 
 
 class SqliteStore(SqlStore):
-    """A store in a SQLite file, of version 3.35 or later."""
+    """A store in a SQLite file, of version 3.37 or later."""
 
     dialect = "sqlite"
 

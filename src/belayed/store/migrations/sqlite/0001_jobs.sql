@@ -1,5 +1,6 @@
 -- Times are microseconds since 1970 in UTC, which compare fast and hold the years 1 to 9999;
 -- `datetime(run_at / 1000000, 'unixepoch')` shows them.
+-- STRICT and the checks keep out what no reader could read, whoever writes it: a row that cannot be read stops all.
 -- The live jobs only: what has ended moves to the history, so that a claim never walks past it.
 -- AUTOINCREMENT: without it the id of a job that has moved to the history would be given out again.
 CREATE TABLE {jobs} (
@@ -26,8 +27,17 @@ CREATE TABLE {jobs} (
     token text,
     meta text,
     error text,
-    payload text NOT NULL
-);
+    payload text NOT NULL,
+    CHECK (state IN ('scheduled', 'ready', 'running')),
+    CHECK (run_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (priority BETWEEN -2147483648 AND 2147483647),
+    CHECK (max(attempt, failures, crashes, rescues, free_retries) <= 1000000000),
+    CHECK (min(attempt, failures, crashes, rescues, free_retries) >= 0),
+    CHECK (max_attempts BETWEEN 1 AND 2147483647),
+    CHECK (max_run_time BETWEEN 0 AND 10000000000),
+    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END)
+) STRICT;
 -- In the order of claims; only due jobs are ready, so that it holds no job for the future.
 CREATE INDEX "{prefix}jobs_ready" ON {jobs} (queue, priority, run_at, id) WHERE state = 'ready';
 CREATE INDEX "{prefix}jobs_scheduled" ON {jobs} (run_at, id) WHERE state = 'scheduled';
@@ -56,8 +66,18 @@ CREATE TABLE {history} (
     meta text,
     error text,
     payload text,
-    result text
-);
+    result text,
+    CHECK (state IN ('succeeded', 'failed', 'cancelled')),
+    CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (run_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (priority BETWEEN -2147483648 AND 2147483647),
+    CHECK (max(attempt, failures, crashes, rescues, free_retries) <= 1000000000),
+    CHECK (min(attempt, failures, crashes, rescues, free_retries) >= 0),
+    CHECK (max_attempts BETWEEN 1 AND 2147483647),
+    CHECK (max_run_time BETWEEN 0 AND 10000000000),
+    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END)
+) STRICT;
 CREATE INDEX "{prefix}history_ended" ON {history} (state, finished_at, id);
 
 -- One row for each attempt that started and did not succeed.
@@ -71,8 +91,9 @@ CREATE TABLE {attempts} (
     worker text,
     error_type text,
     message text,
-    traceback text
-);
+    traceback text,
+    CHECK (ended_at BETWEEN -62135596800000000 AND 253402300799999999)
+) STRICT;
 CREATE INDEX "{prefix}attempts_job" ON {attempts} (job_id, id);
 
 CREATE TABLE {workers} (
@@ -85,9 +106,9 @@ CREATE TABLE {workers} (
     host text NOT NULL,
     queues text NOT NULL,
     version text NOT NULL
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE {queues} (
     name text PRIMARY KEY,
     paused_at integer
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
