@@ -21,7 +21,7 @@ from belayed.job import Attempt, Draft, Filter, Job, Options
 from belayed.options import check_filter, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import arun, run
-from belayed.store.base import LOOK, Counts, Inserted, WorkerRow
+from belayed.store.base import LOOK, Counts, Inserted, Overdue, WorkerRow
 from belayed.trust import Trust
 from belayed.waiting import pauses
 
@@ -113,6 +113,14 @@ class Jobs(Database):
     async def acounts(self, *, most: int = 1_000_000) -> Counts:
         """Jobs by queue and state; the ended ones by state, counted up to *most*."""
         return await self.ado(lambda: self.store.counts(most=most))
+
+    def overdue(self, age: timedelta) -> list[Overdue]:
+        """The queues with jobs that were never tried and have been due for longer than *age*, by name."""
+        return self.do(lambda: self.store.overdue(age.total_seconds()))
+
+    async def aoverdue(self, age: timedelta) -> list[Overdue]:
+        """The queues with jobs that were never tried and have been due for longer than *age*, by name."""
+        return await self.ado(lambda: self.store.overdue(age.total_seconds()))
 
     def workers(self) -> list[WorkerRow]:
         """The registered workers, oldest first; those that have stopped beating are not `alive`."""

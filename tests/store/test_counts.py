@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from belayed.job import State
-from tests.store.factories import NOON, failed, succeeded
+from tests.store.factories import NOON, again, failed, succeeded
 
 
 def test_an_empty_store_counts_nothing(store):
@@ -50,3 +50,25 @@ def test_counting_the_ended_ends_at_the_limit(store):
     counts = store.counts(most=2)
 
     assert counts.ended == {State.SUCCEEDED: 2, State.FAILED: 2, State.CANCELLED: 0}
+
+
+def test_overdue_is_what_was_due_for_long_and_never_tried(store):
+    store.added(2, queue="b", run_at=timedelta(minutes=-5))
+    store.added(1, queue="b", run_at=timedelta(minutes=-9))
+    store.added(1, queue="b", run_at=timedelta(minutes=-1))
+    store.added(1, queue="a", run_at=timedelta(minutes=4))
+    store.added(1, queue="later", run_at=timedelta(days=1))
+    store.added(1, queue="running", run_at=timedelta(hours=-1))
+    store.claimed(1, lanes=store.lanes("running"))
+    store.added(1, queue="tried", run_at=timedelta(hours=-1))
+    store.finish(*map(again, store.claimed(1, lanes=store.lanes("tried"))))
+    store.pause("b")
+
+    store.time += timedelta(minutes=10)
+
+    assert store.overdue(300.0) == [
+        ("a", 1, NOON + timedelta(minutes=4), False),
+        ("b", 4, NOON - timedelta(minutes=9), True),
+    ]
+    assert store.overdue(18 * 60.0) == [("b", 1, NOON - timedelta(minutes=9), True)]
+    assert store.overdue(3600.0) == []

@@ -12,6 +12,7 @@ import belayed
 from belayed.application import ImportFailed
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
+from belayed.cli.check import check
 from belayed.cli.doctor import doctor
 from belayed.cli.jobs import jobs
 from belayed.cli.migrate import migrate
@@ -91,5 +92,5 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Place)
 
 
-for command in (work, workoff, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor):
+for command in (work, workoff, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor, check):
     main.add_command(command)

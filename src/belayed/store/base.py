@@ -110,6 +110,14 @@ class Counts(NamedTuple):
     """Counted up to the limit that was given: a value equal to it means "or more"."""
 
 
+class Overdue(NamedTuple):
+    queue: str
+    jobs: int
+    oldest: datetime
+    """The earliest `run_at`."""
+    paused: bool
+
+
 class Checked(NamedTuple):
     """What a database says of itself."""
 
@@ -206,6 +214,10 @@ class Store(ABC):
     @abstractmethod
     def counts(self, *, most: int = 1_000_000) -> Steps[Counts]:
         """Jobs by queue and state; ended ones by state, counted up to *most*."""
+
+    @abstractmethod
+    def overdue(self, age: float, *, now: datetime | None = None) -> Steps[list[Overdue]]:
+        """The queues with jobs that were never tried and have been due for more than *age* seconds; by name."""
 
     @abstractmethod
     def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:

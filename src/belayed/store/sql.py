@@ -18,6 +18,7 @@ from belayed.store.base import (
     Checked,
     Counts,
     Inserted,
+    Overdue,
     Promoted,
     QueueCount,
     Rescued,
@@ -241,6 +242,10 @@ class SqlStore(Dialect):
         answers = yield Ask([*self.calls("counts"), *self.calls("ended_counts", most=most)], last=True, read=True)
         live = [QueueCount(row[0], State(row[1]), row[2], self.time(row[3])) for row in answers[0]]
         return Counts(live, {State(row[0]): row[1] for row in answers[1]})
+
+    def overdue(self, age: float, *, now: datetime | None = None) -> Steps[list[Overdue]]:
+        rows = yield from self.ask("overdue", last=True, read=True, age=age, now=self.clock(now))
+        return [Overdue(row[0], row[1], self.time(row[2]), bool(row[3])) for row in rows]
 
     def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
         rows = yield from self.ask("workers", last=True, read=True, now=self.clock(now))

@@ -624,6 +624,16 @@ FROM {jobs}
 GROUP BY queue, state
 ORDER BY queue, state;
 
+-- name: overdue
+-- What is due and yet scheduled waits too: no worker is there to make it ready.
+SELECT queue, count(*), min(run_at) AT TIME ZONE 'UTC',
+       EXISTS (SELECT FROM {queues} AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
+FROM {jobs} AS j
+WHERE state IN ('ready', 'scheduled') AND attempt = 0
+  AND run_at < {now} - make_interval(secs => CAST(:age AS double precision))
+GROUP BY queue
+ORDER BY queue;
+
 -- name: ended_counts
 -- Counted up to :most, so that a long history costs no more than that.
 SELECT state, (SELECT count(*) FROM (SELECT FROM {history} WHERE state = ended.state LIMIT :most) AS counted)

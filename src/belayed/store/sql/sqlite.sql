@@ -504,6 +504,15 @@ FROM {jobs}
 GROUP BY queue, state
 ORDER BY queue, state;
 
+-- name: overdue
+-- What is due and yet scheduled waits too: no worker is there to make it ready.
+SELECT queue, count(*), min(run_at),
+       EXISTS (SELECT 1 FROM {queues} AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
+FROM {jobs} AS j
+WHERE state IN ('ready', 'scheduled') AND attempt = 0 AND run_at < {now} - CAST(:age * 1000000 AS integer)
+GROUP BY queue
+ORDER BY queue;
+
 -- name: ended_counts
 -- Counted up to :most, so that a long history costs no more than that.
 SELECT 'succeeded', count(*) FROM (SELECT 1 FROM {history} WHERE state = 'succeeded' LIMIT :most)

@@ -1,0 +1,58 @@
+"""`check`: fails when jobs wait for too long, for whatever watches the machines."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from belayed.cli.app import Place, options
+from belayed.cli.show import echo_json, iso, json_option, note, number, rough, seconds, styled, table
+from belayed.cli.times import time
+from belayed.store.base import Overdue
+
+
+@click.command()
+@click.option(
+    "--max-age", type=time, metavar="TIME", default="300", help="For how long a due job may wait. Default: 300 s."
+)
+@click.option("--queue", "-q", "queues", metavar="NAMES", multiple=True, help="Of these queues; default: all.")
+@json_option
+@options
+@click.pass_obj
+def check(place: Place, max_age: timedelta, queues: tuple[str, ...], as_json: bool) -> None:
+    """Exit with 1 if jobs that are due have waited for too long without an attempt.
+
+    Jobs for later, jobs that run or have been tried, and jobs of paused queues do not count.
+    """
+    jobs = place.jobs()
+    names = {part.strip() for text in queues for part in text.split(",") if part.strip()}
+    found = [one for one in jobs.overdue(max_age) if not names or one.queue in names]
+    now = jobs.do(jobs.store.now)
+    late = sum(one.jobs for one in found if not one.paused)
+    if as_json:
+        echo_json({"ok": not late, "max_age": seconds(max_age), "jobs": late, "queues": [record(one) for one in found]})
+    else:
+        show(found, now)
+        what = "job has" if late == 1 else "jobs have"
+        age = f"for more than {rough(max_age)} without an attempt"
+        click.echo(f"{number(late)} {what} waited {age}." if late else f"No job has waited {age}.")
+    if late:
+        if not as_json:
+            note("See who serves them: `belayed status`, or `belayed doctor`.")
+        click.get_current_context().exit(1)
+
+
+def show(found: list[Overdue], now: datetime) -> None:
+    if found:
+        rows = [
+            (one.queue, number(one.jobs), rough(now - one.oldest), styled("paused", "yellow") if one.paused else "")
+            for one in found
+        ]
+        table(("Queue", ">Waiting", ">Oldest", ""), rows)
+        click.echo()
+
+
+def record(one: Overdue) -> dict[str, Any]:
+    return {"name": one.queue, "jobs": one.jobs, "oldest": iso(one.oldest), "paused": one.paused}
