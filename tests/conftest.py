@@ -19,6 +19,7 @@ hypothesis.settings.register_profile("belayed", deadline=None)
 hypothesis.settings.load_profile("belayed")
 
 SHARED = pytest.StashKey[Path]()
+OF_DELAYED_JOB = ("QUEUE", "QUEUES", "MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD", "QUIET")
 
 
 @pytest.fixture
@@ -58,7 +59,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests must not find the store of whoever runs them.
     for variable in [name for name in os.environ if name.startswith("BELAYED_") and name != servers.GIVEN]:
         del os.environ[variable]
-    os.environ.pop("DATABASE_URL", None)
+    for variable in (
+        "DATABASE_URL",
+        "QUEUE",
+        "QUEUES",
+        "MIN_PRIORITY",
+        "MAX_PRIORITY",
+        "SLEEP_DELAY",
+        "READ_AHEAD",
+        "QUIET",
+    ):
+        os.environ.pop(variable, None)
     # Not under pytest's own temporary directory: it is closed to the other user that runs the server for root.
     given = getattr(config, "workerinput", {}).get("belayed_shared")
     config.stash[SHARED] = Path(given or tempfile.mkdtemp(prefix="belayed-tests-"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -144,17 +144,30 @@ def from_plain(kind: type[C], plain: Mapping[str, Any]) -> C:
     return kind(**{name: value(one) for name, one in plain.items()})
 
 
-def settings(kind: type[C], given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> C:
-    """A Config or WorkerConfig from what was *given*, then the environment, then the defaults."""
+def settings(
+    kind: type[C],
+    given: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    *,
+    also: Mapping[str, Sequence[str]] | None = None,
+) -> C:
+    """A Config or WorkerConfig from what was *given*, then the environment, then the defaults.
+
+    *also* are more variables of a setting, which count unless they are empty.
+    """
     environ = os.environ if environ is None else environ
     hints = get_type_hints(kind)
     if unknown := sorted(set(given) - set(hints)):
         raise ConfigError(f"unknown setting {unknown[0]!r}: there are {', '.join(sorted(hints))}")
     values = {name: typed(name, value, hints[name]) for name, value in given.items()}
     for setting in fields(cast(Any, kind)):
+        if setting.name in values:
+            continue
         variable = f"BELAYED_{setting.name.upper()}"
-        if setting.name not in values and variable in environ:
-            values[setting.name] = parsed(variable, environ[variable], hints[setting.name])
+        others = (also or {}).get(setting.name, ())
+        found = variable if variable in environ else next((one for one in others if environ.get(one)), None)
+        if found is not None:
+            values[setting.name] = parsed(found, environ[found], hints[setting.name])
     return kind(**values)
 
 

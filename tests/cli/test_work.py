@@ -217,3 +217,73 @@ def test_settings_come_from_the_environment(process, shop):
 
     assert "serves queues mail of sqlite:///shop.db" in ended.stderr
     assert "with 3 threads" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "served"),
+    [
+        ({"QUEUE": "mail"}, "queues mail"),
+        ({"QUEUES": "mail, slow", "QUEUE": "other"}, "queues mail, slow"),
+        ({"QUEUES": "", "QUEUE": "mail"}, "queues mail"),
+        ({"QUEUE": ""}, "all queues"),
+        ({"QUEUES": "mail", "BELAYED_QUEUES": "own"}, "queues own"),
+    ],
+)
+def test_the_variables_of_delayed_job_name_the_queues(process, shop, monkeypatch, variables, served):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    ended = process("workoff", "--app", "shop")
+
+    assert f"serves {served} of " in ended.stderr
+
+
+def test_an_option_wins_over_the_variables_of_delayed_job(process, shop, monkeypatch):
+    monkeypatch.setenv("QUEUES", "mail")
+
+    ended = process("workoff", "--app", "shop", "--queue", "slow", "--queue", "!more")
+
+    assert "serves queues slow, !more of " in ended.stderr
+
+
+def test_the_variables_of_delayed_job_set_priorities_pauses_and_the_read_ahead(process, enqueue, monkeypatch):
+    enqueue("send.using(priority=5).enqueue('ada'); send.using(priority=1).enqueue('bob')")
+    for name, value in {"MIN_PRIORITY": "2", "MAX_PRIORITY": "9", "SLEEP_DELAY": "3", "READ_AHEAD": "7"}.items():
+        monkeypatch.setenv(name, value)
+
+    ended = process("workoff", "--app", "shop")
+
+    assert re.search("no job is ready after .+: 1 succeeded$", ended.stderr.rstrip())
+    assert "shop.send #1 succeeded" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD"])
+def test_a_variable_of_delayed_job_that_is_no_number_is_named(process, shop, monkeypatch, name):
+    monkeypatch.setenv(name, "many")
+
+    ended = process("workoff", "--app", "shop")
+
+    assert ended.returncode == 2
+    assert f"{name}='many'" in ended.stderr
+
+
+@pytest.mark.parametrize(("variables", "options"), [({}, ["--quiet"]), ({"QUIET": "1"}, [])])
+def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, variables, options):
+    enqueue("send.enqueue('ada'); send.enqueue('nobody')")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    ended = process("workoff", "--app", "shop", *options)
+
+    assert ended.returncode == 0
+    assert "INFO" not in ended.stderr
+    assert "shop.send #2 failed" in ended.stderr
+
+
+def test_a_worker_told_to_exit_on_complete_does(process, enqueue):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("work", "--app", "shop", "--exit-on-complete")
+
+    assert ended.returncode == 0
+    assert "shop.send #1 succeeded" in ended.stderr

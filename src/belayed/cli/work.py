@@ -27,6 +27,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("belayed")
 
+OF_DELAYED_JOB = {
+    "queues": ("QUEUES", "QUEUE"),
+    "min_priority": ("MIN_PRIORITY",),
+    "max_priority": ("MAX_PRIORITY",),
+    "poll_interval": ("SLEEP_DELAY",),
+    "read_ahead": ("READ_AHEAD",),
+}
+"""The variables by which Delayed Job's workers are told, for the settings whose own are not there."""
 DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in fields(WorkerConfig)}
 
 
@@ -42,7 +50,7 @@ def working(command: F) -> F:
     for option in reversed(
         [
             click.option(
-                "--queues", "-q", metavar="NAMES", multiple=True,
+                "--queue", "--queues", "-q", "queues", metavar="NAMES", multiple=True,
                 help="Serve these queues: names, * for all, !name for all but that; commas or several -q. Default: *.",
             ),
             setting("min_priority", "Only jobs of this priority or a larger one.", type=int),
@@ -60,6 +68,7 @@ def working(command: F) -> F:
             setting("grace", "How long running jobs may go on after a stop.", **time),
             setting("kill_after", "How long a job that was stopped may go on, until its process is ended.", **time),
             setting("name", "What to call this worker. Default: host and process id."),
+            click.option("--quiet", is_flag=True, help="Log warnings and errors only. Also by the variable QUIET."),
             click.option("--log-level", type=click.Choice(list(LEVELS)), help="What to log. Default: info."),
             click.option("--log-arguments", is_flag=True, help="Show the arguments of jobs in the log."),
             options,
@@ -70,15 +79,16 @@ def working(command: F) -> F:
 
 
 @click.command()
+@click.option("--exit-on-complete", is_flag=True, help="End when no job is ready, as workoff does.")
 @working
 @click.pass_obj
-def work(place: Place, /, **given: Any) -> None:
+def work(place: Place, /, exit_on_complete: bool, **given: Any) -> None:
     """Run jobs until stopped.
 
     SIGTERM or Ctrl-C stops it: running jobs may finish within the grace, then it exits with 0. A second one stops
     them at once; what did not finish is run again later.
     """
-    summary = worked(place, given)
+    summary = worked(place, given, until_empty=exit_on_complete)
     log.info("stopped after %s: %s", span(timedelta(seconds=summary.seconds)), in_words(summary))
 
 
@@ -99,10 +109,12 @@ def workoff(place: Place, /, strict: bool, **given: Any) -> None:
 
 def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) -> Summary:
     """What a worker with these options brings: in child processes, or with `--processes 0` in this one."""
-    level, log_arguments = given.pop("log_level"), given.pop("log_arguments")
+    quiet, level, log_arguments = given.pop("quiet"), given.pop("log_level"), given.pop("log_arguments")
+    if level is None and (quiet or os.environ.get("QUIET")):
+        level = "warning"
     queues = tuple(part.strip() for text in given.pop("queues") for part in text.split(",") if part.strip())
     chosen = {name: value for name, value in given.items() if value is not None}
-    config = settings(WorkerConfig, {**chosen, **({"queues": queues} if queues else {})})
+    config = settings(WorkerConfig, {**chosen, **({"queues": queues} if queues else {})}, also=OF_DELAYED_JOB)
     if config.processes and os.name == "posix":
         supervisor = Supervisor(place.application(), place.url, config, log_level=level, log_arguments=log_arguments)
         return supervisor.run(until_empty, lambda database: announce(database, config))
