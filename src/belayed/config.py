@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,6 +38,11 @@ class Config:
     """The largest payload, in bytes of UTF-8."""
     default_queue: str = "default"
     default_priority: int = 0
+    queue_attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the jobs of a queue get that do not say it themselves: `{"high": {"priority": -10, "max_attempts": 3}}`.
+
+    There are `priority`, `max_attempts`, `max_run_time` and `keep_failed`. From the environment: the same as JSON.
+    """
     max_attempts: int = 25
     """How many failures end a job: 25 are 20 days of retries."""
     max_run_time: timedelta | None = timedelta(hours=4)
@@ -128,8 +134,11 @@ C = TypeVar("C")
 
 
 def as_plain(config: Any) -> dict[str, Any]:
-    """The settings of *config* as JSON takes them: times in seconds, as `from_plain` reads them."""
-    plain = {setting.name: getattr(config, setting.name) for setting in fields(config)}
+    """The settings of *config* as JSON takes them: times in seconds, as `from_plain` reads them.
+
+    But for those that only an enqueue heeds: what belongs to the queues.
+    """
+    plain = {one.name: getattr(config, one.name) for one in fields(config) if one.name != "queue_attributes"}
     return {name: {"s": one.total_seconds()} if isinstance(one, timedelta) else one for name, one in plain.items()}
 
 
@@ -193,6 +202,10 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
             return word.lower() in ("true", "yes", "on")
         if timedelta in kinds:
             return duration(word)
+        if Mapping in kinds:
+            if not isinstance(found := json.loads(word or "{}"), dict):
+                raise ValueError("it takes a JSON object")
+            return found
         if tuple in kinds:
             return tuple(part.strip() for part in word.split(",") if part.strip())
         if int in kinds:

@@ -28,11 +28,17 @@ def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
     return Draft(payload, payload.task, **resolved(checked({**own, **options}), job))
 
 
-def completed(draft: Draft, config: Config, codec: Codec) -> Draft:
-    """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError."""
+def completed(draft: Draft, config: Config, queues: Mapping[str, Mapping[str, Any]], codec: Codec) -> Draft:
+    """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError.
+
+    What it does not say itself its queue says (*queues*), and else the configuration.
+    """
     if isinstance(draft.payload, Performance):
         call_hook(draft.payload.subject, "enqueue", draft)
     draft.queue = draft.queue or config.default_queue
+    for name, value in queues[draft.queue].items() if draft.queue in queues else ():
+        if getattr(draft, name) is None:
+            setattr(draft, name, value)
     draft.priority = config.default_priority if draft.priority is None else draft.priority
     # Once more: plugins and the hook may have changed them.
     for name, check in CHECKS.items():

@@ -18,7 +18,7 @@ from belayed.database import Database, Plan
 from belayed.drafts import completed, draft_of
 from belayed.errors import ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
-from belayed.options import check_filter, check_priority, check_queue
+from belayed.options import check_filter, check_priority, check_queue, of_queues
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import arun, run
 from belayed.store.base import LOOK, Counts, Inserted, Overdue, WorkerRow
@@ -44,6 +44,7 @@ class Jobs(Database):
             check_priority(self.config.default_priority)
         except OptionError as error:
             raise ConfigError(f"default_{error}") from None
+        self.queue_attributes = of_queues(self.config.queue_attributes)
         super().__init__(self.config)
         self.trust = Trust(self.config.trust)
         self.codec = Codec(self.trust)
@@ -244,7 +245,7 @@ class Jobs(Database):
                 f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
             )
         self.plugins.notify("on_enqueue", draft)
-        return completed(draft, self.config, self.codec)
+        return completed(draft, self.config, self.queue_attributes, self.codec)
 
     def _prepared_many(self, jobs: Iterable[Any], options: Mapping[str, Any]) -> tuple[list[Draft], Any]:
         drafts = [self._prepared(job, options) for job in jobs]

@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from belayed.errors import OptionError
+from belayed.config import duration
+from belayed.errors import ConfigError, OptionError
 from belayed.job import Filter, Options
 from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
 CONDITIONS = tuple(Filter.__annotations__)
+OF_QUEUE = ("priority", "max_attempts", "max_run_time", "keep_failed")
+"""What a queue may say of its jobs."""
 AS_THEY_ARE = ("connection", "jobs")
 """Options that are never called, though their values may be callable."""
 
@@ -26,6 +29,27 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in CHECKS and not callable(value):
             CHECKS[name](value)
     return dict(options)
+
+
+def of_queues(attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The setting `queue_attributes`, checked; times may be texts, as JSON has no times. Raises ConfigError."""
+    found = {}
+    for queue, given in attributes.items():
+        try:
+            check_queue(queue)
+            if not isinstance(given, Mapping):
+                raise OptionError(f"{given!r}: it takes a dict, such as {{'priority': -10}}")
+            values = dict(given)
+            for name, value in values.items():
+                if name not in OF_QUEUE:
+                    raise OptionError(f"unknown attribute {name!r}: there are {', '.join(OF_QUEUE)}")
+                if name == "max_run_time" and isinstance(value, str):
+                    values[name] = duration(value)
+                CHECKS[name](values[name])
+        except (OptionError, ValueError) as error:
+            raise ConfigError(f"queue_attributes (or BELAYED_QUEUE_ATTRIBUTES), {queue!r}: {error}") from None
+        found[queue] = values
+    return found
 
 
 def resolved(options: Mapping[str, Any], subject: object | None = None) -> dict[str, Any]:
