@@ -24,7 +24,8 @@ from belayed.store.base import Overdue
 def check(place: Place, max_age: timedelta, queues: tuple[str, ...], as_json: bool) -> None:
     """Fail if jobs wait for too long.
 
-    It exits with 1 if jobs that are due have waited for longer than the age without an attempt. Jobs for later, jobs that run or have been tried, and jobs of paused queues do not count.
+    It exits with 1 if jobs that are due have waited for longer than the age without an attempt. Jobs for later, jobs
+    that run or have been tried, and jobs of paused queues do not count.
     """
     jobs = place.jobs()
     names = {part.strip() for text in queues for part in text.split(",") if part.strip()}
