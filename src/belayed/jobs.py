@@ -257,7 +257,8 @@ class Jobs(Database):
     def _saved(self, draft: Draft, inserted: Inserted) -> Job:
         if log.isEnabledFor(logging.INFO):
             arguments = f" {draft.text}" if self.config.log_arguments else ""
-            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments)
+            extra = {"job_id": inserted.id, "task": draft.task, "queue": draft.queue}
+            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments, extra=extra)
         return Job(
             id=inserted.id,
             state=inserted.state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sqlite3
@@ -287,3 +288,23 @@ def test_a_worker_told_to_exit_on_complete_does(process, enqueue):
 
     assert ended.returncode == 0
     assert "shop.send #1 succeeded" in ended.stderr
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_log_for_programs_has_an_object_on_each_line(process, enqueue, processes):
+    enqueue("send.enqueue('ada'); send.enqueue('nobody')")
+
+    ended = process("workoff", "--app", "shop", "--log-format", "json", "--processes", processes)
+
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {tuple(line)[:4] for line in lines} == {("time", "level", "logger", "message")}
+    good = next(line for line in lines if line.get("outcome") == "succeeded")
+    assert (good["job_id"], good["task"], good["queue"], good["attempt"]) == (1, "shop.send", "mail", 1)
+    assert good["level"] == "INFO"
+    assert good["seconds"] >= 0
+    bad = next(line for line in lines if line.get("outcome") == "failed")
+    assert (bad["job_id"], bad["level"]) == (2, "ERROR")
+    assert "ValueError: no such address" in bad["message"]
+    assert "Traceback" in bad["message"]
+    assert "2 failed" not in lines[-1]["message"]
+    assert "1 succeeded, 1 failed" in lines[-1]["message"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from belayed import enqueue_many
+from belayed import Job, enqueue_many
 from belayed.jobs import Jobs
+from belayed.worker.logs import FIELDS
 from tests.worker.helpers import logged, worked
 from tests.worker.tasks import double, fails, raises
 
@@ -26,6 +28,27 @@ def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixt
     assert lines[:2] == [f"INFO enqueued {name} #{job.id} on default", f"INFO {name} #{job.id} started, attempt 1"]
     assert re.fullmatch(rf"INFO {name} #{job.id} succeeded in \d+ ms", lines[2])
     assert "secret" not in caplog.text
+
+
+def test_records_carry_what_is_known_of_the_job(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "belayed")
+    good, bad = double.using(queue="mail").enqueue(1), fails.using(max_attempts=1).enqueue()
+
+    worked(lite)
+
+    def told(job: Job) -> list[tuple[Any, ...]]:
+        records = [record for record in caplog.records if getattr(record, "job_id", None) == job.id]
+        return [tuple(getattr(record, name, None) for name in FIELDS[1:-1]) for record in records]
+
+    task = "tests.worker.tasks.double"
+    assert told(good) == [
+        (task, "mail", None, None),
+        (task, "mail", 1, None),
+        (task, "mail", 1, "succeeded"),
+    ]
+    assert told(bad)[-1] == ("tests.worker.tasks.fails", "default", 1, "failed")
+    (last,) = [record for record in caplog.records if getattr(record, "outcome", None) == "succeeded"]
+    assert 0 <= last.__dict__["seconds"] < 10
 
 
 def test_arguments_are_told_when_asked_for(lite: Jobs, opened: Opened, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("belayed")
 
+LOGGING = ("quiet", "log_level", "log_format", "log_arguments")
+"""The options of a worker that are no settings of its."""
 OF_DELAYED_JOB = {
     "queues": ("QUEUES", "QUEUE"),
     "min_priority": ("MIN_PRIORITY",),
@@ -70,6 +72,7 @@ def working(command: F) -> F:
             setting("name", "What to call this worker. Default: host and process id."),
             click.option("--quiet", is_flag=True, help="Log warnings and errors only. Also by the variable QUIET."),
             click.option("--log-level", type=click.Choice(list(LEVELS)), help="What to log. Default: info."),
+            click.option("--log-format", type=click.Choice(["text", "json"]), help="Its form. Default: text."),
             click.option("--log-arguments", is_flag=True, help="Show the arguments of jobs in the log."),
             options,
         ]
@@ -109,17 +112,18 @@ def workoff(place: Place, /, strict: bool, **given: Any) -> None:
 
 def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) -> Summary:
     """What a worker with these options brings: in child processes, or with `--processes 0` in this one."""
-    quiet, level, log_arguments = given.pop("quiet"), given.pop("log_level"), given.pop("log_arguments")
+    quiet, level, form, log_arguments = (given.pop(one) for one in LOGGING)
     if level is None and (quiet or os.environ.get("QUIET")):
         level = "warning"
     queues = tuple(part.strip() for text in given.pop("queues") for part in text.split(",") if part.strip())
     chosen = {name: value for name, value in given.items() if value is not None}
     config = settings(WorkerConfig, {**chosen, **({"queues": queues} if queues else {})}, also=OF_DELAYED_JOB)
     if config.processes and os.name == "posix":
-        supervisor = Supervisor(place.application(), place.url, config, log_level=level, log_arguments=log_arguments)
+        logs = {"log_level": level, "log_format": form, "log_arguments": log_arguments}
+        supervisor = Supervisor(place.application(), place.url, config, **logs)
         return supervisor.run(until_empty, lambda database: announce(database, config))
     jobs = place.jobs(create=True)
-    say_to_log(level)
+    say_to_log(level, format=form)
     if log_arguments:
         jobs.config = replace(jobs.config, log_arguments=True)
     jobs.check_schema()

@@ -229,7 +229,7 @@ def main(sock: int, page: int, cells: int) -> None:
         text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
         channel.send("failed", text)
         sys.exit(2)
-    say_to_log(first["log_level"])
+    say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
     os.register_at_fork(after_in_child=channel.sock.close)
     with jobs.plugins.around("around_work", child):

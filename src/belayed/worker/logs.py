@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from datetime import UTC, datetime
+from typing import Any
 
 log = logging.getLogger("belayed")
 
@@ -16,12 +19,19 @@ CONTROLS = {
 """What steers a terminal, written out."""
 
 
-def say_to_log(level: str | None, handler: logging.Handler | None = None) -> None:
-    """Log to stderr or to *handler*, unless the application has set up logging itself: then its word counts."""
+FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "seconds")
+"""What a record of ours may have beside its text."""
+
+
+def say_to_log(level: str | None, handler: logging.Handler | None = None, *, format: str | None = None) -> None:
+    """Log to stderr or to *handler*, unless the application has set up logging itself: then its word counts.
+
+    *format* is `text`, for people, or `json`.
+    """
     root = logging.getLogger()
     if not root.handlers:
         handler = handler or logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Lines())
+        handler.setFormatter(JsonLines() if format == "json" else Lines())
         root.addHandler(handler)
         # Libraries at DEBUG would drown the rest.
         root.setLevel(max(LEVELS[level or "info"], logging.INFO))
@@ -45,3 +55,21 @@ class Lines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         record.short = SHORT.get(record.levelname, record.levelname)
         return super().formatMessage(record)
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object on each line: `time`, `level`, `logger`, `message`, and what is known of the job."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        found |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
+        found |= {"process": record.process, "thread": record.threadName}
+        if record.exc_info:
+            found["error"] = self.formatException(record.exc_info)
+        # In ASCII: what steers a terminal, or is no Unicode, is written out.
+        return json.dumps(found, default=str)

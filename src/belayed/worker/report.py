@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome, State
@@ -37,68 +38,81 @@ class Summary:
             self.retried += 1
 
 
+UNKNOWN = ("job", "")
+"""The task and queue of a job of which no more is known."""
+
+
 class Report:
     """Logs how attempts end."""
 
     def __init__(self, log_arguments: bool) -> None:
         self.log_arguments = log_arguments
-        self.names: dict[int, str] = {}
+        self.names: dict[int, tuple[str, str]] = {}
+        """The task and the queue of each job that is here."""
         self.second = self.summed = 0
         self.lines = self.more = 0
         self.complained: dict[int, float] = {}
 
     def ended(self, one: Finished) -> None:
         """Log an outcome, unless its child has."""
-        name = self.names.pop(one.id, "job")
+        name, queue = self.names.pop(one.id, UNKNOWN)
         if one.told:
             return
         if one.state is State.SUCCEEDED:
             if log.isEnabledFor(logging.INFO):
                 if self.open():
-                    log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds))
+                    log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds), extra=about(one, name, queue))
                 else:
                     self.more += 1
-        elif one.outcome is Outcome.INTERRUPTED and one.message is None:
-            log.debug("%s #%d went back to its queue, not started", name, one.id)
+            return
+        extra = about(one, name, queue)
+        if one.outcome is Outcome.INTERRUPTED and one.message is None:
+            log.debug("%s #%d went back to its queue, not started", name, one.id, extra=extra)
         elif one.unknown and one.state is State.READY:
-            log.warning("%s #%d went back to its queue, not charged: %s: %s", name, one.id, one.error_type, one.message)
+            text = "%s #%d went back to its queue, not charged: %s: %s"
+            log.warning(text, name, one.id, one.error_type, one.message, extra=extra)
         elif one.outcome is Outcome.INTERRUPTED:
-            log.info("%s #%d went back to its queue: %s", name, one.id, one.message)
+            log.info("%s #%d went back to its queue: %s", name, one.id, one.message, extra=extra)
         elif one.outcome is Outcome.CRASHED and not one.crashed:
-            log.warning("%s #%d went back to its queue, not charged: %s", name, one.id, one.message)
+            text = "%s #%d went back to its queue, not charged: %s"
+            log.warning(text, name, one.id, one.message, extra=extra)
         elif one.state is State.CANCELLED:
-            log.info("%s #%d was cancelled: %s", name, one.id, one.message)
+            log.info("%s #%d was cancelled: %s", name, one.id, one.message, extra=extra)
         else:
             what = f"{one.error_type}: {one.message}"
             if one.state is State.FAILED:
                 at = f"at attempt {one.attempt}" if one.started else "before it could start"
-                log.error("%s #%d failed for good %s: %s%s", name, one.id, at, what, trace(one))
+                log.error("%s #%d failed for good %s: %s%s", name, one.id, at, what, trace(one), extra=extra)
             else:
                 again = f"in {humane(one.delay)}" if one.delay else "at once"
                 text = "%s #%d failed at attempt %d, again %s: %s%s"
-                log.warning(text, name, one.id, one.attempt, again, what, trace(one))
+                log.warning(text, name, one.id, one.attempt, again, what, trace(one), extra=extra)
 
     def refused(self, one: Finished) -> None:
         """An outcome came too late: another worker has the job, or had it."""
-        name, outcome = self.names.pop(one.id, "job"), one.outcome.value
+        name, queue = self.names.pop(one.id, UNKNOWN)
+        extra = about(one, name, queue)
         if one.started:
-            log.warning("the outcome of %s #%d was refused: its claim had lapsed (%s)", name, one.id, outcome)
+            text = "the outcome of %s #%d was refused: its claim had lapsed (%s)"
+            log.warning(text, name, one.id, one.outcome.value, extra=extra)
         else:
-            log.debug("%s #%d, not started, was another worker's already", name, one.id)
+            log.debug("%s #%d, not started, was another worker's already", name, one.id, extra=extra)
 
     def completed(self, one: Finished) -> None:
         """A job had completed in its own transaction, whatever became of the attempt then."""
-        name = self.names.pop(one.id, "job")
-        log.warning("%s #%d had succeeded, in its own transaction, before its attempt %s", name, one.id, one.outcome)
+        name, queue = self.names.pop(one.id, UNKNOWN)
+        text = "%s #%d had succeeded, in its own transaction, before its attempt %s"
+        log.warning(text, name, one.id, one.outcome, extra=about(one, name, queue))
 
     def claimed(self, job: Claimed) -> None:
-        self.names[job.id] = job.task
+        self.names[job.id] = job.task, job.queue
 
     def started(self, job: Claimed) -> None:
         """Called in the thread that runs it."""
         if log.isEnabledFor(logging.INFO) and self.open():
             arguments = f" {job.payload}" if self.log_arguments else ""
-            log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments)
+            extra = {"job_id": job.id, "task": job.task, "queue": job.queue, "attempt": job.attempt + 1}
+            log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=extra)
 
     def open(self) -> bool:
         """Whether there is room for a line in this second; in DEBUG there always is."""
@@ -125,6 +139,18 @@ class Report:
             self.complained[job.id] = now
             text = "%s #%d does not end, after %s: this worker keeps its claim until it does"
             log.warning(text, job.task, job.id, humane(seconds))
+
+
+def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
+    """What a log record has beside its text, for programs."""
+    return {
+        "job_id": one.id,
+        "task": task,
+        "queue": queue,
+        "attempt": one.attempt,
+        "outcome": one.outcome.value,
+        "seconds": round(one.seconds, 6),
+    }
 
 
 def trace(one: Finished) -> str:

@@ -45,11 +45,12 @@ class Supervisor:
         config: WorkerConfig,
         *,
         log_level: str | None = None,
+        log_format: str | None = None,
         log_arguments: bool = False,
     ) -> None:
         self.config, self.log_arguments = config, log_arguments
         self.output = Output()
-        say_to_log(log_level, OutputHandler(self.output))
+        say_to_log(log_level, OutputHandler(self.output), format=log_format)
         app = application and [application.name, application.source, str(application.folder)]
         first: dict[str, Any] = {
             "app": app,
@@ -58,6 +59,7 @@ class Supervisor:
             "async_slots": config.async_slots,
             "read_ahead": config.read_ahead,
             "log_level": log_level,
+            "log_format": log_format,
             "log_arguments": log_arguments,
         }
         self.children = Children(config)
