@@ -8,12 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from belayed.cli.checks import has_wal_reset_bug
 from tests.cli.conftest import environment
+from tests.worker.helpers import eventually
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (DEBUG|INFO |WARN |ERROR) \S")
 
@@ -308,3 +310,84 @@ def test_a_log_for_programs_has_an_object_on_each_line(process, enqueue, process
     assert "Traceback" in bad["message"]
     assert "2 failed" not in lines[-1]["message"]
     assert "1 succeeded, 1 failed" in lines[-1]["message"]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_log_file_gets_all_lines_and_is_appended_to(process, enqueue, folder, processes):
+    enqueue("send.enqueue('ada')")
+    (folder / "work.log").write_text("before\n")
+
+    ended = process("workoff", "--app", "shop", "--log-file", "work.log", "--processes", processes)
+
+    lines = (folder / "work.log").read_text().splitlines()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert lines[0] == "before"
+    assert any("shop.send #1 succeeded" in line for line in lines)
+    assert "no job is ready after" in lines[-1]
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_log_file_that_is_moved_away_is_opened_anew(enqueue, folder, processes):
+    log = folder / "work.log"
+    enqueue("send.enqueue('ada')")
+    with working("--app", "shop", "--log-file", str(log), "--processes", processes) as worker:
+        eventually(lambda: log.exists() and "#1 succeeded" in log.read_text())
+        log.rename(folder / "work.log.1")
+        # Whether it is still there is looked at once a second.
+        begun = time.monotonic()
+        eventually(lambda: time.monotonic() - begun > 1.1)
+
+        enqueue("send.enqueue('bob')")
+
+        eventually(lambda: log.exists() and "#2 succeeded" in log.read_text())
+        worker.terminate()
+        worker.communicate(timeout=60)
+    assert "#2" not in (folder / "work.log.1").read_text()
+    assert "stopped after" in log.read_text()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_log_file_that_cannot_be_written_is_named(process, shop, processes):
+    ended = process("workoff", "--app", "shop", "--log-file", "nowhere/work.log", "--processes", processes)
+
+    assert ended.returncode == 2
+    assert "the log file nowhere/work.log cannot be written: No such file or directory" in ended.stderr
+
+
+def test_a_pid_file_is_there_while_the_worker_is(process, enqueue, folder):
+    file = folder / "work.pid"
+    # One that a dead worker has left.
+    file.write_text("999999\n")
+    with working("--app", "shop", "--pid-file", str(file)) as worker:
+        eventually(lambda: file.read_text() == f"{worker.pid}\n")
+
+        second = process("work", "--app", "shop", "--pid-file", file)
+
+        assert second.returncode == 1
+        assert f"has the PID file {file} already: process {worker.pid}; stop it, or name another" in second.stderr
+        assert file.exists()
+        worker.terminate()
+        worker.communicate(timeout=60)
+        assert worker.returncode == 0
+    assert not file.exists()
+
+
+def test_a_pid_file_of_a_killed_worker_is_in_nobodys_way(process, enqueue, folder):
+    file = folder / "work.pid"
+    with working("--app", "shop", "--pid-file", str(file)) as worker:
+        eventually(lambda: file.exists() and file.read_text() == f"{worker.pid}\n")
+        worker.kill()
+        worker.communicate(timeout=60)
+    assert file.exists()
+
+    ended = process("workoff", "--app", "shop", "--pid-file", file)
+
+    assert ended.returncode == 0
+    assert not file.exists()
+
+
+def test_a_pid_file_that_cannot_be_written_is_named(process, shop):
+    ended = process("workoff", "--app", "shop", "--pid-file", "nowhere/work.pid")
+
+    assert ended.returncode == 2
+    assert "the PID file nowhere/work.pid cannot be written: No such file or directory" in ended.stderr

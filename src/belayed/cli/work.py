@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import timedelta
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,11 +16,13 @@ import click
 import belayed
 from belayed.cli.app import Place, options
 from belayed.cli.checks import has_wal_reset_bug, product
+from belayed.cli.pidfile import pid_file
 from belayed.cli.show import counted, rough, span
 from belayed.cli.times import memory
 from belayed.cli.times import time as duration
 from belayed.config import WorkerConfig, hidden, settings
 from belayed.database import Database
+from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
 from belayed.worker.logs import LEVELS, say_to_log
 from belayed.worker.supervisor import Supervisor
@@ -27,7 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger("belayed")
 
-LOGGING = ("quiet", "log_level", "log_format", "log_arguments")
+FILE = click.Path(dir_okay=False, path_type=Path)
+NO_SETTINGS = ("quiet", "log_level", "log_format", "log_file", "pid_file", "log_arguments")
 """The options of a worker that are no settings of its."""
 OF_DELAYED_JOB = {
     "queues": ("QUEUES", "QUEUE"),
@@ -73,6 +78,8 @@ def working(command: F) -> F:
             click.option("--quiet", is_flag=True, help="Log warnings and errors only. Also by the variable QUIET."),
             click.option("--log-level", type=click.Choice(list(LEVELS)), help="What to log. Default: info."),
             click.option("--log-format", type=click.Choice(["text", "json"]), help="Its form. Default: text."),
+            click.option("--log-file", type=FILE, metavar="FILE", help="Log to this file, not to stderr."),
+            click.option("--pid-file", type=FILE, metavar="FILE", help="Keep the process id in this file."),
             click.option("--log-arguments", is_flag=True, help="Show the arguments of jobs in the log."),
             options,
         ]
@@ -112,23 +119,32 @@ def workoff(place: Place, /, strict: bool, **given: Any) -> None:
 
 def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) -> Summary:
     """What a worker with these options brings: in child processes, or with `--processes 0` in this one."""
-    quiet, level, form, log_arguments = (given.pop(one) for one in LOGGING)
+    quiet, level, form, log_file, pid, log_arguments = (given.pop(one) for one in NO_SETTINGS)
     if level is None and (quiet or os.environ.get("QUIET")):
         level = "warning"
     queues = tuple(part.strip() for text in given.pop("queues") for part in text.split(",") if part.strip())
     chosen = {name: value for name, value in given.items() if value is not None}
     config = settings(WorkerConfig, {**chosen, **({"queues": queues} if queues else {})}, also=OF_DELAYED_JOB)
-    if config.processes and os.name == "posix":
-        logs = {"log_level": level, "log_format": form, "log_arguments": log_arguments}
-        supervisor = Supervisor(place.application(), place.url, config, **logs)
-        return supervisor.run(until_empty, lambda database: announce(database, config))
-    jobs = place.jobs(create=True)
-    say_to_log(level, format=form)
-    if log_arguments:
-        jobs.config = replace(jobs.config, log_arguments=True)
-    jobs.check_schema()
-    announce(jobs, config)
-    return Worker(jobs, **vars_of(config)).run(until_empty)
+    with pid_file(pid):
+        if config.processes and os.name == "posix":
+            logs = {"log_level": level, "log_format": form, "log_file": log_file, "log_arguments": log_arguments}
+            supervisor = Supervisor(place.application(), place.url, config, **logs)
+            return supervisor.run(until_empty, lambda database: announce(database, config))
+        jobs = place.jobs(create=True)
+        say_to_log(level, log_file and handler(log_file), format=form)
+        if log_arguments:
+            jobs.config = replace(jobs.config, log_arguments=True)
+        jobs.check_schema()
+        announce(jobs, config)
+        return Worker(jobs, **vars_of(config)).run(until_empty)
+
+
+def handler(path: Path) -> logging.Handler:
+    """What logs to a file, and opens it anew when it was moved away."""
+    try:
+        return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigError(f"the log file {path} cannot be written: {error.strerror}") from error
 
 
 def announce(database: Database, config: WorkerConfig) -> None:

@@ -1,4 +1,4 @@
-"""What goes to the supervisor's stderr, its own lines and its children's: by a thread, so that nobody waits for it."""
+"""What goes to the supervisor's stderr or log file, its own and its children's: by a thread, so that nobody waits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,54 @@ import os
 import queue
 import select
 import threading
+import time
+from pathlib import Path
+
+from belayed.errors import ConfigError
 
 LARGEST = 1 << 22
 """Bytes that may wait to be written; then children wait with theirs, and lines of ours are left out and counted."""
 
 
-class Output:
-    """A queue of bytes for a file descriptor, and the thread that writes them."""
+LOOK_AGAIN = 1.0
+"""Seconds between two looks whether a log file is still the one at its path."""
 
-    def __init__(self, fd: int = 2) -> None:
-        self.fd = fd
+
+class Sink:
+    """Where output goes: stderr, or a file, which is opened anew when it was moved away or removed (log rotation)."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Raises ConfigError for a file that cannot be written."""
+        self.path, self.looked_at = path, time.monotonic()
+        try:
+            self.fd = 2 if path is None else opened(path)
+        except OSError as error:
+            raise ConfigError(f"the log file {path} cannot be written: {error.strerror}") from error
+
+    def current(self) -> int:
+        """The file descriptor to write to."""
+        if self.path is not None and time.monotonic() - self.looked_at > LOOK_AGAIN:
+            self.looked_at = time.monotonic()
+            try:
+                if not self.path.exists() or not os.path.samestat(os.fstat(self.fd), self.path.stat()):
+                    fresh = opened(self.path)
+                    os.close(self.fd)
+                    self.fd = fresh
+            except OSError:
+                # Better into the old one than nowhere.
+                pass
+        return self.fd
+
+
+def opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+
+class Output:
+    """A queue of bytes for a sink, and the thread that writes them."""
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self.sink = sink or Sink()
         self.pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.waiting = 0
         self.lock = threading.Lock()
@@ -54,11 +92,12 @@ class Output:
 
     def put(self, data: bytes) -> None:
         view = memoryview(data)
+        fd = self.sink.current()
         while view:
             try:
-                view = view[os.write(self.fd, view) :]
+                view = view[os.write(fd, view) :]
             except BlockingIOError:
-                select.select([], [self.fd], [], 1)
+                select.select([], [fd], [], 1)
             except OSError:
                 # Nobody is there to read it.
                 break

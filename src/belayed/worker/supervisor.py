@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,7 @@ from belayed.worker.children import Children
 from belayed.worker.logs import say_to_log
 from belayed.worker.loop import Loop
 from belayed.worker.nursery import Nursery
-from belayed.worker.output import Output, OutputHandler
+from belayed.worker.output import Output, OutputHandler, Sink
 from belayed.worker.report import Summary
 from belayed.worker.worker import row_of
 
@@ -46,10 +47,11 @@ class Supervisor:
         *,
         log_level: str | None = None,
         log_format: str | None = None,
+        log_file: Path | None = None,
         log_arguments: bool = False,
     ) -> None:
         self.config, self.log_arguments = config, log_arguments
-        self.output = Output()
+        self.output = Output(Sink(log_file))
         say_to_log(log_level, OutputHandler(self.output), format=log_format)
         app = application and [application.name, application.source, str(application.folder)]
         first: dict[str, Any] = {

@@ -1,0 +1,58 @@
+"""PID files: one worker for each, and no stale one is in anybody's way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from belayed.errors import ConfigError
+
+
+@contextlib.contextmanager
+def pid_file(path: Path | None) -> Iterator[None]:
+    """Keep this process's id in the file at *path*, and a lock on it: what a dead process has left is taken over.
+
+    Raises ClickException if a living process has it, ConfigError if it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    fd = locked(path)
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(fd)
+
+
+def locked(path: Path) -> int:
+    """The file at *path*, opened and locked."""
+    try:
+        import fcntl
+    except ImportError:
+        raise ConfigError("--pid-file is for Linux and macOS: Windows has no such locks") from None
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(f"the PID file {path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.read(fd, 32).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise click.ClickException(
+                f"a worker has the PID file {path} already: process {pid or 'unknown'}; stop it, or name another file"
+            ) from None
+        # Its last owner may have removed it after it was opened here.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        os.close(fd)
