@@ -38,6 +38,8 @@ class Config:
     """The largest payload, in bytes of UTF-8."""
     default_queue: str = "default"
     default_priority: int = 0
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """Names of priorities: `{"urgent": -10, "bulk": 10}`. From the environment: the same as JSON."""
     queue_attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the jobs of a queue get that do not say it themselves: `{"high": {"priority": -10, "max_attempts": 3}}`.
 
@@ -133,12 +135,16 @@ def check(good: bool, name: str, value: object, takes: str) -> None:
 C = TypeVar("C")
 
 
+AT_ENQUEUE = ("priorities", "queue_attributes")
+"""Settings that no worker needs."""
+
+
 def as_plain(config: Any) -> dict[str, Any]:
     """The settings of *config* as JSON takes them: times in seconds, as `from_plain` reads them.
 
-    But for those that only an enqueue heeds: what belongs to the queues.
+    But for those that only an enqueue heeds.
     """
-    plain = {one.name: getattr(config, one.name) for one in fields(config) if one.name != "queue_attributes"}
+    plain = {one.name: getattr(config, one.name) for one in fields(config) if one.name not in AT_ENQUEUE}
     return {name: {"s": one.total_seconds()} if isinstance(one, timedelta) else one for name, one in plain.items()}
 
 

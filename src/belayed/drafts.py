@@ -10,6 +10,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import EnqueueError, OptionError, PayloadTooLarge
 from belayed.job import Draft
+from belayed.names import Names
 from belayed.options import CHECKS, check_task, checked, resolved
 from belayed.payload import Performance, attribute, call_hook, performance
 
@@ -28,18 +29,11 @@ def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
     return Draft(payload, payload.task, **resolved(checked({**own, **options}), job))
 
 
-def completed(draft: Draft, config: Config, queues: Mapping[str, Mapping[str, Any]], codec: Codec) -> Draft:
-    """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError.
-
-    What it does not say itself its queue says (*queues*), and else the configuration.
-    """
+def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft:
+    """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError."""
     if isinstance(draft.payload, Performance):
         call_hook(draft.payload.subject, "enqueue", draft)
-    draft.queue = draft.queue or config.default_queue
-    for name, value in queues[draft.queue].items() if draft.queue in queues else ():
-        if getattr(draft, name) is None:
-            setattr(draft, name, value)
-    draft.priority = config.default_priority if draft.priority is None else draft.priority
+    names.fill(draft)
     # Once more: plugins and the hook may have changed them.
     for name, check in CHECKS.items():
         check(getattr(draft, name))

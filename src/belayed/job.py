@@ -50,8 +50,8 @@ class Options(TypedDict, total=False):
     """
 
     queue: str | Callable[..., str]
-    priority: int | Callable[..., int]
-    """Smaller runs first; default 0; from -2³¹ to 2³¹ - 1."""
+    priority: int | str | Callable[..., int | str]
+    """Smaller runs first; default 0; from -2³¹ to 2³¹ - 1. Or a name of the setting `priorities`."""
     run_at: datetime | timedelta | None | Callable[..., datetime | timedelta | None]
     """Not before: an aware datetime, or a timedelta from now."""
     max_attempts: int | None | Callable[..., int | None]
@@ -67,7 +67,7 @@ class Changes(TypedDict, total=False):
     """What may be changed of a job while it waits."""
 
     queue: str
-    priority: int
+    priority: int | str
     run_at: datetime | timedelta
 
 
@@ -87,8 +87,8 @@ class Draft:
     task: str
     queue: str = ""
     """Empty: the default queue of the `Jobs`."""
-    priority: int | None = None
-    """None: the default priority of the `Jobs`."""
+    priority: int | str | None = None
+    """None: the default priority of its queue, or of the `Jobs`."""
     run_at: datetime | timedelta | None = None
     max_attempts: int | None = None
     max_run_time: timedelta | None = None
@@ -132,14 +132,14 @@ class Keeper(Protocol):
         self,
         *ids: int,
         queue: str | None = None,
-        priority: int | None = None,
+        priority: int | str | None = None,
         run_at: datetime | timedelta | None = None,
     ) -> int: ...
     async def achange(
         self,
         *ids: int,
         queue: str | None = None,
-        priority: int | None = None,
+        priority: int | str | None = None,
         run_at: datetime | timedelta | None = None,
     ) -> int: ...
     def attempts(self, id: int) -> list[Attempt]: ...

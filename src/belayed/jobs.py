@@ -18,7 +18,8 @@ from belayed.database import Database, Plan
 from belayed.drafts import completed, draft_of
 from belayed.errors import ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
-from belayed.options import check_filter, check_priority, check_queue, of_queues
+from belayed.names import Names
+from belayed.options import check_filter, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
 from belayed.steps import arun, run
 from belayed.store.base import LOOK, Counts, Inserted, Overdue, WorkerRow
@@ -44,7 +45,7 @@ class Jobs(Database):
             check_priority(self.config.default_priority)
         except OptionError as error:
             raise ConfigError(f"default_{error}") from None
-        self.queue_attributes = of_queues(self.config.queue_attributes)
+        self.names = Names(self.config)
         super().__init__(self.config)
         self.trust = Trust(self.config.trust)
         self.codec = Codec(self.trust)
@@ -180,7 +181,7 @@ class Jobs(Database):
         self,
         *id: int,
         queue: str | None = None,
-        priority: int | None = None,
+        priority: int | str | None = None,
         run_at: datetime | timedelta | None = None,
         **filter: Unpack[Filter],
     ) -> int:
@@ -191,7 +192,7 @@ class Jobs(Database):
         self,
         *id: int,
         queue: str | None = None,
-        priority: int | None = None,
+        priority: int | str | None = None,
         run_at: datetime | timedelta | None = None,
         **filter: Unpack[Filter],
     ) -> int:
@@ -245,7 +246,7 @@ class Jobs(Database):
                 f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
             )
         self.plugins.notify("on_enqueue", draft)
-        return completed(draft, self.config, self.queue_attributes, self.codec)
+        return completed(draft, self.config, self.names, self.codec)
 
     def _prepared_many(self, jobs: Iterable[Any], options: Mapping[str, Any]) -> tuple[list[Draft], Any]:
         drafts = [self._prepared(job, options) for job in jobs]
@@ -308,10 +309,11 @@ class Jobs(Database):
         ids: tuple[int, ...],
         filter: Filter,
         queue: str | None,
-        priority: int | None,
+        priority: int | str | None,
         run_at: datetime | timedelta | None,
     ) -> Plan[int]:
-        return each_batch(self, *move(self.store, filter, queue, priority, run_at), ids)
+        number = None if priority is None else self.names.number(priority)
+        return each_batch(self, *move(self.store, filter, queue, number, run_at), ids)
 
     def _found(self, id: int, found: tuple[Job, list[Attempt]] | None) -> Job:
         if found is None:

@@ -8,15 +8,12 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from belayed.config import duration
-from belayed.errors import ConfigError, OptionError
+from belayed.errors import OptionError
 from belayed.job import Filter, Options
 from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
 CONDITIONS = tuple(Filter.__annotations__)
-OF_QUEUE = ("priority", "max_attempts", "max_run_time", "keep_failed")
-"""What a queue may say of its jobs."""
 AS_THEY_ARE = ("connection", "jobs")
 """Options that are never called, though their values may be callable."""
 
@@ -29,27 +26,6 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in CHECKS and not callable(value):
             CHECKS[name](value)
     return dict(options)
-
-
-def of_queues(attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The setting `queue_attributes`, checked; times may be texts, as JSON has no times. Raises ConfigError."""
-    found = {}
-    for queue, given in attributes.items():
-        try:
-            check_queue(queue)
-            if not isinstance(given, Mapping):
-                raise OptionError(f"{given!r}: it takes a dict, such as {{'priority': -10}}")
-            values = dict(given)
-            for name, value in values.items():
-                if name not in OF_QUEUE:
-                    raise OptionError(f"unknown attribute {name!r}: there are {', '.join(OF_QUEUE)}")
-                if name == "max_run_time" and isinstance(value, str):
-                    values[name] = duration(value)
-                CHECKS[name](values[name])
-        except (OptionError, ValueError) as error:
-            raise ConfigError(f"queue_attributes (or BELAYED_QUEUE_ATTRIBUTES), {queue!r}: {error}") from None
-        found[queue] = values
-    return found
 
 
 def resolved(options: Mapping[str, Any], subject: object | None = None) -> dict[str, Any]:
@@ -99,8 +75,13 @@ def check_task(name: Any) -> None:
 
 
 def check_priority(priority: Any) -> None:
-    if type(priority) is not int or not -(2**31) <= priority < 2**31:
-        raise OptionError(f"priority={priority!r}: it takes a whole number from -2147483648 to 2147483647")
+    """Raise OptionError for what is neither a priority nor might be the name of one: `Names` knows which there are."""
+    if not (isinstance(priority, str) and priority) and (type(priority) is not int or not in_range(priority)):
+        raise OptionError(f"priority={priority!r}: it takes a whole number from -2147483648 to 2147483647, or a name")
+
+
+def in_range(priority: int) -> bool:
+    return -(2**31) <= priority < 2**31
 
 
 def check_run_at(run_at: Any) -> None:

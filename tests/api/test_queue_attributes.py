@@ -99,7 +99,7 @@ def test_the_environment_says_it_as_json(make_jobs, sqlite_url, monkeypatch):
     ("attributes", "complaint"),
     [
         ({"high": {"prio": 1}}, "'high': unknown attribute 'prio': there are priority, max_attempts"),
-        ({"high": {"priority": "first"}}, "'high': priority='first': it takes a whole number"),
+        ({"high": {"priority": "first"}}, "'high': priority='first': no priority has this name"),
         ({"high": {"max_run_time": "soon"}}, "'high': 'soon' is no time"),
         ({"high": 5}, r"'high': 5: it takes a dict, such as \{'priority': -10\}"),
         ({"a,b": {}}, "'a,b': queue='a,b': a queue's name"),

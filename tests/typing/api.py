@@ -53,13 +53,13 @@ sort_out.enqueue("a", reverse="yes")  # error: mypy=arg-type pyright=reportArgum
 
 send.using(quue="mail")  # error: mypy=call-arg pyright=reportCallIssue
 send.using(queue=3)  # error: mypy=arg-type pyright=reportArgumentType
-send.using(priority="high")  # error: mypy=arg-type pyright=reportArgumentType
+send.using(priority=1.5)  # error: mypy=arg-type pyright=reportArgumentType
 send.using(run_at=60)  # error: mypy=arg-type pyright=reportArgumentType
 send.using(max_run_time=60)  # error: mypy=arg-type pyright=reportArgumentType
 task(quue="mail")  # error: mypy=call-overload pyright=reportCallIssue|reportArgumentType
 task(queue=3)  # error: mypy=call-overload pyright=reportCallIssue|reportArgumentType
 handle_asynchronously(quue="mail")  # error: mypy=call-overload pyright=reportCallIssue|reportArgumentType
-handle_asynchronously(priority="1")  # error: mypy=call-overload pyright=reportCallIssue|reportArgumentType
+handle_asynchronously(priority=1.5)  # error: mypy=call-overload pyright=reportCallIssue|reportArgumentType
 delay(send, quue="mail")  # error: mypy=call-arg pyright=reportCallIssue
 belayed.enqueue(send.draft(1), quue="mail")  # error: mypy=call-arg pyright=reportCallIssue
 belayed.enqueue(send.draft(1), run_at="now")  # error: mypy=arg-type pyright=reportArgumentType
