@@ -41,6 +41,11 @@ class Claimed(NamedTuple):
     suspect: bool = False
     """It ran when a child died with several attempts, so it runs alone."""
 
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What a log record about this attempt has beside its text, for programs."""
+        return {"job_id": self.id, "task": self.task, "queue": self.queue, "attempt": self.attempt + 1}
+
 
 @dataclass(slots=True)
 class Finished:

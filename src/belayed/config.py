@@ -209,11 +209,9 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
         if timedelta in kinds:
             return duration(word)
         if Mapping in kinds:
-            if not isinstance(found := json.loads(word or "{}"), dict):
-                raise ValueError("it takes a JSON object")
-            return found
+            return json_object(word)
         if tuple in kinds:
-            return tuple(part.strip() for part in word.split(",") if part.strip())
+            return listed(word)
         if int in kinds:
             return size(word) if variable.endswith("_RSS") else int(word)
         if bool in kinds:
@@ -221,6 +219,22 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{variable}={text!r}: {error}") from error
     return word
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The names in a text with commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object that *text* is in JSON; nothing is an empty one."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"it takes a JSON object, and this is no JSON ({error})") from error
+    if isinstance(found, dict):
+        return found
+    raise ValueError("it takes a JSON object")
 
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -52,6 +52,9 @@ def test_it_fails_where_jobs_wait_for_longer(run, store, each_url):
         (["--max-age", "600"], 1),
         (["-q", "other,third"], 0),
         (["-q", "other", "-q", "mail"], 1),
+        (["-q", "*"], 1),
+        (["-q", "!mail"], 0),
+        (["-q", "!other"], 1),
         (["--max-age", "soon"], 2),
     ],
 )

@@ -10,7 +10,9 @@ import click
 from belayed.cli.app import Place, options
 from belayed.cli.show import echo_json, iso, json_option, note, number, rough, seconds, styled, table
 from belayed.cli.times import time
+from belayed.config import listed
 from belayed.store.base import Overdue
+from belayed.store.lanes import Serving
 
 
 @click.command()
@@ -28,8 +30,8 @@ def check(place: Place, max_age: timedelta, queues: tuple[str, ...], as_json: bo
     that run or have been tried, and jobs of paused queues do not count.
     """
     jobs = place.jobs()
-    names = {part.strip() for text in queues for part in text.split(",") if part.strip()}
-    found = [one for one in jobs.overdue(max_age) if not names or one.queue in names]
+    serving = Serving(listed(",".join(queues)))
+    found = [one for one in jobs.overdue(max_age) if serving.serves(one.queue)]
     now = jobs.do(jobs.store.now)
     late = sum(one.jobs for one in found if not one.paused)
     if as_json:

@@ -20,7 +20,7 @@ from belayed.cli.pidfile import pid_file
 from belayed.cli.show import counted, rough, span
 from belayed.cli.times import memory
 from belayed.cli.times import time as duration
-from belayed.config import WorkerConfig, hidden, settings
+from belayed.config import WorkerConfig, hidden, listed, settings
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
@@ -122,7 +122,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
     quiet, level, form, log_file, pid, log_arguments = (given.pop(one) for one in NO_SETTINGS)
     if level is None and (quiet or os.environ.get("QUIET")):
         level = "warning"
-    queues = tuple(part.strip() for text in given.pop("queues") for part in text.split(",") if part.strip())
+    queues = listed(",".join(given.pop("queues")))
     chosen = {name: value for name, value in given.items() if value is not None}
     config = settings(WorkerConfig, {**chosen, **({"queues": queues} if queues else {})}, also=OF_DELAYED_JOB)
     with pid_file(pid):

@@ -138,7 +138,9 @@ class Attempts:
         except (AttemptStopped, asyncio.CancelledError):
             raise
         except BaseException:
-            log.exception("the hook %s of %s #%d raised", name, run.claimed.task, run.claimed.id)
+            log.exception(
+                "the hook %s of %s #%d raised", name, run.claimed.task, run.claimed.id, extra=run.claimed.extra
+            )
 
     def told(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
         """How an attempt ended, whatever it left behind: what raises here would take a slot with it."""
@@ -150,14 +152,16 @@ class Attempts:
                 return self.refused(run, error)
             return self.ended(run, loaded, value, error)
         except BaseException as broken:
-            log.exception("how %s #%d ended could not be told", run.claimed.task, run.claimed.id)
+            log.exception(
+                "how %s #%d ended could not be told", run.claimed.task, run.claimed.id, extra=run.claimed.extra
+            )
             return untold(run.claimed, time.monotonic() - run.begun, broken, self.config)
 
     def completed(self, run: Running, finished: Finished, error: BaseException | None) -> Finished:
         """The verdict on a job that its own transaction has completed: what came after changes nothing."""
         if error is not None:
             text = "%s #%d raised after its own transaction had completed it; it has succeeded all the same\n%s"
-            log.error(text, run.claimed.task, run.claimed.id, formatted(error).rstrip())
+            log.error(text, run.claimed.task, run.claimed.id, formatted(error).rstrip(), extra=run.claimed.extra)
         finished.seconds = time.monotonic() - run.begun
         return finished
 
@@ -181,7 +185,12 @@ class Attempts:
             try:
                 self.notify(run, loaded, finished, error)
             except BaseException:
-                log.exception("a notice of the failure of %s #%d raised", run.claimed.task, run.claimed.id)
+                log.exception(
+                    "a notice of the failure of %s #%d raised",
+                    run.claimed.task,
+                    run.claimed.id,
+                    extra=run.claimed.extra,
+                )
         return finished
 
     def notify(self, run: Running, loaded: Loaded, finished: Finished, error: BaseException) -> None:
@@ -229,7 +238,12 @@ class Attempts:
             try:
                 self.plugins.notify("on_failure", run.job, error)
             except BaseException:
-                log.exception("a notice of the failure of %s #%d raised", run.claimed.task, run.claimed.id)
+                log.exception(
+                    "a notice of the failure of %s #%d raised",
+                    run.claimed.task,
+                    run.claimed.id,
+                    extra=run.claimed.extra,
+                )
         return finished
 
 

@@ -14,8 +14,6 @@ from belayed.errors import ConfigError
 
 LARGEST = 1 << 22
 """Bytes that may wait to be written; then children wait with theirs, and lines of ours are left out and counted."""
-
-
 LOOK_AGAIN = 1.0
 """Seconds between two looks whether a log file is still the one at its path."""
 

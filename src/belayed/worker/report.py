@@ -111,8 +111,7 @@ class Report:
         """Called in the thread that runs it."""
         if log.isEnabledFor(logging.INFO) and self.open():
             arguments = f" {job.payload}" if self.log_arguments else ""
-            extra = {"job_id": job.id, "task": job.task, "queue": job.queue, "attempt": job.attempt + 1}
-            log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=extra)
+            log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=job.extra)
 
     def open(self) -> bool:
         """Whether there is room for a line in this second; in DEBUG there always is."""
@@ -138,7 +137,7 @@ class Report:
         if now - self.complained.get(job.id, 0.0) >= 10:
             self.complained[job.id] = now
             text = "%s #%d does not end, after %s: this worker keeps its claim until it does"
-            log.warning(text, job.task, job.id, humane(seconds))
+            log.warning(text, job.task, job.id, humane(seconds), extra=job.extra)
 
 
 def about(one: Finished, task: str, queue: str) -> dict[str, Any]:

@@ -97,7 +97,8 @@ class Upkeep:
         if rescued.saved:
             log.warning("rescued %d jobs of workers that stopped beating: %s", len(rescued.saved), rescued.workers)
         for id in rescued.poisoned:
-            log.error("job #%d was put aside as poison: its workers died again and again while they held it", id)
+            text = "job #%d was put aside as poison: its workers died again and again while they held it"
+            log.error(text, id, extra={"job_id": id})
         return bool(strays or rescued.saved), rescued.poisoned
 
     def promote(self, perform: Perform, longest: float) -> bool:

@@ -126,7 +126,8 @@ def wait_of(job: Claimed, ended: Ended, error: BaseException) -> float:
             return chosen(reschedule(datetime.now(UTC), failures))
         return ended.rules.wait(failures)
     except Exception:
-        log.exception("the backoff of %s #%d raised; the default formula is used", job.task, job.id)
+        text = "the backoff of %s #%d raised; the default formula is used"
+        log.exception(text, job.task, job.id, extra=job.extra)
         return default_wait(failures)
 
 
