@@ -231,16 +231,13 @@ class Children:
     def hand_over(self) -> None:
         """Hand out what waits to the children that have room, the most urgent first."""
         with self.lock:
-            frames: dict[int, tuple[Child, list[Any]]] = {}
-            room = {id(child): self.room_of(child) for child in self.list if child.working}
+            frames: dict[Child, list[Any]] = {}
+            # Asked once: whether a child takes jobs changes with the time.
+            room = {child: self.room_of(child) for child in self.list if child.working}
             skipped: list[Handed] = []
             while self.waiting and any(threads > 0 or loop > 0 for threads, loop in room.values()):
                 one = self.waiting.popleft()
-                child = max(
-                    (child for child in self.list if child.working),
-                    key=lambda child: room[id(child)][one.is_async],
-                )
-                free = room[id(child)]
+                child, free = max(room.items(), key=lambda item: item[1][one.is_async])
                 if free[one.is_async] <= 0:
                     skipped.append(one)
                     if len(skipped) > self.config.read_ahead:
@@ -254,13 +251,13 @@ class Children:
             if alone is not None and not alone.handed and not alone.leaving and self.suspects:
                 self.last_alone = time.monotonic()
                 self.give(alone, self.suspects.popleft(), frames)
-            for child, rows in frames.values():
+            for child, rows in frames.items():
                 self.last_handed = time.monotonic()
                 child.process.send("jobs", rows)
 
-    def give(self, child: Child, one: Handed, frames: dict[int, tuple[Child, list[Any]]]) -> None:
+    def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
         child.take(one)
-        frames.setdefault(id(child), (child, []))[1].append([one.cell, one.claimed_at, one.job])
+        frames.setdefault(child, []).append([one.cell, one.claimed_at, one.job])
 
     def room_of(self, child: Child) -> list[int]:
         """How many more jobs a child is to hold: for its threads, and for its event loop."""
