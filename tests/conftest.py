@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import servers
+from tests import inventory, servers
 
 # Time limits for single examples fail on busy machines and find nothing.
 hypothesis.settings.register_profile("belayed", deadline=None)
@@ -89,10 +89,21 @@ def pytest_report_header() -> str:
     return f"databases: SQLite {sqlite3.sqlite_version}, PostgreSQL {servers.postgres_version()}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if numbers := inventory.marked(item):
+            item.user_properties.append((inventory.PROPERTY, numbers))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    stats = terminalreporter.stats
+    unwell = [*stats.get("failed", []), *stats.get("error", [])]
+    if config.cache is not None:
+        config.cache.set(inventory.CACHE_KEY, inventory.covered(stats.get("passed", []), unwell))
     for report in terminalreporter.stats.get("passed", []):
         for name, value in getattr(report, "user_properties", ()):
-            terminalreporter.line(f"{name}: {value}")
+            if name != inventory.PROPERTY:
+                terminalreporter.line(f"{name}: {value}")
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if report.longrepr]
     unserved = [reason for reason in reasons if servers.MISSING in reason]
     if unserved:
