@@ -179,13 +179,9 @@ class CurrentJob(Job):
 
         The block is given a `Completion`, whose `result` may be set. Raises ClaimLost, with everything rolled back, if
         this attempt does not hold the job any more; StoreUnavailable with `uncertain` set if the commit got no answer;
-        ConfigError for a connection that cannot do it, BelayedError where there is nothing to complete.
+        ConfigError for a connection that cannot do it, BelayedError if the job has been completed already. In an inline
+        run there is no completion to commit: the block is a transaction.
         """
-        if not self.running.claimed.token:
-            raise BelayedError(
-                f"{self!r} was never claimed, so there is no completion to commit: transaction() is for jobs that a "
-                "worker runs"
-            )
         begun: Transaction = self._keeper().transaction_of(self.running, connection)
         return begun
 

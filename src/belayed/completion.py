@@ -22,6 +22,8 @@ class JobTransaction:
     def __init__(self, store: Store, config: Config, codec: Codec, run: Running, connection: Any) -> None:
         self.store, self.config, self.codec = store, config, codec
         self.run, self.connection = run, connection
+        # Nobody has claimed what runs where it is enqueued.
+        self.inline = not run.claimed.token
         self.completion = Completion()
 
     def __enter__(self) -> Completion:
@@ -42,7 +44,8 @@ class JobTransaction:
         try:
             finished = self.finished()
             self.connection.intact()
-            self.check(finished, self.connection.perform(self.store.turn([finished])))
+            if not self.inline:
+                self.check(finished, self.connection.perform(self.store.turn([finished])))
             self.connection.commit()
         except BaseException:
             self.connection.roll_back()
@@ -67,7 +70,8 @@ class JobTransaction:
         try:
             finished = self.finished()
             await self.connection.intact()
-            self.check(finished, await self.connection.perform(self.store.turn([finished])))
+            if not self.inline:
+                self.check(finished, await self.connection.perform(self.store.turn([finished])))
             await self.connection.commit()
         except BaseException:
             await self.connection.roll_back()

@@ -55,6 +55,8 @@ class Config:
     keep_cancelled: timedelta | bool = 30 * DAY
     max_succeeded: int = 1_000_000
     """At most so many succeeded jobs stay in the history."""
+    delay_jobs: bool | Callable[..., bool] = True
+    """Whether jobs are saved for workers. False: each runs where it is enqueued. A callable decides by draft."""
     unknown_task_limit: timedelta = DAY
     """How long a job whose code no worker has may wait before it fails."""
     log_arguments: bool = False
@@ -104,6 +106,8 @@ class WorkerConfig:
     """How often the worker says that it is alive."""
     lapse: timedelta = timedelta(seconds=30)
     """After how long without a beat its claims lapse and other workers rescue its jobs."""
+    exit_on_complete: bool = False
+    """Whether the worker ends as soon as no job is ready. Scheduled jobs stay."""
     grace: timedelta = timedelta(seconds=25)
     """How long running jobs may go on after a stop."""
     kill_after: timedelta = timedelta(seconds=5)
@@ -135,7 +139,7 @@ def check(good: bool, name: str, value: object, takes: str) -> None:
 C = TypeVar("C")
 
 
-AT_ENQUEUE = ("priorities", "queue_attributes")
+AT_ENQUEUE = ("priorities", "queue_attributes", "delay_jobs")
 """Settings that no worker needs."""
 
 

@@ -32,7 +32,7 @@ def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
 def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft:
     """The draft with its `enqueue` hook called, its defaults filled in and its text written. Raises EnqueueError."""
     if isinstance(draft.payload, Performance):
-        call_hook(draft.payload.subject, "enqueue", draft)
+        call_hook(draft.payload.subject, "enqueue", draft=draft)
     names.fill(draft)
     # Once more: plugins and the hook may have changed them.
     for name, check in CHECKS.items():

@@ -185,13 +185,19 @@ class Job:
     loaded_attempts: tuple[Attempt, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.task} {self.state.value}>"
+        return f"<Job {self.id if self.saved else 'unsaved'} {self.task} {self.state.value}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and self.id == other.id and self.jobs is other.jobs
+        same = isinstance(other, Job) and self.saved and self.id == other.id and self.jobs is other.jobs
+        return self is other or same
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def saved(self) -> bool:
+        """Whether it is in the database. Its id is 0 if it is not: it ran inline, is held back, or was not wanted."""
+        return self.id != 0
 
     @property
     def ended(self) -> bool:
@@ -229,11 +235,11 @@ class Job:
 
     def refresh(self) -> Job:
         """Read the job again, and return it. Raises JobNotFound."""
-        return self.take(self._keeper().get(self.id))
+        return self.take(self._keeper().get(self.id)) if self._has_news() else self
 
     async def arefresh(self) -> Job:
         """Read the job again, and return it. Raises JobNotFound."""
-        return self.take(await self._keeper().aget(self.id))
+        return self.take(await self._keeper().aget(self.id)) if self._has_news() else self
 
     def wait(self, timeout: timedelta | float | None = None) -> Job:
         """Wait until the job has ended, in whatever state, and return it refreshed.
@@ -242,11 +248,11 @@ class Job:
         at once for a job that is not there: its transaction is still open or was rolled back, or it ended and is
         not kept.
         """
-        return self._keeper().wait(self, timeout)
+        return self._keeper().wait(self, timeout) if self._has_news() else self
 
     async def await_(self, timeout: timedelta | float | None = None) -> Job:
         """As `wait()`, without blocking the event loop."""
-        return await self._keeper().await_(self, timeout)
+        return await self._keeper().await_(self, timeout) if self._has_news() else self
 
     def cancel(self) -> bool:
         """Cancel the job: at once if it waits, by request if it runs. False if it had ended."""
@@ -286,9 +292,15 @@ class Job:
             setattr(self, name, getattr(other, name))
         return self
 
+    def _has_news(self) -> bool:
+        """Whether there may be something to read. Raises BelayedError for a job that waits without being saved."""
+        if not self.saved and not self.ended:
+            raise BelayedError(f"{self!r} is held back: it was never saved, so no worker will run it")
+        return self.saved
+
     def _keeper(self) -> Keeper:
         if self.jobs is None:
-            raise BelayedError(f"{self!r} ran inline: it was never saved, so there is nothing to read")
+            raise BelayedError(f"{self!r} has no store: it was not made by a Jobs object")
         return self.jobs
 
 

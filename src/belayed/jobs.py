@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,78 +10,27 @@ from typing import Any, Unpack, cast
 
 from belayed.changes import Action, bulk_change, each_batch, move
 from belayed.claim import Running
-from belayed.codec import Codec
 from belayed.completion import JobTransaction
 from belayed.config import Config, current, settings
-from belayed.database import Database, Plan
-from belayed.drafts import completed, draft_of
-from belayed.errors import ConfigError, JobNotFound, OptionError
+from belayed.database import Plan
+from belayed.errors import JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
-from belayed.names import Names
-from belayed.options import check_filter, check_priority, check_queue
-from belayed.plugin import Plugin, Plugins
+from belayed.options import check_filter, check_queue
+from belayed.plugin import Plugin
+from belayed.saving import Saving
 from belayed.steps import arun, run
-from belayed.store.base import LOOK, Counts, Inserted, Overdue, WorkerRow
-from belayed.trust import Trust
+from belayed.store.base import Counts, Overdue, WorkerRow
 from belayed.waiting import pauses
 
-log = logging.getLogger("belayed")
 
-DEBOUNCE = 0.05
-"""Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
-
-
-class Jobs(Database):
+class Jobs(Saving):
     """Jobs in one store. Nothing is opened before it is first needed.
 
     *url* says where (default: see belayed.config.default_url); the settings are those of belayed.config.Config.
     """
 
     def __init__(self, url: str | None = None, *, plugins: Iterable[Plugin] = (), **given: Any) -> None:
-        self.config = settings(Config, {**given, **({"url": url} if url else {})})
-        try:
-            check_queue(self.config.default_queue)
-            check_priority(self.config.default_priority)
-        except OptionError as error:
-            raise ConfigError(f"default_{error}") from None
-        self.names = Names(self.config)
-        super().__init__(self.config)
-        self.trust = Trust(self.config.trust)
-        self.codec = Codec(self.trust)
-        self.plugins = Plugins(plugins)
-        self._hinted: dict[str, float] = {}
-
-    # Saving jobs.
-
-    def enqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
-        """Save a draft, or an object with perform(), and return the Job.
-
-        With `connection=` it joins that connection's transaction. Raises EnqueueError or StoreError.
-        """
-        draft = self._prepared(job, options)
-        return self._saved(draft, self.do(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection))
-
-    async def aenqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
-        """As `enqueue`, without blocking the event loop."""
-        draft = self._prepared(job, options)
-        insert = self.ado(lambda: self.store.insert(draft, hint=self._hint([draft])), draft.connection)
-        return self._saved(draft, await insert)
-
-    def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
-        """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
-        drafts, connection = self._prepared_many(jobs, options)
-        if not drafts:
-            return []
-        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-        return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
-
-    async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
-        """As `enqueue_many`, without blocking the event loop."""
-        drafts, connection = self._prepared_many(jobs, options)
-        if not drafts:
-            return []
-        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-        return [self._saved(draft, inserted) for draft, inserted in zip(drafts, found, strict=True)]
+        super().__init__(settings(Config, {**given, **({"url": url} if url else {})}), plugins)
 
     # Reading jobs.
 
@@ -238,66 +186,6 @@ class Jobs(Database):
         return JobTransaction(self.store, self.config, self.codec, run, self._wrapped(connection))
 
     # How it is done.
-
-    def _prepared(self, job: Any, options: Mapping[str, Any]) -> Draft:
-        draft = draft_of(job, options)
-        if draft.jobs is not None and draft.jobs is not self:
-            raise OptionError(
-                f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
-            )
-        self.plugins.notify("on_enqueue", draft)
-        return completed(draft, self.config, self.names, self.codec)
-
-    def _prepared_many(self, jobs: Iterable[Any], options: Mapping[str, Any]) -> tuple[list[Draft], Any]:
-        drafts = [self._prepared(job, options) for job in jobs]
-        connections = {id(draft.connection): draft.connection for draft in drafts}
-        if len(connections) > 1:
-            raise OptionError("enqueue_many saves all or none, so all drafts must name the same connection")
-        return drafts, next(iter(connections.values()), None)
-
-    def _saved(self, draft: Draft, inserted: Inserted) -> Job:
-        if log.isEnabledFor(logging.INFO):
-            arguments = f" {draft.text}" if self.config.log_arguments else ""
-            extra = {"job_id": inserted.id, "task": draft.task, "queue": draft.queue}
-            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments, extra=extra)
-        return Job(
-            id=inserted.id,
-            state=inserted.state,
-            queue=draft.queue,
-            priority=cast(int, draft.priority),
-            run_at=inserted.run_at,
-            task=draft.task,
-            payload=draft.text,
-            created_at=inserted.created_at,
-            max_attempts=draft.max_attempts,
-            max_run_time=draft.max_run_time,
-            keep_failed=draft.keep_failed,
-            meta=draft.meta,
-            jobs=self,
-            loaded_attempts=(),
-        )
-
-    def _hint(self, drafts: Sequence[Draft]) -> str | None:
-        """News for idle workers of *drafts*, if it is time for some.
-
-        Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
-        the transaction may be rolled back.
-        """
-        if not self.config.hints:
-            return None
-        draft = drafts[0]
-        hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
-        if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
-            hint = LOOK
-        if draft.connection is not None:
-            return hint
-        now = time.monotonic()
-        if now - self._hinted.get(hint, 0.0) < DEBOUNCE:
-            return None
-        if len(self._hinted) > 1000:
-            self._hinted.clear()
-        self._hinted[hint] = now
-        return hint
 
     def _bulk(
         self, action: Action, ids: tuple[int, ...], filter: Filter, report: Callable[[int], None] | None = None

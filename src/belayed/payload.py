@@ -24,6 +24,8 @@ from belayed.trust import name_of, resolve, running_main
 
 VERSION = 1
 NO_RULES = Rules()
+PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
 
 
 class Signature:
@@ -36,12 +38,11 @@ class Signature:
             # Many functions written in C do not say what they take.
             signature = inspect.signature(anything)
         parameters = list(signature.parameters.values())
-        if skip_first and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        if skip_first and parameters and parameters[0].kind is not VAR_POSITIONAL:
             parameters = parameters[1:]
             signature = signature.replace(parameters=parameters)
         self.whole = signature
-        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        self.plain = all(one.kind in plain for one in parameters)
+        self.plain = all(one.kind in PLAIN for one in parameters)
         self.most = len(parameters)
         self.least = sum(one.default is inspect.Parameter.empty for one in parameters)
 
@@ -49,6 +50,16 @@ class Signature:
         """Raise TypeError if a call with these arguments would."""
         if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
             self.whole.bind(*args, **kwargs)
+
+    def chosen(self, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments for a function that may take any of *given*, by their names or else by their order."""
+        kinds = {name: one.kind for name, one in self.whole.parameters.items()}
+        ordered = [name for name, kind in kinds.items() if kind in PLAIN]
+        named = {name: given[name] for name, kind in kinds.items() if kind is KEYWORD_ONLY and name in given}
+        if ordered and all(name in given for name in ordered):
+            return [given[name] for name in ordered], named
+        args = list(given.values())
+        return args if VAR_POSITIONAL in kinds.values() else args[: len(ordered)], named
 
 
 def anything(*args: Any, **kwargs: Any) -> Any:
@@ -168,12 +179,12 @@ def attribute(subject: Any, name: str) -> Any:
     return value() if callable(value) and not isinstance(value, type) else value
 
 
-def call_hook(subject: Any, name: str, *args: Any) -> None:
-    """Call a hook of a custom job, if it has it: with as many of *args* as it takes."""
+def call_hook(subject: Any, name: str, **given: Any) -> None:
+    """Call a hook of a custom job, if it has it: with those of *given* that it names, or as many as it takes."""
     hook = getattr(subject, name, None)
     if callable(hook):
-        signature = signature_of(hook)
-        hook(*(args if not signature.plain else args[: signature.most]))
+        args, kwargs = signature_of(hook).chosen(given)
+        hook(*args, **kwargs)
 
 
 def readable(ref: str) -> str:

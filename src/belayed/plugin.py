@@ -10,18 +10,32 @@ from typing import Any, ClassVar, Literal
 
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job
+from belayed.retry import Cancel, Fail, Retry
 
 log = logging.getLogger("belayed")
+NOTHING = nullcontext()
 
 
 class Plugin:
     """Override what you need. A hook that raises is logged, and neither loses a job nor changes how it ends.
 
+    But for what is raised on purpose: `Cancel` at enqueue, before anything is saved, keeps the job from being saved;
+    `Retry`, `Fail` or `Cancel` on entering an attempt end it as they do when a job raises them.
+
     `around_…` hooks are context managers (`@contextmanager`), entered in the order of the plugins and left in the
     opposite one; they wrap `def` and `async def` jobs alike, and context variables set in them reach the job.
     """
 
-    HOOKS: ClassVar = ("on_enqueue", "on_error", "on_failure", "around_attempt", "around_work")
+    HOOKS: ClassVar = (
+        "around_enqueue",
+        "on_enqueue",
+        "around_attempt",
+        "on_crash",
+        "on_error",
+        "on_failure",
+        "around_work",
+        "around_pass",
+    )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -31,6 +45,10 @@ class Plugin:
                     f"{cls.__qualname__}.{name} is no hook of a plugin: there are {', '.join(Plugin.HOOKS)}"
                 )
 
+    def around_enqueue(self, draft: Draft) -> AbstractContextManager[None]:
+        """Around the saving of a job, or its inline run. An error that keeps it from being saved passes through."""
+        return nullcontext()
+
     def on_enqueue(self, draft: Draft) -> None:
         """Before a job is saved. It may change the draft; what it puts in `draft.meta` travels with the job."""
 
@@ -39,8 +57,15 @@ class Plugin:
         return nullcontext()
 
     def around_work(self, worker: Any) -> AbstractContextManager[None]:
-        """Around a worker's run."""
+        """Around a worker's run: in each of its child processes."""
         return nullcontext()
+
+    def around_pass(self, worker: Any) -> AbstractContextManager[None]:
+        """Around one pass of a worker's loop, between two waits: taking jobs in, sending off what has ended."""
+        return nullcontext()
+
+    def on_crash(self, job: Job, error: BaseException) -> None:
+        """After an attempt that took its process down, in another process; before `on_error`."""
 
     def on_error(self, job: Job, error: BaseException) -> None:
         """After an attempt that raised."""
@@ -70,9 +95,12 @@ class Plugins:
             with reported(hook, call):
                 call(*args)
 
-    @contextmanager
-    def around(self, hook: str, subject: Any) -> Iterator[None]:
+    def around(self, hook: str, subject: Any) -> AbstractContextManager[None]:
         """Enter an `around_…` hook of every plugin; an error of the body passes through them and comes out."""
+        return self.entered(hook, subject) if self.by_hook[hook] else NOTHING
+
+    @contextmanager
+    def entered(self, hook: str, subject: Any) -> Iterator[None]:
         with ExitStack() as stack:
             for call in self.by_hook[hook]:
                 with reported(hook, call):
@@ -100,10 +128,20 @@ class Guarded(AbstractContextManager[None]):
         return False
 
 
+ON_PURPOSE: dict[str, tuple[type[Exception], ...]] = {
+    "around_enqueue": (Cancel,),
+    "on_enqueue": (Cancel,),
+    "around_attempt": (Retry, Fail, Cancel),
+}
+"""What a hook may raise to say what is to become of the job."""
+
+
 @contextmanager
 def reported(hook: str, call: Callable[..., Any]) -> Iterator[None]:
-    """Log what a hook raises, and go on."""
+    """Log what a hook raises, and go on; but for what it raises on purpose."""
     try:
         yield
+    except ON_PURPOSE.get(hook, ()):
+        raise
     except Exception:
         log.exception("plugin hook %s (%r) raised", hook, call)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 import belayed
-from belayed import Draft, Job, State
+from belayed import Cancel, Draft, Job, State
 from belayed.errors import OptionError
 
 ran: list[object] = []
@@ -228,3 +228,58 @@ def test_a_hook_after_perform_that_raises_is_logged_and_changes_nothing(jobs, wo
     assert job.refresh().result == "done"
     assert f"the hook {hook} of {__name__}.Broken #{job.id} raised" in caplog.messages
     assert caplog.records[0].levelno == logging.ERROR
+
+
+@dataclass
+class Selective:
+    """Hooks that name what they want, in an order of their own."""
+
+    def error(self, error: BaseException) -> None:
+        ran.append(("error", repr(error)))
+
+    def after(self, *, job: Job) -> None:
+        ran.append(("after", job.id))
+
+    def failure(self, error: BaseException, job: Job) -> None:
+        ran.append(("failure", repr(error), job.id))
+
+    def before(self, one: Job, **more: object) -> None:
+        ran.append(("before", one.id, more))
+
+    def perform(self) -> None:
+        raise ValueError("no")
+
+
+@dataclass
+class Duplicate:
+    number: int
+
+    def enqueue(self) -> None:
+        if self.number > 1:
+            raise Cancel("there is one already")
+
+    def perform(self) -> None: ...
+
+
+@pytest.mark.dj(48)
+def test_hooks_are_given_the_arguments_that_they_name(jobs, work_off):
+    job = belayed.enqueue(Selective(), max_attempts=1)
+
+    work_off(jobs)
+
+    assert ran == [
+        ("before", job.id, {}),
+        ("error", "ValueError('no')"),
+        ("after", job.id),
+        ("failure", "ValueError('no')", job.id),
+    ]
+
+
+@pytest.mark.dj(47)
+def test_the_hook_enqueue_may_say_that_the_job_is_not_wanted(each_jobs, do):
+    wanted, unwanted = do(belayed, "enqueue_many", [Duplicate(1), Duplicate(2)])
+    third = do(belayed, "enqueue", Duplicate(3))
+
+    assert [job.id for job in do(each_jobs, "find")] == [wanted.id]
+    assert (unwanted.state, unwanted.error) == (State.CANCELLED, "there is one already")
+    assert (third.saved, third.wait().state) == (False, State.CANCELLED)

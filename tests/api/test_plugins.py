@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import belayed
-from belayed import Draft, Job, Plugin, State, current_job, task
+from belayed import Cancel, Draft, Fail, Job, Plugin, Retry, State, current_job, task
 from belayed.errors import ConfigError, OptionError
 
 tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
@@ -188,7 +188,7 @@ def test_plugins_hear_of_attempts_errors_and_failures_in_their_order(make_jobs, 
 
 
 def test_a_misspelt_hook_is_refused_when_the_class_is_made():
-    with pytest.raises(ConfigError, match=r"Wrong\.on_enqueued is no hook of a plugin: there are on_enqueue, on_error"):
+    with pytest.raises(ConfigError, match=r"Wrong\.on_enqueued is no hook of a plugin: there are around_enq"):
 
         class Wrong(Plugin):
             def on_enqueued(self, draft: Draft) -> None: ...
@@ -198,3 +198,158 @@ def test_a_misspelt_hook_is_refused_when_the_class_is_made():
 def test_what_is_no_plugin_is_refused(plugin):
     with pytest.raises(ConfigError, match="is no Plugin instance"):
         belayed.Jobs("sqlite:///jobs.db", plugins=[plugin])
+
+
+class Unwanted(Plugin):
+    """Does not want any job: says so where it is told to."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+
+    def on_enqueue(self, draft: Draft) -> None:
+        if self.hook == "on_enqueue":
+            raise Cancel("the tenant is suspended")
+
+    @contextmanager
+    def around_enqueue(self, draft: Draft) -> Iterator[None]:
+        if self.hook == "around_enqueue":
+            raise Cancel("the tenant is suspended")
+        yield
+
+
+class Around(Plugin):
+    """Notes what goes on around an enqueue."""
+
+    def __init__(self, name: str, seen: list[str], *, fails: str = "") -> None:
+        self.name, self.seen, self.fails = name, seen, fails
+
+    @contextmanager
+    def around_enqueue(self, draft: Draft) -> Iterator[None]:
+        if self.fails == "before":
+            raise RuntimeError("the plugin is broken")
+        self.seen.append(f"into {self.name}")
+        try:
+            yield
+        finally:
+            self.seen.append(f"out of {self.name}")
+        if self.fails == "after":
+            raise RuntimeError("the plugin is broken")
+
+    def on_enqueue(self, draft: Draft) -> None:
+        self.seen.append(f"on_enqueue of {self.name}")
+
+
+@pytest.mark.dj(47, 269)
+@pytest.mark.parametrize("hook", ["on_enqueue", "around_enqueue"])
+def test_a_plugin_may_say_that_a_job_is_not_wanted(make_jobs, url, do, hook):
+    jobs = make_jobs(url, plugins=[Unwanted(hook)])
+
+    job = do(say, "enqueue")
+
+    assert (job.saved, job.state, job.error) == (False, State.CANCELLED, "the tenant is suspended")
+    assert do(jobs, "find") == []
+
+
+def test_a_job_of_many_that_is_not_wanted_is_left_out(make_jobs, url, do):
+    class NoMail(Plugin):
+        def on_enqueue(self, draft: Draft) -> None:
+            if draft.queue == "mail":
+                raise Cancel("no mail today")
+
+    jobs = make_jobs(url, plugins=[NoMail()])
+
+    made = do(belayed, "enqueue_many", [say.draft(), say.using(queue="mail").draft(), say.draft()])
+
+    assert [job.state for job in made] == [State.READY, State.CANCELLED, State.READY]
+    assert {job.id for job in do(jobs, "find")} == {made[0].id, made[2].id}
+
+
+@pytest.mark.dj(188, 189, 190, 192)
+def test_what_is_around_an_enqueue_is_entered_in_order_and_left_in_the_opposite_one(make_jobs, sqlite_url, do):
+    seen: list[str] = []
+    make_jobs(sqlite_url, plugins=[Around("a", seen), Around("b", seen)])
+
+    do(belayed, "enqueue", Newsletter())
+
+    assert seen == ["into a", "into b", "on_enqueue of a", "on_enqueue of b", "out of b", "out of a"]
+
+
+def test_what_is_around_an_enqueue_of_many_is_left_when_all_are_saved(make_jobs, sqlite_url, do):
+    seen: list[str] = []
+    make_jobs(sqlite_url, plugins=[Around("a", seen)])
+
+    do(belayed, "enqueue_many", [say.draft(), say.draft()])
+
+    assert seen == ["into a", "on_enqueue of a"] * 2 + ["out of a"] * 2
+
+
+def test_what_is_around_an_enqueue_sees_its_error(make_jobs, sqlite_url):
+    seen: list[str] = []
+    make_jobs(sqlite_url, plugins=[Around("a", seen)])
+
+    with pytest.raises(OptionError, match="priority='urgent'"):
+        say.using(priority="urgent").enqueue()
+
+    assert seen == ["into a", "on_enqueue of a", "out of a"]
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+def test_a_plugin_that_raises_around_an_enqueue_is_logged_and_the_job_is_saved(
+    make_jobs, sqlite_url, caplog, do, fails
+):
+    make_jobs(sqlite_url, plugins=[Around("a", [], fails=fails)])
+
+    job = do(say, "enqueue")
+
+    assert do(job, "refresh").state is State.READY
+    assert "plugin hook around_enqueue" in caplog.text
+
+
+@pytest.mark.dj(194)
+@pytest.mark.parametrize(
+    ("raised", "state"),
+    [
+        (Cancel("not today"), State.CANCELLED),
+        (Fail("never"), State.FAILED),
+        (Retry("later", after=timedelta(hours=1), free=True), State.SCHEDULED),
+    ],
+    ids=["Cancel", "Fail", "Retry"],
+)
+@pytest.mark.parametrize("drafted", [say, asay], ids=["def", "async def"])
+def test_a_plugin_may_decide_an_attempt_before_it_begins(make_jobs, sqlite_url, work_off, drafted, raised, state):
+    class Gate(Plugin):
+        @contextmanager
+        def around_attempt(self, job: Job) -> Iterator[None]:
+            raise raised
+            yield
+
+    jobs = make_jobs(sqlite_url, plugins=[Gate()])
+    job = drafted.enqueue()
+
+    work_off(jobs)
+
+    assert (job.refresh().state, job.failures) == (state, int(state is State.FAILED))
+    assert str(raised) in job.error
+
+
+@pytest.mark.dj(188, 190)
+def test_a_pass_of_the_loop_is_wrapped_and_a_broken_wrapper_does_no_harm(make_jobs, sqlite_url, work_off, caplog):
+    passes: list[str] = []
+
+    class Passes(Plugin):
+        @contextmanager
+        def around_pass(self, worker: Any) -> Iterator[None]:
+            passes.append("in")
+            yield
+            passes.append("out")
+            raise RuntimeError("the plugin is broken")
+
+    jobs = make_jobs(sqlite_url, plugins=[Passes()])
+    job = say.enqueue()
+
+    work_off(jobs)
+
+    assert job.refresh().state is State.SUCCEEDED
+    assert passes[:2] == ["in", "out"]
+    assert passes.count("in") == passes.count("out")
+    assert "plugin hook around_pass" in caplog.text

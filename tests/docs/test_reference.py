@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-import belayed
+import belayed.testing
 from belayed import errors
 from belayed.cli import main
 from belayed.config import Config, WorkerConfig, duration
@@ -41,6 +41,11 @@ def test_every_public_name_is_in_the_reference(name):
         assert "belayed.errors" in text_of("api")
     else:
         assert re.search(rf"^\.\. auto\w+:: belayed\.{name}(\(.*\))?$", text_of("api"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", belayed.testing.__all__)
+def test_every_name_for_tests_is_in_the_reference(name):
+    assert re.search(rf"^\.\. autofunction:: belayed\.testing\.{name}$", text_of("api"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -176,6 +176,22 @@ def test_a_child_that_sends_no_frames_is_ended_and_replaced(lite: Jobs, log: Pat
     assert worker.logged("child process [0-9]+ was killed by SIGKILL")
 
 
+@pytest.mark.dj(188, 190, 191)
+def test_plugins_wrap_the_run_of_each_child_and_its_passes(
+    lite: Jobs, log: Path, tmp_path: Path, effects: Path
+) -> None:
+    lives = tmp_path / "lives"
+    job = wild.ends.enqueue(str(effects))
+
+    with tree(lite, log, "workoff", wait=False, variables={"LIVES": str(lives)}) as worker:
+        code = worker.ended()
+
+    told = [line.split()[0] for line in lives.read_text().splitlines()]
+    assert (code, states(job)) == (0, [State.SUCCEEDED])
+    assert told == ["begins", *["pass"] * (len(told) - 2), "ends"]
+    assert len(told) > 2
+
+
 def test_workoff_ends_with_its_children(jobs: Jobs, log: Path, effects: Path) -> None:
     saved = enqueue_many(wild.ends.draft(str(effects)) for _ in range(50))
     crash = wild.exits.using(max_attempts=2).enqueue()

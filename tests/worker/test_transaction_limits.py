@@ -7,15 +7,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from belayed import State, current_job, enqueue
-from belayed.claim import Claimed, Running, running
 from belayed.config import address
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs
@@ -341,14 +339,3 @@ def test_hooks_are_told_of_the_success_alone(shop: Shop, jobs: Jobs, calls: list
 
     assert [name for name, *_ in calls] == ["before", "perform", "success", "after"]
     assert states(job) == [State.SUCCEEDED]
-
-
-def test_a_job_that_was_never_claimed_has_nothing_to_complete(lite: Jobs, sqlite_path: Path) -> None:
-    now = datetime.now(UTC)
-    claimed = Claimed(1, "q", 0, now, "t", "", now, 0, 0, 0, 0, 0, None, None, None, None, None, token="")
-    token = running.set(Running(claimed, lite))
-
-    with closing(sqlite3.connect(sqlite_path)) as raw, pytest.raises(BelayedError, match="was never claimed"):
-        current_job().transaction(raw)
-
-    running.reset(token)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +27,24 @@ NOW = timedelta()
 
 class Diary(Plugin):
     """Writes down what plugins are told."""
+
+    def on_crash(self, job: Job, error: BaseException) -> None:
+        if path := os.environ.get("DIARY"):
+            note(path, f"crash {job.id} {type(error).__name__}")
+
+    @contextmanager
+    def around_work(self, worker: Any) -> Iterator[None]:
+        if path := os.environ.get("LIVES"):
+            note(path, f"begins {os.getpid()}")
+        yield
+        if path := os.environ.get("LIVES"):
+            note(path, f"ends {os.getpid()}")
+
+    @contextmanager
+    def around_pass(self, worker: Any) -> Iterator[None]:
+        if path := os.environ.get("LIVES"):
+            note(path, f"pass {os.getpid()}")
+        yield
 
     def on_error(self, job: Job, error: BaseException) -> None:
         if path := os.environ.get("DIARY"):

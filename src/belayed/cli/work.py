@@ -89,16 +89,16 @@ def working(command: F) -> F:
 
 
 @click.command()
-@click.option("--exit-on-complete", is_flag=True, help="End when no job is ready, as workoff does.")
+@click.option("--exit-on-complete", is_flag=True, default=None, help="End when no job is ready, as workoff does.")
 @working
 @click.pass_obj
-def work(place: Place, /, exit_on_complete: bool, **given: Any) -> None:
+def work(place: Place, /, **given: Any) -> None:
     """Run jobs until stopped.
 
     SIGTERM or Ctrl-C stops it: running jobs may finish within the grace, then it exits with 0. A second one stops
     them at once; what did not finish is run again later.
     """
-    summary = worked(place, given, until_empty=exit_on_complete)
+    summary = worked(place, given)
     log.info("stopped after %s: %s", span(timedelta(seconds=summary.seconds)), in_words(summary))
 
 

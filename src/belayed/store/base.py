@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from belayed.claim import Claimed, Finished
@@ -131,6 +131,8 @@ class Store(ABC):
     """Where jobs are kept."""
 
     dialect: str
+    ahead = timedelta()
+    """How much later than it is the store takes it to be: for tests that travel in time."""
 
     @abstractmethod
     def lanes(self, serving: Serving) -> Lanes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from belayed.claim import Claimed
@@ -43,7 +43,7 @@ class Dialect(Store):
 
     def clock(self, now: datetime | None) -> Any:
         """The bind `now`: None leaves it to the database."""
-        return self.bind(now)
+        return self.bind(datetime.now(UTC) + self.ahead if now is None and self.ahead else now)
 
     def calls(self, name: str, /, **params: Any) -> list[Call]:
         """The statements of *name*, each with these binds."""

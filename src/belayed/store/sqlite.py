@@ -38,7 +38,7 @@ class SqliteStore(SqlStore):
         return self.bind(time)
 
     def clock(self, now: datetime | None) -> Any:
-        return time.time_ns() // 1000 if now is None else self.bind(now)
+        return time.time_ns() // 1000 + self.ahead // MICROSECOND if now is None else self.bind(now)
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
         table = f"{self.tables.prefix}jobs"

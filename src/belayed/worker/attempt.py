@@ -120,21 +120,21 @@ class Attempts:
     def before(self, run: Running, loaded: Loaded) -> None:
         """The hook before perform(): what it raises fails the attempt."""
         if loaded.hooks is not None:
-            call_hook(loaded.hooks, "before", run.job)
+            call_hook(loaded.hooks, "before", job=run.job)
 
     def after(self, run: Running, loaded: Loaded, error: BaseException | None) -> None:
         """The hooks after perform(): what they raise is logged, and changes nothing."""
         if loaded.hooks is None:
             return
         if error is None or run.completed is not None:
-            self.hook(run, loaded, "success", run.job)
+            self.hook(run, loaded, "success")
         else:
-            self.hook(run, loaded, "error", run.job, error)
-        self.hook(run, loaded, "after", run.job)
+            self.hook(run, loaded, "error", error=error)
+        self.hook(run, loaded, "after")
 
-    def hook(self, run: Running, loaded: Loaded, name: str, *args: Any) -> None:
+    def hook(self, run: Running, loaded: Loaded, name: str, **given: Any) -> None:
         try:
-            call_hook(loaded.hooks, name, *args)
+            call_hook(loaded.hooks, name, job=run.job, **given)
         except (AttemptStopped, asyncio.CancelledError):
             raise
         except BaseException:
@@ -200,7 +200,7 @@ class Attempts:
             self.plugins.notify("on_error", run.job, error)
         if finished.state is State.FAILED:
             if loaded.hooks is not None:
-                self.hook(run, loaded, "failure", run.job)
+                self.hook(run, loaded, "failure", error=error)
             self.plugins.notify("on_failure", run.job, error)
 
     def announce(self, news: Finished | int) -> None:
@@ -217,6 +217,8 @@ class Attempts:
             timed_out = news.outcome is Outcome.TIMED_OUT
             text = news.message or news.outcome.value
             error = AttemptStopped(news.outcome.value, text) if timed_out else AttemptCrashed(text)
+        if isinstance(error, AttemptCrashed):
+            self.plugins.notify("on_crash", job, error)
         self.plugins.notify("on_error", job, error)
         if failed:
             self.plugins.notify("on_failure", job, error)

@@ -145,11 +145,12 @@ class Child:
                 if key.fileobj is self.reading:
                     self.drain()
                     time.sleep(max(0.0, min(LINGER, self.sent_at + LINGER - time.monotonic())))
-            self.listen()
-            self.tend_at = self.slots.tend(time.monotonic())
-            self.send()
-            channel.flush()
-            self.report.tick()
+            with self.jobs.plugins.around("around_pass", self):
+                self.listen()
+                self.tend_at = self.slots.tend(time.monotonic())
+                self.send()
+                channel.flush()
+                self.report.tick()
 
     def pause(self) -> float | None:
         """Seconds until something is due; None: nothing is."""

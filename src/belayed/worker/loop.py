@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from belayed.claim import Claimed, Finished
@@ -66,6 +67,8 @@ class Loop:
         self.stop_by: float | None = None
         self.look_at = self.tend_at = 0.0
         self.outages = 0
+        self.around_pass: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered around each pass, but not around the waits between them."""
 
     def open_listener(self) -> Any:
         channel = getattr(self.store, "channel", None)
@@ -85,7 +88,7 @@ class Loop:
 
     def run(self, until_empty: bool = False) -> Summary:
         """Work until stopped, or until no job is ready."""
-        begun, self.until_empty = time.monotonic(), until_empty
+        begun, self.until_empty = time.monotonic(), until_empty or self.config.exit_on_complete
         try:
             self.perform(self.store.version())
             self.slots.open()
@@ -133,7 +136,13 @@ class Loop:
         return self.now_asked or time.monotonic() > self.stop_by
 
     def one_pass(self) -> None:
-        """Do what is due, then wait for the next thing. First what needs no store: it may be away for long."""
+        """Do what is due, then wait for the next thing."""
+        with self.around_pass():
+            self.work()
+        self.rest()
+
+    def work(self) -> None:
+        """Do what is due: first what needs no store, which may be away for long."""
         now = time.monotonic()
         if self.stop_asked:
             self.wind_up(now)
@@ -145,7 +154,6 @@ class Loop:
         if self.turn_is_due(time.monotonic()):
             self.turn()
         self.report.tick()
-        self.rest()
 
     def duties(self, now: float) -> None:
         """The duties whose timers have run out."""

@@ -91,6 +91,8 @@ class Worker:
             read_ahead=self.config.read_ahead,
         )
         self.loop = Loop(self.jobs, self.config, row, slots)
+        if self.jobs.plugins.by_hook["around_pass"]:
+            self.loop.around_pass = lambda: self.jobs.plugins.around("around_pass", self)
         return self.loop
 
     def worked(self, loop: Loop, until_empty: bool) -> Summary:

@@ -1,0 +1,141 @@
+"""Runs a draft at once, where it is enqueued: its payload is written and loaded again, and its hooks are called."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from belayed.claim import Claimed, Running
+from belayed.drafts import meta_text
+from belayed.errors import AttemptStopped
+from belayed.job import Draft, Job, State
+from belayed.payload import Loaded
+from belayed.worker.attempt import Attempts
+from belayed.worker.report import humane
+from belayed.worker.verdict import Ended, verdict
+
+T = TypeVar("T")
+
+log = logging.getLogger("belayed")
+
+
+def ran(jobs: Any, draft: Draft) -> Job:
+    """Run a completed draft: the Job as it ended, which is not saved. Raises what the job raised."""
+    inline = Inline(jobs, draft)
+    if inline.loaded.is_async:
+        value, error = awaited(lambda: inline.attempts.arun(inline.run, inline.loaded))
+    else:
+        value, error = inline.attempts.run(inline.run, inline.loaded)
+    return inline.ended(value, error)
+
+
+async def aran(jobs: Any, draft: Draft) -> Job:
+    """As `ran`; a coroutine is awaited in the running event loop."""
+    inline = Inline(jobs, draft)
+    if inline.loaded.is_async:
+        value, error = await inline.attempts.arun(inline.run, inline.loaded)
+    else:
+        value, error = inline.attempts.run(inline.run, inline.loaded)
+    return inline.ended(value, error)
+
+
+class Inline:
+    """One inline run. Raises PayloadError for a payload that does not come back."""
+
+    def __init__(self, jobs: Any, draft: Draft) -> None:
+        self.jobs, self.draft = jobs, draft
+        self.attempts = Attempts(jobs)
+        self.run: Running = self.attempts.begun(claimed_of(draft, jobs))
+        self.loaded: Loaded = self.attempts.load(self.run)
+
+    def ended(self, value: Any, error: BaseException | None) -> Job:
+        """The Job as the attempt left it: succeeded or cancelled. Raises the error of any other."""
+        claimed, jobs = self.run.claimed, self.jobs
+        seconds = time.monotonic() - self.run.begun
+        finished = self.run.completed
+        if finished is None:
+            told = Ended(value, error, seconds, self.loaded.rules, self.loaded.hooks)
+            finished = verdict(claimed, told, jobs.config, jobs.codec)
+        if error is not None and finished.state not in (State.SUCCEEDED, State.CANCELLED):
+            if isinstance(error, AttemptStopped):
+                raise RuntimeError(f"{claimed.task} was stopped while it ran inline: {error}") from error
+            raise error
+        log.info("ran %s inline, %s in %s", claimed.task, finished.state.value, humane(seconds), extra=claimed.extra)
+        job = unsaved(self.draft, jobs, finished.state)
+        job.attempt, job.result_text, job.error = 1, finished.result, finished.message
+        job.run_time = timedelta(seconds=seconds)
+        return job
+
+
+def claimed_of(draft: Draft, jobs: Any) -> Claimed:
+    """A draft as an attempt takes it; its claim has no token, as there is nothing to write."""
+    now = datetime.now(UTC)
+    return Claimed(
+        id=0,
+        queue=draft.queue,
+        priority=cast(int, draft.priority),
+        run_at=due(draft, now),
+        task=draft.task,
+        payload=draft.text,
+        created_at=now,
+        attempt=0,
+        failures=0,
+        crashes=0,
+        rescues=0,
+        free_retries=0,
+        max_attempts=draft.max_attempts,
+        max_run_time=None if draft.max_run_time is None else draft.max_run_time.total_seconds(),
+        keep_failed=draft.keep_failed,
+        meta=meta_text(draft, jobs.codec) if draft.meta else None,
+        unknown_for=None,
+        token="",
+    )
+
+
+def unsaved(draft: Draft, jobs: Any, state: State, reason: str | None = None) -> Job:
+    """The Job of a draft that is not in the database."""
+    now = datetime.now(UTC)
+    return Job(
+        id=0,
+        state=state,
+        queue=draft.queue,
+        priority=draft.priority if isinstance(draft.priority, int) else 0,
+        run_at=due(draft, now),
+        task=draft.task,
+        payload=draft.text or None,
+        created_at=now,
+        max_attempts=draft.max_attempts,
+        max_run_time=draft.max_run_time,
+        keep_failed=draft.keep_failed,
+        meta=draft.meta,
+        error=reason,
+        jobs=jobs,
+        loaded_attempts=(),
+    )
+
+
+def due(draft: Draft, now: datetime) -> datetime:
+    """When a draft is due."""
+    if isinstance(draft.run_at, timedelta):
+        return now + draft.run_at
+    return draft.run_at or now
+
+
+def awaited(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What a coroutine returns, in an event loop of its own: in a thread, if one runs here already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine())
+    found: list[T] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: found.append(context.run(asyncio.run, coroutine())), name="belayed-inline")
+    thread.start()
+    thread.join()
+    return found[0]

@@ -1,0 +1,225 @@
+"""From drafts to jobs: each passes its hooks, and is saved, run at once, held back, or not wanted after all."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Unpack, cast
+
+from belayed.codec import Codec
+from belayed.config import Config
+from belayed.database import Database
+from belayed.drafts import completed, draft_of
+from belayed.errors import ConfigError, OptionError
+from belayed.inline import aran, ran, unsaved
+from belayed.job import Draft, Job, Keeper, Options, State
+from belayed.names import Names
+from belayed.options import called, check_priority, check_queue
+from belayed.plugin import Plugin, Plugins
+from belayed.retry import Cancel
+from belayed.store.base import LOOK, Inserted
+from belayed.trust import Trust
+
+log = logging.getLogger("belayed")
+
+DEBOUNCE = 0.05
+"""Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
+
+
+@dataclass
+class Batch:
+    """The jobs of one `enqueue_many`, in the order given: what is known already, and what is to become of the rest."""
+
+    jobs: dict[int, Job] = field(default_factory=dict)
+    inline: dict[int, Draft] = field(default_factory=dict)
+    saving: dict[int, Draft] = field(default_factory=dict)
+
+    @property
+    def drafts(self) -> list[Draft]:
+        return list(self.saving.values())
+
+    @property
+    def connection(self) -> Any:
+        """The one that all drafts name. Raises OptionError."""
+        connections = {id(draft.connection): draft.connection for draft in self.drafts}
+        if len(connections) > 1:
+            raise OptionError("enqueue_many saves all or none, so all drafts must name the same connection")
+        return next(iter(connections.values()), None)
+
+    def all(self, saved: Iterable[Job]) -> list[Job]:
+        """All jobs, those that were *saved* in their places."""
+        self.jobs.update(zip(self.saving, saved, strict=True))
+        return [self.jobs[place] for place in sorted(self.jobs)]
+
+
+class Saving(Database):
+    """The part of `Jobs` that takes new jobs in."""
+
+    def __init__(self, config: Config, plugins: Iterable[Plugin]) -> None:
+        try:
+            check_queue(config.default_queue)
+            check_priority(config.default_priority)
+        except OptionError as error:
+            raise ConfigError(f"default_{error}") from None
+        self.names = Names(config)
+        super().__init__(config)
+        self.trust = Trust(config.trust)
+        self.codec = Codec(self.trust)
+        self.plugins = Plugins(plugins)
+        self.delay_jobs = config.delay_jobs
+        self.held: list[Job] | None = None
+        """What was enqueued and is not to be saved; None: nothing is held back."""
+        self._hinted: dict[str, float] = {}
+
+    def enqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+        """Save a draft, or an object with perform(), and return the Job.
+
+        With `connection=` it joins that connection's transaction. A job that a hook did not want (it raised `Cancel`)
+        comes back cancelled, and one that was run inline as it ended: neither is saved. Raises EnqueueError or
+        StoreError, and what an inline job raises.
+        """
+        draft = self._draft(job, options)
+        try:
+            with self.plugins.around("around_enqueue", draft):
+                self._complete(draft)
+                if self._kept_here(draft):
+                    return self._held(draft) or ran(self, draft)
+                insert = self.store.insert
+                return self._saved(draft, self.do(lambda: insert(draft, hint=self._hint([draft])), draft.connection))
+        except Cancel as reason:
+            return self._cancelled(draft, reason)
+
+    async def aenqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+        """As `enqueue`, without blocking the event loop."""
+        draft = self._draft(job, options)
+        try:
+            with self.plugins.around("around_enqueue", draft):
+                self._complete(draft)
+                if self._kept_here(draft):
+                    return self._held(draft) or await aran(self, draft)
+                insert = self.store.insert
+                inserted = self.ado(lambda: insert(draft, hint=self._hint([draft])), draft.connection)
+                return self._saved(draft, await inserted)
+        except Cancel as reason:
+            return self._cancelled(draft, reason)
+
+    def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+        """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
+        with ExitStack() as stack:
+            batch = self._batch(jobs, options, stack)
+            drafts, connection = batch.drafts, batch.connection
+            batch.jobs.update({place: ran(self, draft) for place, draft in batch.inline.items()})
+            if not drafts:
+                return batch.all([])
+            found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+            return batch.all(map(self._saved, drafts, found))
+
+    async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
+        """As `enqueue_many`, without blocking the event loop."""
+        with ExitStack() as stack:
+            batch = self._batch(jobs, options, stack)
+            drafts, connection = batch.drafts, batch.connection
+            batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
+            if not drafts:
+                return batch.all([])
+            found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+            return batch.all(map(self._saved, drafts, found))
+
+    def _draft(self, job: Any, options: Mapping[str, Any]) -> Draft:
+        draft = draft_of(job, options)
+        if draft.jobs is not None and draft.jobs is not self:
+            raise OptionError(
+                f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
+            )
+        return draft
+
+    def _complete(self, draft: Draft) -> None:
+        """Let the hooks change the draft, or raise Cancel, and write its payload."""
+        self.plugins.notify("on_enqueue", draft)
+        completed(draft, self.config, self.names, self.codec)
+
+    def _batch(self, jobs: Iterable[Any], options: Mapping[str, Any], stack: ExitStack) -> Batch:
+        """What is to become of each of *jobs*; the plugins' contexts are left with the *stack*."""
+        batch = Batch()
+        for place, job in enumerate(jobs):
+            draft = self._draft(job, options)
+            try:
+                stack.enter_context(self.plugins.around("around_enqueue", draft))
+                self._complete(draft)
+            except Cancel as reason:
+                batch.jobs[place] = self._cancelled(draft, reason)
+                continue
+            if not self._kept_here(draft):
+                batch.saving[place] = draft
+            elif held := self._held(draft):
+                batch.jobs[place] = held
+            else:
+                batch.inline[place] = draft
+        return batch
+
+    def _kept_here(self, draft: Draft) -> bool:
+        """Whether a draft is not to be saved, but held back or run at once."""
+        if self.delay_jobs is True and self.held is None:
+            return False
+        delayed = called(self.delay_jobs, draft) if callable(self.delay_jobs) else self.delay_jobs
+        return self.held is not None or not delayed
+
+    def _held(self, draft: Draft) -> Job | None:
+        """The Job of a draft that is held back; None: it is not."""
+        if self.held is None:
+            return None
+        job = unsaved(draft, self, State.READY if draft.run_at is None else State.SCHEDULED)
+        self.held.append(job)
+        return job
+
+    def _cancelled(self, draft: Draft, reason: Cancel) -> Job:
+        """The Job of a draft that a hook did not want."""
+        log.info("%s was not enqueued: %s", draft.task, reason, extra={"task": draft.task, "queue": draft.queue})
+        return unsaved(draft, self, State.CANCELLED, str(reason))
+
+    def _saved(self, draft: Draft, inserted: Inserted) -> Job:
+        if log.isEnabledFor(logging.INFO):
+            arguments = f" {draft.text}" if self.config.log_arguments else ""
+            extra = {"job_id": inserted.id, "task": draft.task, "queue": draft.queue}
+            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments, extra=extra)
+        return Job(
+            id=inserted.id,
+            state=inserted.state,
+            queue=draft.queue,
+            priority=cast(int, draft.priority),
+            run_at=inserted.run_at,
+            task=draft.task,
+            payload=draft.text,
+            created_at=inserted.created_at,
+            max_attempts=draft.max_attempts,
+            max_run_time=draft.max_run_time,
+            keep_failed=draft.keep_failed,
+            meta=draft.meta,
+            jobs=cast(Keeper, self),
+            loaded_attempts=(),
+        )
+
+    def _hint(self, drafts: Sequence[Draft]) -> str | None:
+        """News for idle workers of *drafts*, if it is time for some.
+
+        Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
+        the transaction may be rolled back.
+        """
+        if not self.config.hints:
+            return None
+        draft = drafts[0]
+        hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
+        if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
+            hint = LOOK
+        if draft.connection is not None:
+            return hint
+        now = time.monotonic()
+        if now - self._hinted.get(hint, 0.0) < DEBOUNCE:
+            return None
+        if len(self._hinted) > 1000:
+            self._hinted.clear()
+        self._hinted[hint] = now
+        return hint
