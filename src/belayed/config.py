@@ -114,6 +114,8 @@ class WorkerConfig:
     """How long a job may go on after it was told to stop, before its child process is ended."""
     name: str | None = None
     """For people. Default: the host's name and the process id."""
+    health: str | None = None
+    """Where `belayed work` answers /healthz and /readyz by HTTP: a port of the loopback address, or host:port."""
 
     def __post_init__(self) -> None:
         check(bool(self.queues), "queues", self.queues, "at least one queue, or *")

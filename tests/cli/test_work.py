@@ -391,3 +391,59 @@ def test_a_pid_file_that_cannot_be_written_is_named(process, shop):
 
     assert ended.returncode == 2
     assert "the PID file nowhere/work.pid cannot be written: No such file or directory" in ended.stderr
+
+
+@pytest.mark.dj(312, 313, 332, 351)
+def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, told, folder):
+    enqueue("send.enqueue('ada'); flaky.enqueue()")
+    with working("--app", "shop", "--pool", "mail:2", "--pool", "*, !mail:1", "--name", "w") as worker:
+        lines = read_until(worker, "serves queues *, !mail")
+        children = ["ps", "--ppid", str(worker.pid), "-o", "pid="]
+        eventually(lambda: len(subprocess.run(children, check=True, capture_output=True).stdout.split()) == 3)
+        status = json.loads(process("status", "--app", "shop", "--json").stdout)
+        enqueue("assert send.enqueue('bob').wait(timeout=20).result == 'sent to bob'")
+        worker.terminate()
+        rest = worker.communicate(timeout=60)[1]
+
+    assert worker.returncode == 0
+    text = "".join(lines) + rest
+    assert "serves queues mail of" in text
+    assert "with 2 processes of 5 threads" in text
+    assert {row["name"] for row in status["workers"]} == {"w/1", "w/2"}
+    assert re.search(r"stopped after .+: 2 succeeded, 1 to be tried again", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--pool", "mail:none"], "--pool 'mail:none': write queues and a number of processes above 0"),
+        (["--pool", "mail:0"], "--pool 'mail:0'"),
+        (["--pool", "mail:"], "--pool 'mail:'"),
+        (["--pool", "mail", "-q", "x"], "give --pool, or --queue and --processes"),
+        (["--pool", "mail", "-p", "2"], "give --pool, or --queue and --processes"),
+        (["--processes", "0", "--reload"], "--reload replaces child processes"),
+    ],
+)
+def test_wrong_pools_are_refused(process, shop, options, complaint):
+    ended = process("work", "--app", "shop", *options)
+
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
+
+
+def test_pools_of_an_application_that_cannot_be_imported_end_with_the_error(process, folder):
+    (folder / "broken.py").write_text("1 / 0\n")
+
+    ended = process("work", "--app", "broken", "--pool", "a", "--pool", "b")
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("ZeroDivisionError") == 1
+
+
+def test_workoff_ends_when_all_pools_are_empty(process, enqueue):
+    enqueue("send.enqueue('ada'); flaky.using(max_attempts=1).enqueue()")
+
+    ended = process("workoff", "--app", "shop", "--pool", "mail", "--pool", "default")
+
+    assert ended.returncode == 0
+    assert re.search(r"no job is ready after .+: 1 succeeded, 1 failed$", ended.stderr.splitlines()[-1])

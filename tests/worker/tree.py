@@ -25,7 +25,14 @@ class Tree:
     """A supervisor process."""
 
     def __init__(
-        self, jobs: Jobs, log: Path, command: str, app: str, settings: dict[str, Any], variables: dict[str, str]
+        self,
+        jobs: Jobs,
+        log: Path,
+        command: str,
+        app: str,
+        settings: dict[str, Any],
+        variables: dict[str, str],
+        cwd: Path,
     ) -> None:
         given = {**SETTINGS, **settings}
         options = []
@@ -38,7 +45,7 @@ class Tree:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                cwd=ROOT,
+                cwd=cwd,
                 env={
                     **os.environ,
                     "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -102,11 +109,12 @@ def tree(
     app: str = "tests.worker.wild",
     wait: bool = True,
     variables: Any = (),
+    cwd: Path = ROOT,
     **settings: Any,
 ) -> Iterator[Tree]:
     """A worker that runs the tasks of *app*, once it is registered."""
     named = {name.replace("_", "-"): value for name, value in settings.items()}
-    one = Tree(jobs, log, command, app, named, variables)
+    one = Tree(jobs, log, command, app, named, variables, cwd)
     try:
         if wait:
             eventually(one.is_up, within=20)

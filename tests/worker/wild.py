@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import belayed
@@ -44,6 +45,10 @@ class Diary(Plugin):
     def around_pass(self, worker: Any) -> Iterator[None]:
         if path := os.environ.get("LIVES"):
             note(path, f"pass {os.getpid()}")
+        while path := os.environ.get("STUCK_WHILE"):
+            if not Path(path).exists():
+                break
+            time.sleep(0.005)
         yield
 
     def on_error(self, job: Job, error: BaseException) -> None:
@@ -66,6 +71,12 @@ jobs = belayed.configure(plugins=[Diary()], synchronous="normal")
 
 def started(path: str) -> None:
     note(path, f"{os.getpid()} {time.monotonic()}")
+
+
+@task
+def variables(path: str) -> None:
+    """What a job sees of the environment that its worker was given."""
+    note(path, " ".join(sorted({"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(os.environ))) or "none")
 
 
 @task

@@ -13,7 +13,9 @@ from belayed.application import ImportFailed
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
 from belayed.cli.check import check
+from belayed.cli.daemon import restart, start, stop
 from belayed.cli.doctor import doctor
+from belayed.cli.init import init
 from belayed.cli.jobs import jobs
 from belayed.cli.migrate import migrate
 from belayed.cli.show import one_line
@@ -92,5 +94,8 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Place)
 
 
-for command in (work, workoff, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor, check):
+for command in (
+    work, workoff, start, stop, restart, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor,
+    check, init,
+):  # fmt: skip
     main.add_command(command)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from belayed.errors import ConfigError
+
+MOMENT = 0.02
+"""Seconds between two tries."""
+TRIES = 5
 
 
 @contextlib.contextmanager
@@ -32,12 +37,38 @@ def pid_file(path: Path | None) -> Iterator[None]:
         os.close(fd)
 
 
+def holder(path: Path) -> int | None:
+    """The process that has the file at *path*; None: no living one. Raises ConfigError if it cannot be read."""
+    import fcntl
+
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"the PID file {path} cannot be read: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            text = os.read(fd, 32).decode("ascii", "replace").strip()
+            if text.isdecimal():
+                return int(text)
+        else:
+            return None
+        finally:
+            os.close(fd)
+        # It has it, and has not written its number yet.
+        time.sleep(MOMENT)
+
+
 def locked(path: Path) -> int:
     """The file at *path*, opened and locked."""
     try:
         import fcntl
     except ImportError:
         raise ConfigError("--pid-file is for Linux and macOS: Windows has no such locks") from None
+    tries = 0
     while True:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -48,6 +79,10 @@ def locked(path: Path) -> int:
         except OSError:
             pid = os.read(fd, 32).decode("ascii", "replace").strip()
             os.close(fd)
+            # Somebody may only be looking whether it is locked.
+            if (tries := tries + 1) < TRIES:
+                time.sleep(MOMENT)
+                continue
             raise click.ClickException(
                 f"a worker has the PID file {path} already: process {pid or 'unknown'}; stop it, or name another file"
             ) from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from belayed.cli.app import Place, options
+from belayed.cli.daemon import local_status, pid_path
 from belayed.cli.queues import Queue, by_queue, served
 from belayed.cli.records import worker_record
 from belayed.cli.show import ago, echo_json, iso, json_option, note, number, one_line, rough, seconds, styled, table
+from belayed.cli.working import FILE, identifier
 from belayed.config import hidden
 from belayed.job import ENDED
 from belayed.store.base import WorkerRow
@@ -20,11 +23,19 @@ MOST = 1_000_000
 
 
 @click.command()
+@click.option(
+    "--local", is_flag=True, help="Say whether the worker that `belayed start` started runs; exit with 3 if not."
+)
+@click.option("--pid-file", type=FILE, metavar="FILE", help="With --local: its PID file.")
+@click.option("--identifier", "-i", type=identifier, metavar="ID", help="With --local: the one started with this.")
 @json_option
 @options
 @click.pass_obj
-def status(place: Place, as_json: bool) -> None:
+def status(place: Place, local: bool, pid_file: Path | None, identifier: str | None, as_json: bool) -> None:
     """Show the queues, what has ended, and the workers."""
+    if local:
+        local_status(pid_path(pid_file, identifier), as_json)
+        return
     jobs = place.jobs()
     counts = jobs.counts(most=MOST)
     now = jobs.do(jobs.store.now)

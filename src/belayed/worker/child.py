@@ -35,6 +35,7 @@ from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
+from belayed.worker.title import set_title
 
 PATIENCE = 0.1
 """Seconds that a job waits here for a thread before it goes back to the supervisor."""
@@ -224,6 +225,7 @@ def main(sock: int, page: int, cells: int) -> None:
     os.set_inheritable(page, False)
     channel = Channel(socket.socket(fileno=sock))
     first = first_frame(channel)
+    set_title(first["title"])
     try:
         jobs = application(first)
     except Exception as error:

@@ -72,7 +72,7 @@ class Demand:
             # Every thread is busy, perhaps for hours: a few claims show whether coroutines wait behind.
             if time.monotonic() < self.probe_at or not (share or self.some_async):
                 return 0
-            return max(0, min(loop, PROBE - max(0, in_threads - self.threads)))
+            return max(0, min(loop, PROBE - max(0, in_threads - self.threads), self.most))
         if share < 0.01:
             return max(0, min(threads, self.most))
         return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))

@@ -67,6 +67,8 @@ class Loop:
         self.stop_by: float | None = None
         self.look_at = self.tend_at = 0.0
         self.outages = 0
+        self.passed_at = time.monotonic()
+        """When the last pass began."""
         self.around_pass: Callable[[], AbstractContextManager[None]] = nullcontext
         """Entered around each pass, but not around the waits between them."""
 
@@ -137,6 +139,7 @@ class Loop:
 
     def one_pass(self) -> None:
         """Do what is due, then wait for the next thing."""
+        self.passed_at = time.monotonic()
         with self.around_pass():
             self.work()
         self.rest()

@@ -56,8 +56,15 @@ class Nursery:
         self.failures = 0
         self.start_at = self.watch_at = self.weigh_at = 0.0
         self.complaint = ""
+        self.renewing = ""
+        """Why all children are to be replaced."""
         self.ending = False
         self.look = min(WATCH, config.kill_after.total_seconds() / 4)
+
+    def renew(self, why: str) -> None:
+        """Have all children replaced at the next step, from any thread; also those that did not start."""
+        self.renewing = why
+        self.alarm()
 
     def alarm(self) -> None:
         """End the wait of `step`, from any thread or signal handler."""
@@ -68,6 +75,8 @@ class Nursery:
 
     def step(self, longest: float = 60.0) -> None:
         """Wait for news of the children, *longest* seconds at most, and do what is due."""
+        if self.renewing:
+            self.start_anew()
         self.staff()
         for key, events in self.selector.select(max(0.0, min(longest, self.due() - time.monotonic()))):
             if key.fileobj is self.reading:
@@ -288,6 +297,15 @@ class Nursery:
         log.info("%s is replaced: %s", child, why)
         child.leaving = why
         child.process.send("back")
+
+    def start_anew(self) -> None:
+        """Let all children go, and start others at once."""
+        why, self.renewing = self.renewing, ""
+        self.start_at, self.complaint = 0.0, ""
+        with self.children.lock:
+            for child in self.children.list:
+                if not child.leaving:
+                    self.replace(child, why)
 
     def reap(self, child: Child, now: float) -> None:
         """Bury a child that has died: what it has said to its end counts, and then its page."""

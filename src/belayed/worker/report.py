@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,14 @@ class Summary:
     retried: int = 0
     cancelled: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, parts: Sequence[Summary]) -> Summary:
+        """What several workers have brought together, at the same time."""
+        whole = cls(seconds=max(part.seconds for part in parts))
+        for name in ("succeeded", "failed", "retried", "cancelled"):
+            setattr(whole, name, sum(getattr(part, name) for part in parts))
+        return whole
 
     def count(self, one: Finished) -> None:
         """Take in an outcome that was written."""

@@ -1,0 +1,251 @@
+"""`start`, `stop` and `restart`: a worker in the background of this machine, found by its PID file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from belayed.cli.app import Place, options
+from belayed.cli.pidfile import holder
+from belayed.cli.show import echo_json, rough
+from belayed.cli.times import time as duration
+from belayed.cli.working import FILE, identifier, working
+from belayed.config import nearest_project
+from belayed.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+POLL = 0.05
+"""Seconds between two looks at a process."""
+LAST_LINES = 20
+"""So many lines of the log are shown when a worker does not start."""
+RAW = "belayed.raw"
+"""Where the words of the command line are kept."""
+NOT_RUNNING = 3
+"""The exit code of `status --local` without a worker: as the Linux Standard Base has it."""
+
+
+class Worded(click.Command):
+    """A command that remembers the words it was given, to hand them on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[RAW] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def home() -> Path:
+    """Where PID files and logs are kept: beside the nearest pyproject.toml, or here."""
+    project = nearest_project()
+    return project.parent if project else Path.cwd()
+
+
+def pid_path(pid_file: Path | None, ident: str | None) -> Path:
+    """The PID file of a worker in the background."""
+    return pid_file or home() / f"belayed{f'.{ident}' if ident else ''}.pid"
+
+
+def which(command: F) -> F:
+    """The options that say which worker of this machine is meant."""
+    for option in (
+        options,
+        click.option("--pid-file", type=FILE, metavar="FILE", help="Its PID file."),
+        click.option("--identifier", "-i", type=identifier, metavar="ID", help="The one that was started with this."),
+    ):
+        command = option(command)
+    return command
+
+
+WAIT = click.option(
+    "--wait", "patience", type=duration, metavar="TIME", default="60s", help="How long a start may take. Default: 60 s."
+)
+
+
+@click.command(cls=Worded)
+@WAIT
+@click.option("--exit-on-complete", is_flag=True, default=None, help="End when no job is ready.")
+@working
+@click.pass_context
+def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
+    """Start a worker in the background, and wait until it is ready.
+
+    It takes the options of `work`. Its log goes to belayed.log and its process id to belayed.pid, beside the nearest
+    pyproject.toml (or in this directory); with --identifier ID to belayed.ID.log and belayed.ID.pid.
+    """
+    ident = given["identifier"]
+    path = pid_path(given["pid_file"], ident)
+    if (pid := holder(path)) is not None:
+        raise click.ClickException(f"a worker runs already: process {pid} has {path}; `belayed stop` ends it")
+    log = given["log_file"] or path.with_suffix(".log")
+    for file in (path, log):
+        made(file.parent)
+    pid = started(words(ctx, path, log), log, patience)
+    if pid is None:
+        click.echo(f"The worker has run what there was, and has ended. Its log is {log}.")
+    else:
+        click.echo(f"Started: process {pid}. Its log is {log}, its PID file {path}.")
+
+
+@click.command()
+@which
+@click.option("--now", is_flag=True, help="Do not let running jobs finish: they are run again later.")
+@click.option(
+    "--wait", "patience", type=duration, metavar="TIME", help="How long to wait. Default: until it has ended."
+)
+def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: timedelta | None) -> None:
+    """Stop a worker in the background, and wait until it has ended.
+
+    Its running jobs may finish within the grace that it was started with. It is never killed.
+    """
+    path = pid_path(pid_file, identifier)
+    if not stopped(path, now, patience):
+        click.echo(f"No worker runs: nobody has {path}.")
+
+
+@click.command(cls=Worded)
+@WAIT
+@click.option("--exit-on-complete", is_flag=True, default=None, help="End when no job is ready.")
+@working
+@click.pass_context
+def restart(ctx: click.Context, /, **given: Any) -> None:
+    """Stop the worker in the background if there is one, and start it with these options.
+
+    They are not remembered from the last start: give them again.
+    """
+    path = pid_path(given["pid_file"], given["identifier"])
+    if not stopped(path, False, None):
+        click.echo(f"No worker runs: nobody has {path}. Starting one.")
+    ctx.invoke(start, **given)
+
+
+def local_status(path: Path, as_json: bool) -> None:
+    """Say whether a worker of this machine runs; exit with 3 if not."""
+    pid = holder(path)
+    if as_json:
+        echo_json({"running": pid is not None, "pid": pid, "pid_file": str(path)})
+    else:
+        click.echo(f"No worker runs: nobody has {path}." if pid is None else f"Running: process {pid} has {path}.")
+    if pid is None:
+        click.get_current_context().exit(NOT_RUNNING)
+
+
+def words(ctx: click.Context, path: Path, log: Path) -> list[str]:
+    """The command line of the worker: the words of this one, and where its files are."""
+    place = ctx.find_object(Place) or Place()
+    raw = without_wait(ctx.meta[RAW])
+    # They may have been said before the command's name, and so not be among its words.
+    given = {"--app": place.app, "--url": place.url}
+    said = [word for name, value in given.items() if value is not None and name not in raw for word in (name, value)]
+    return [sys.executable, "-m", "belayed", *said, "work", *raw, "--pid-file", str(path), "--log-file", str(log)]
+
+
+def without_wait(raw: list[str]) -> list[str]:
+    """The words that `work` takes, too."""
+    kept, skip = [], False
+    for word in raw:
+        if skip or word.startswith("--wait="):
+            skip = False
+        elif word == "--wait":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+def started(command: list[str], log: Path, patience: timedelta) -> int | None:
+    """Start it, detached, and wait until it says that it is ready; its process id, or None if it has ended well.
+
+    Raises ClickException.
+    """
+    begun = log.stat().st_size if log.exists() else 0
+    with listening() as (address, said), log.open("ab") as file:
+        environ = {name: value for name, value in os.environ.items() if name != "WATCHDOG_USEC"}
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env={**environ, "NOTIFY_SOCKET": address},
+        )
+        deadline = time.monotonic() + patience.total_seconds()
+        while time.monotonic() < deadline:
+            if said("READY=1"):
+                # It goes on without us: nobody is to wait for it.
+                process.returncode = 0
+                return process.pid
+            if process.poll() == 0:
+                return None
+            if process.poll() is not None:
+                raise not_started(f"the worker ended with exit code {process.returncode}", log, begun)
+        process.terminate()
+        raise not_started(f"the worker was not ready within {rough(patience)}, and was stopped", log, begun)
+
+
+def not_started(what: str, log: Path, begun: int) -> click.ClickException:
+    """The error of a start, with what the worker has logged."""
+    with log.open("rb") as file:
+        file.seek(begun)
+        lines = file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+    return click.ClickException("\n".join([f"{what}; {log} says:", *(f"  {line}" for line in lines)]))
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[str, Callable[[str], bool]]]:
+    """A socket to which the worker says how it is; and a function that waits a little for it to say something."""
+    with (
+        tempfile.TemporaryDirectory(prefix="belayed-") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+    ):
+        address = f"{folder}/notify"
+        sock.bind(address)
+        sock.settimeout(POLL)
+
+        def said(text: str) -> bool:
+            try:
+                return text in sock.recv(4096).decode("utf-8", "replace").splitlines()
+            except TimeoutError:
+                return False
+
+        yield address, said
+
+
+def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
+    """Stop the worker that has the PID file, if there is one. Raises ClickException if it does not end."""
+    pid = holder(path)
+    if pid is None:
+        return False
+    for _ in range(2 if now else 1):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        # Two at once would be one.
+        time.sleep(POLL)
+    click.echo(f"Stopping process {pid} …", err=True)
+    deadline = float("inf") if patience is None else time.monotonic() + patience.total_seconds()
+    while holder(path) == pid:
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"process {pid} was asked to end, but still runs jobs: wait, or stop them by `belayed stop --now`"
+            )
+        time.sleep(POLL)
+    click.echo(f"Stopped: process {pid} has ended.")
+    return True
+
+
+def made(folder: Path) -> None:
+    """Make a directory that is not there. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the directory {folder} cannot be made: {error.strerror}") from error

@@ -1,0 +1,76 @@
+"""`init`: files for whoever starts workers: a Procfile, a unit of systemd, a Dockerfile."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import click
+
+from belayed.cli.app import Place, options
+from belayed.cli.show import note
+from belayed.config import nearest_project
+from belayed.errors import ConfigError
+
+KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Dockerfile"}
+"""The files by what they are for."""
+
+
+@click.command()
+@click.argument("kinds", metavar="[procfile|systemd|docker]...", nargs=-1, type=click.Choice(list(KINDS)))
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--print", "printed", is_flag=True, help="Print them, write nothing.")
+@options
+@click.pass_obj
+def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> None:
+    """Write files for whoever starts workers: a Procfile, a systemd unit, a Dockerfile.
+
+    All three, or those named, into this directory. What is there already is left alone, without --force.
+    """
+    application = place.application()
+    name = application.name if application else None
+    left = 0
+    for kind in kinds or KINDS:
+        path, text = Path(KINDS[kind]), filled(kind, name)
+        if printed:
+            click.echo(f"# {path}\n{text}")
+        elif path.exists() and not force:
+            left += 1
+            note(
+                f"{path} is there already, and was left alone: --force writes over it, --print shows what it would be."
+            )
+        else:
+            write(path, text)
+            click.echo(f"Wrote {path}.")
+    if name is None:
+        note("No application is named: put yours where the files say `--app app`, or see `belayed --help` for --app.")
+    if left:
+        click.get_current_context().exit(1)
+
+
+def filled(kind: str, application: str | None) -> str:
+    """The text of a file."""
+    template = files("belayed.cli").joinpath("templates", KINDS[kind]).read_text("utf-8")
+    belayed = Path(sys.executable).with_name("belayed")
+    return Template(template).substitute(
+        app=application or "app", folder=Path.cwd(), user=getpass.getuser(), belayed=belayed, install=install()
+    )
+
+
+def install() -> str:
+    """How a Dockerfile installs the application."""
+    if Path("requirements.txt").exists():
+        return "COPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . ."
+    if nearest_project():
+        return "COPY . .\nRUN pip install --no-cache-dir ."
+    return "COPY . .\nRUN pip install --no-cache-dir belayed"
+
+
+def write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,118 @@
+"""One line of work of a supervisor: children that serve the same queues, and the thread that works with the store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from belayed.config import Config, WorkerConfig, from_plain
+from belayed.database import Database
+from belayed.errors import BelayedError, ConfigError
+from belayed.worker.children import Children
+from belayed.worker.loop import Loop
+from belayed.worker.nursery import Nursery
+from belayed.worker.output import Output
+from belayed.worker.report import Summary
+from belayed.worker.worker import row_of
+
+Started = Callable[[Database, WorkerConfig], None]
+
+BEYOND_GRACE = 3.0
+"""Seconds after the grace at which the supervisor ends, whatever the store does."""
+AT_ONCE = 2.0
+"""The same after a second signal."""
+FAREWELL = 5.0
+"""Seconds that children may take to end without work."""
+
+
+class Pool:
+    """Children for the same queues. `run` is called in a thread of its own, or in the only one."""
+
+    def __init__(self, config: WorkerConfig, first: dict[str, Any], output: Output) -> None:
+        self.config = config
+        self.children = Children(config)
+        self.nursery = Nursery(self.children, config, first, output)
+        self.loop: Loop | None = None
+        self.failure: BaseException | None = None
+        self.worked = False
+        self.stops = 0
+        self.end_by = float("inf")
+        self.stepped_at = time.monotonic()
+
+    def run(self, until_empty: bool, started: Started | None) -> None:
+        """Work until stopped, or until no job is ready. What goes wrong is in `failure`."""
+        try:
+            if self.first_child():
+                self.serve(until_empty, started)
+            self.nursery.end(FAREWELL)
+        except BaseException as error:
+            self.failure = self.failure or error
+            self.nursery.end(0)
+
+    def asked(self) -> None:
+        """Stop; asked a second time: now. From a signal handler or any thread."""
+        self.stops += 1
+        now = time.monotonic()
+        grace = self.config.grace.total_seconds() + BEYOND_GRACE
+        self.end_by = min(self.end_by, now + (grace if self.stops == 1 else AT_ONCE + BEYOND_GRACE))
+        if self.loop is not None:
+            self.loop.stop(now=self.stops > 1)
+        self.nursery.alarm()
+
+    def step(self, longest: float) -> None:
+        """A step of the nursery."""
+        self.nursery.step(longest)
+        self.stepped_at = time.monotonic()
+
+    def first_child(self) -> bool:
+        """Wait until the first child is ready; False: a stop came before. Raises ConfigError if it does not start."""
+        nursery = self.nursery
+        while nursery.hello is None:
+            if self.stops:
+                return False
+            self.step(1)
+            if nursery.failures:
+                raise ConfigError(nursery.complaint)
+        return True
+
+    def serve(self, until_empty: bool, started: Started | None) -> None:
+        """Serve the children, while a thread of its own works with the store."""
+        hello = self.nursery.hello
+        assert hello is not None
+        self.nursery.jobs_config = config = replace(from_plain(Config, hello["config"]), url=hello["url"])
+        database = Database(config)
+        database.check_schema()
+        if started is not None:
+            started(database, self.config)
+        self.loop = Loop(database, self.config, row_of(self.config), self.children)
+        if self.stops:
+            self.loop.stop()
+        thread = threading.Thread(target=self.work, args=(self.loop, until_empty), name="belayed-store", daemon=True)
+        thread.start()
+        while not self.worked:
+            left = self.end_by - time.monotonic()
+            if left <= 0:
+                self.failure = BelayedError(
+                    "the store did not answer in time: outcomes that could not be written are lost, and other workers "
+                    "run those jobs again after the lapse"
+                )
+                return
+            self.step(min(left, self.config.beat.total_seconds()))
+        database.close()
+
+    def work(self, loop: Loop, until_empty: bool) -> None:
+        """The thread of the store."""
+        try:
+            loop.run(until_empty)
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.worked = True
+            self.nursery.alarm()
+
+    @property
+    def summary(self) -> Summary:
+        return self.loop.summary if self.loop else Summary()

@@ -1,0 +1,200 @@
+"""Says how a worker is: to systemd (or whoever started it), and over HTTP to whoever asks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self, cast
+
+from belayed.config import WorkerConfig
+from belayed.errors import ConfigError
+from belayed.worker.loop import Loop
+from belayed.worker.pool import Pool
+from belayed.worker.worker import Worker
+
+log = logging.getLogger("belayed")
+
+LOOK = 0.1
+"""Seconds between two looks until the worker is ready."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is asked of a pool, or of a worker in one process."""
+
+    loop: Callable[[], Loop | None]
+    has_slots: Callable[[], bool]
+    """Whether anybody is there to run jobs."""
+    stepped_at: Callable[[], float]
+    """When the thread that serves the children has last been round, on the monotonic clock."""
+
+
+def pool_watched(pool: Pool) -> Watched:
+    def has_slots() -> bool:
+        return any(child.ready and not child.leaving for child in list(pool.children.list))
+
+    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at)
+
+
+def worker_watched(worker: Worker) -> Watched:
+    return Watched(lambda: worker.loop, lambda: True, time.monotonic)
+
+
+class Vigil:
+    """Entered around a worker's run: a thread that tells systemd, and one that answers `/healthz` and `/readyz`."""
+
+    def __init__(self, config: WorkerConfig, watched: Sequence[Watched]) -> None:
+        """Raises ConfigError if the address of the health service cannot be had."""
+        self.watched = watched
+        self.limit = config.lapse.total_seconds()
+        # Those whom jobs start must not speak for this process.
+        self.address = os.environ.pop("NOTIFY_SOCKET", "")
+        watchdog = int(os.environ.pop("WATCHDOG_USEC", "0") or 0) / 1e6
+        self.every = watchdog / 2 if watchdog else None
+        self.server = None if config.health is None else served(config.health, self)
+        self.ended = threading.Event()
+        self.leaving = False
+        self.threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        targets: list[Callable[[], Any]] = [self.tell] if self.address else []
+        if self.server is not None:
+            targets.append(self.server.serve_forever)
+        for target in targets:
+            thread = threading.Thread(target=target, name="belayed-vigil", daemon=True)
+            thread.start()
+            self.threads.append(thread)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping()
+        self.ended.set()
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+        for thread in self.threads:
+            thread.join(2)
+
+    def stuck(self) -> str | None:
+        """Why the worker is not alive; None: it is."""
+        now = time.monotonic()
+        for one in self.watched:
+            loop = one.loop()
+            if loop is not None and now - loop.passed_at > self.limit:
+                return f"the loop has been stuck for {now - loop.passed_at:.0f} s"
+            if now - one.stepped_at() > self.limit:
+                return f"the children have not been served for {now - one.stepped_at():.0f} s"
+        return None
+
+    def waiting(self) -> str | None:
+        """Why the worker does not take jobs; None: it does."""
+        if self.leaving:
+            return "it is stopping"
+        for one in self.watched:
+            loop = one.loop()
+            if loop is not None and loop.stop_asked:
+                return "it is stopping"
+            if loop is None or not loop.upkeep.last_beat:
+                return "it is starting"
+            if loop.outages:
+                return "the database is not available"
+            if not one.has_slots():
+                return "no child process is ready"
+        return self.stuck()
+
+    def stopping(self) -> None:
+        """It was asked to stop. From a signal handler too."""
+        if not self.leaving:
+            self.leaving = True
+            self.say("STOPPING=1")
+
+    def tell(self) -> None:
+        """The thread that tells whoever started this: that it is ready, and from then on that it is alive."""
+        while self.waiting() is not None:
+            if self.ended.wait(LOOK):
+                return
+        self.say("READY=1\nSTATUS=working")
+        while self.every is not None and not self.ended.wait(self.every):
+            reason = self.stuck()
+            if reason is None:
+                self.say("WATCHDOG=1")
+            else:
+                self.say(f"STATUS={reason}")
+
+    def say(self, text: str) -> None:
+        """Send a line of systemd's protocol (sd_notify)."""
+        if not self.address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                # A name that begins with @ is one of Linux's abstract ones.
+                name = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
+                sock.sendto(text.encode(), name)
+        except OSError as error:
+            # Who started it may have heard enough.
+            log.debug("NOTIFY_SOCKET %s cannot be written: %s", self.address, error)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int], vigil: Vigil) -> None:
+        self.vigil = vigil
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, Answer)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up is of no interest."""
+
+
+class Answer(BaseHTTPRequestHandler):
+    """`/healthz`: 200 unless the worker is stuck. `/readyz`: 200 while it takes jobs. Else 503, with the reason."""
+
+    timeout = 5
+    server_version = "belayed"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path not in ("/healthz", "/readyz"):
+            self.answer(404, "there are /healthz and /readyz")
+            return
+        vigil = cast(Server, self.server).vigil
+        reason = vigil.stuck() if path == "/healthz" else vigil.waiting()
+        self.answer(200 if reason is None else 503, reason or "ok")
+
+    do_HEAD = do_GET  # noqa: N815 (http.server's name)
+
+    def answer(self, code: int, text: str) -> None:
+        body = f"{text}\n".encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("health: %s", format % args)
+
+
+def served(health: str, vigil: Vigil) -> Server:
+    """A server at `port` (of the loopback address) or `host:port`. Raises ConfigError."""
+    host, _, port = health.rpartition(":")
+    try:
+        return Server((host.strip("[]") or "127.0.0.1", int(port)), vigil)
+    except (OSError, OverflowError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "write a port (8080), or host:port (0.0.0.0:8080)"
+        raise ConfigError(f"health (or BELAYED_HEALTH) is {health!r}: {why}") from error
