@@ -110,6 +110,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.dj(219, 266)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_it_comes_back_equal_and_of_the_same_type(value):
     again = round_trip(value)
@@ -135,6 +136,7 @@ def test_times_in_gaps_and_folds_come_back_as_they_were(wall, fold):
     assert again.timestamp() == moment.timestamp()
 
 
+@pytest.mark.dj(209, 212)
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -238,6 +240,7 @@ def test_values_nested_as_deeply_as_allowed_come_back():
     assert again == deep
 
 
+@pytest.mark.dj(267)
 def test_a_reference_is_loaded_again_and_matches_subclasses():
     again = round_trip([ROWS[0], ROWS[2]])
 
@@ -245,6 +248,7 @@ def test_a_reference_is_loaded_again_and_matches_subclasses():
     assert again[1] is ROWS[2]
 
 
+@pytest.mark.dj(214, 268)
 def test_a_row_that_is_gone_is_named():
     row = Row("gone")
     plain = codec().encode(row, "value")

@@ -161,6 +161,7 @@ def test_code_outside_of_trust_is_not_imported(tag, name):
         codec().decode(saved)
 
 
+@pytest.mark.dj(210)
 @pytest.mark.parametrize(
     "name",
     [f"{HERE}:system", f"{HERE}:sys.exit", f"{HERE}:Data.__class__", f"{HERE}:Path", f"{HERE}:function.__globals__"],
@@ -172,6 +173,7 @@ def test_what_a_trusted_module_only_imports_is_not_reached(name):
         codec().decode({"$": "name", "v": name})
 
 
+@pytest.mark.dj(210)
 def test_trust_is_checked_before_anything_is_imported(tmp_path, monkeypatch):
     (tmp_path / "belayed_bait.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)

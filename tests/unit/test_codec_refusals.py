@@ -160,6 +160,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.dj(266)
 @pytest.mark.parametrize(("value", "message"), REFUSALS, ids=lambda value: type(value).__name__)
 def test_it_is_refused_with_the_fix(value, message):
     with pytest.raises(NotSerializable) as caught:
@@ -233,6 +234,7 @@ def test_a_coroutine_is_refused():
     asyncio.run(coroutine)
 
 
+@pytest.mark.dj(230, 267)
 def test_a_row_that_is_not_saved_is_refused():
     with pytest.raises(NotSaved) as caught:
         codec().encode_call((), {"user": [Row(None)]})

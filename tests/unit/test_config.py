@@ -11,6 +11,7 @@ from belayed.errors import ConfigError
 
 
 class TestAddress:
+    @pytest.mark.dj(346)
     @pytest.mark.parametrize(
         ("url", "dialect", "target"),
         [

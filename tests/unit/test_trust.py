@@ -260,6 +260,7 @@ def test_a_module_without_a_file_is_not_the_applications(monkeypatch):
     assert not Trust().covers("made_up")
 
 
+@pytest.mark.dj(217)
 @pytest.mark.parametrize(
     ("source", "message", "cause"),
     [
