@@ -108,6 +108,7 @@ def test_what_cannot_travel_is_refused_with_its_path_and_the_fix(
     assert jobs.find() == []
 
 
+@pytest.mark.dj(230)
 def test_a_method_of_an_unsaved_row_is_refused(jobs):
     with pytest.raises(NotSaved, match="self: this Row is not saved yet"):
         delay(Row(None)).touch()

@@ -172,6 +172,7 @@ def test_reschedule_at_says_when_a_failed_job_is_tried_again(each_jobs, work_off
     assert timedelta(minutes=59) < left < timedelta(minutes=61)
 
 
+@pytest.mark.dj(230)
 @pytest.mark.parametrize(
     ("subject", "complaint"),
     [

@@ -28,6 +28,9 @@ class Account(Delayable):
     async def acredit(self, amount: int) -> str:
         return f"{self.number} + {amount}"
 
+    def _double(self) -> int:
+        return self.number * 2
+
     @handle_asynchronously(queue="decorated", priority=lambda self: self.rank)
     def charge(self, amount: int) -> str:
         return f"{self.number} - {amount}"
@@ -93,6 +96,7 @@ def later(do):
     return lambda subject, **options: Later(do, (delay(subject, **options), adelay(subject, **options)))
 
 
+@pytest.mark.dj(348)
 def test_any_method_can_be_called_later(each_jobs, later, work_off):
     job = later(Account(7)).credit(5, note="!")
 
@@ -100,6 +104,29 @@ def test_any_method_can_be_called_later(each_jobs, later, work_off):
 
     assert job.refresh().result == "7 + 5!"
     assert job.task == f"{__name__}.Account.credit"
+
+
+@pytest.mark.dj(211)
+def test_a_call_is_saved_as_its_object_its_method_and_its_arguments(jobs):
+    job = delay(Account(7)).credit(5, note="!")
+
+    saved = json.loads(job.refresh().payload)
+    assert saved == {
+        "v": 1,
+        "self": {"$": "dataclass", "v": [f"{__name__}:Account", {"number": 7}]},
+        "method": "credit",
+        "args": [5],
+        "kwargs": {"note": "!"},
+    }
+
+
+@pytest.mark.dj(348)
+def test_a_method_of_the_class_s_own_can_be_called_later(jobs, work_off):
+    job = delay(Account(7))._double()
+
+    work_off(jobs)
+
+    assert job.refresh().result == 14
 
 
 def test_any_function_can_be_called_later(each_jobs, later, work_off):
@@ -111,6 +138,7 @@ def test_any_function_can_be_called_later(each_jobs, later, work_off):
     assert (job.queue, job.task) == ("low", f"{__name__}.tidy")
 
 
+@pytest.mark.dj(216)
 def test_a_class_method_is_called_on_its_class(jobs, later, work_off):
     first, second = later(Account).opened(3), later(Premium).opened(4)
 
@@ -179,6 +207,7 @@ def test_a_decorated_method_keeps_its_options(jobs, work_off):
     assert (other.queue, other.priority) == ("decorated", 9)
 
 
+@pytest.mark.dj(359)
 def test_options_apply_to_the_call(jobs):
     job = delay(Account(1), queue="mail", priority=lambda account: account.number + 1, max_attempts=3).credit(1)
 
@@ -237,6 +266,7 @@ def test_a_proxy_has_only_the_methods_of_its_object(jobs, name):
     assert jobs.find() == []
 
 
+@pytest.mark.dj(229, 348)
 def test_a_method_that_is_not_there_is_refused_when_it_is_called(jobs):
     with pytest.raises(AttributeError, match="'Account' object has no attribute 'credti'"):
         delay(Account(7)).credti(1)
@@ -292,6 +322,7 @@ def test_what_configure_trusts_may_be_run(make_jobs, sqlite_url, work_off):
     assert job.refresh().result.endswith("/sh")
 
 
+@pytest.mark.dj(210)
 @pytest.mark.parametrize(
     "payload",
     [

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiosqlite
@@ -43,6 +44,7 @@ class Raised(Exception):
     """To leave a transaction by."""
 
 
+@pytest.mark.dj(277, 354)
 def test_many_jobs_come_back_in_their_order(each_jobs, do, work_off):
     made = do(belayed, "enqueue_many", (send.draft(number) for number in range(30)))
 
@@ -52,6 +54,7 @@ def test_many_jobs_come_back_in_their_order(each_jobs, do, work_off):
     assert [job.refresh().result for job in made] == list(range(30))
 
 
+@pytest.mark.dj(277)
 def test_more_jobs_than_one_statement_takes_come_back_in_their_order(each_jobs, do):
     made = do(belayed, "enqueue_many", [send.using(priority=-number).draft(number) for number in range(2500)])
 
@@ -73,6 +76,16 @@ def test_options_of_enqueue_many_are_those_of_all(jobs, do):
     made = do(belayed, "enqueue_many", [send.draft(1), Newsletter(2)], queue="bulk", priority=3)
 
     assert [(job.queue, job.priority) for job in made] == [("bulk", 3), ("bulk", 3)]
+
+
+@pytest.mark.dj(354)
+def test_jobs_saved_together_for_later_are_due_at_that_time_and_not_run_before(each_jobs, do, work_off):
+    at = datetime.now(UTC) + timedelta(minutes=5)
+
+    made = do(belayed, "enqueue_many", [send.draft(1), Newsletter(2)], run_at=at)
+
+    work_off(each_jobs)
+    assert [(job.refresh().state, job.run_at) for job in made] == [(State.SCHEDULED, at)] * 2
 
 
 def test_no_jobs_at_all_are_fine(each_jobs, do):
@@ -117,6 +130,7 @@ def connected(url: str) -> Any:
     return psycopg.connect(url)
 
 
+@pytest.mark.dj(278, 356)
 @pytest.mark.parametrize("save", savers())
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_a_job_joins_the_transaction_of_the_connection_given(each_jobs, url, save, ending):

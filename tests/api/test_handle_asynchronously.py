@@ -192,6 +192,7 @@ def test_awaiting_a_coroutine_functions_call_enqueues_it(each_jobs, work_off, ca
     assert job.refresh().result == result
 
 
+@pytest.mark.dj(276)
 def test_now_runs_the_body_here():
     values = [
         User(7).activate.now("phone", twice=True),

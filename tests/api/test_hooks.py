@@ -126,6 +126,7 @@ class Broken:
         self._raise("after")
 
 
+@pytest.mark.dj(269)
 def test_hooks_may_take_no_arguments(jobs, work_off):
     belayed.enqueue(Silent())
 
@@ -173,6 +174,7 @@ def test_the_hook_failure_is_for_the_last_attempt_only(jobs, work_off):
     assert ran[-2:] == ["error", "after"]
 
 
+@pytest.mark.dj(269, 352)
 def test_the_hook_enqueue_may_change_the_draft_and_the_object(each_jobs, do):
     job = do(belayed, "enqueue", Choosy(1))
 
@@ -204,6 +206,7 @@ def test_what_the_hook_enqueue_puts_into_the_draft_is_checked(jobs, monkeypatch,
     assert jobs.find() == []
 
 
+@pytest.mark.dj(269)
 def test_an_enqueue_hook_that_raises_keeps_the_job_from_being_saved(jobs):
     with pytest.raises(RuntimeError, match="enqueue is broken"):
         belayed.enqueue(Broken("enqueue"))
@@ -217,6 +220,20 @@ def test_a_before_hook_that_raises_fails_the_attempt(jobs, work_off):
     work_off(jobs)
 
     assert (job.refresh().state, job.error) == (State.FAILED, "RuntimeError: before is broken")
+
+
+@pytest.mark.dj(269)
+def test_a_before_hook_may_call_the_job_off(jobs, work_off, monkeypatch):
+    def before(self) -> None:
+        raise Cancel("not today")
+
+    monkeypatch.setattr(Silent, "before", before)
+    job = belayed.enqueue(Silent())
+
+    work_off(jobs)
+
+    assert (job.refresh().state, job.error) == (State.CANCELLED, "belayed.retry.Cancel: not today")
+    assert "perform" not in ran
 
 
 @pytest.mark.parametrize("hook", ["success", "after"])

@@ -74,6 +74,7 @@ def test_belayed_url_counts_for_more_than_database_url(fresh, monkeypatch, tmp_p
     assert [path.name for path in tmp_path.glob("*.db")] == ["ours.db"]
 
 
+@pytest.mark.dj(316)
 def test_by_default_jobs_are_kept_beside_the_nearest_pyproject(fresh, monkeypatch, tmp_path):
     (tmp_path / "pyproject.toml").touch()
     below = tmp_path / "src" / "app"
@@ -211,6 +212,7 @@ def test_tables_of_a_newer_version_are_left_alone(make_jobs, url, work_off):
         raw.close()
 
 
+@pytest.mark.dj(352)
 def test_the_tables_may_have_another_prefix_and_schema(make_jobs, postgres_url, work_off):
     with connected(postgres_url) as raw:
         raw.execute("CREATE SCHEMA queue")
@@ -385,6 +387,7 @@ def test_counts_tell_of_queues_and_states(seven, do):
     assert {state: number for state, number in counts.ended.items() if number} == {State.FAILED: 2, State.CANCELLED: 1}
 
 
+@pytest.mark.dj(240)
 def test_importing_belayed_imports_no_driver():
     program = (
         "import sys, belayed; print(sorted({'psycopg', 'asyncpg', 'aiosqlite', 'click', 'rich'} & set(sys.modules)))"

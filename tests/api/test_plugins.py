@@ -97,6 +97,7 @@ class Notes(Plugin):
         self.seen.append("work ends")
 
 
+@pytest.mark.dj(206)
 def test_a_plugin_may_change_the_draft(make_jobs, url, do):
     changes = {"queue": "changed", "priority": -4, "run_at": timedelta(hours=1), "max_attempts": 2}
     make_jobs(url, plugins=[Changes(**changes)])
@@ -107,6 +108,7 @@ def test_a_plugin_may_change_the_draft(make_jobs, url, do):
     assert (saved.queue, saved.priority, saved.state, saved.max_attempts) == ("changed", -4, State.SCHEDULED, 2)
 
 
+@pytest.mark.dj(277)
 def test_each_job_of_many_passes_the_plugins(make_jobs, sqlite_url, do):
     make_jobs(sqlite_url, plugins=[Changes(queue="changed")])
 
@@ -146,6 +148,7 @@ def test_the_hook_of_a_custom_job_sees_what_plugins_have_changed(make_jobs, sqli
     assert job.refresh().meta == {"hook": "changed"}
 
 
+@pytest.mark.dj(281)
 @pytest.mark.parametrize("drafted", [say, asay], ids=["def", "async def"])
 def test_meta_travels_with_the_job_and_context_reaches_it(make_jobs, url, work_off, drafted):
     jobs = make_jobs(url, plugins=[Tenant()])
@@ -170,6 +173,50 @@ def test_a_plugin_that_raises_is_logged_and_the_job_is_saved(make_jobs, sqlite_u
     assert job.refresh().queue == "changed"
 
 
+@pytest.mark.dj(199, 350)
+def test_a_hook_that_takes_other_arguments_is_logged_with_what_is_wrong(make_jobs, sqlite_url, caplog, do):
+    class Wrong(Plugin):
+        def on_enqueue(self) -> None: ...
+
+    make_jobs(sqlite_url, plugins=[Wrong()])
+
+    job = do(say, "enqueue")
+
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "plugin hook on_enqueue" in record.message
+    assert "takes 1 positional argument but 2 were given" in str(record.exc_info)
+    assert job.refresh().state is State.READY
+
+
+@pytest.mark.dj(197)
+def test_what_a_hook_returns_keeps_no_job_from_being_saved(make_jobs, sqlite_url, do):
+    class Vetoes(Plugin):
+        def on_enqueue(self, draft: Draft) -> Any:
+            return False
+
+    jobs = make_jobs(sqlite_url, plugins=[Vetoes()])
+
+    job = do(say, "enqueue")
+
+    assert jobs.find() == [job]
+
+
+@pytest.mark.dj(203)
+def test_a_plugin_inherits_the_hooks_of_its_class_and_may_override_them(make_jobs, sqlite_url, work_off):
+    class Quiet(Notes):
+        def on_error(self, job: Job, error: BaseException) -> None:
+            self.seen.append("quietly")
+
+    plugin = Quiet()
+    jobs = make_jobs(sqlite_url, plugins=[plugin])
+    job = fail.enqueue()
+
+    work_off(jobs)
+
+    assert plugin.seen[-3:] == ["quietly", ("failure", job.id, "ValueError('no')"), "work ends"]
+
+
+@pytest.mark.dj(191, 282)
 def test_plugins_hear_of_attempts_errors_and_failures_in_their_order(make_jobs, sqlite_url, work_off):
     notes = Notes()
     jobs = make_jobs(sqlite_url, plugins=[notes])
@@ -187,6 +234,7 @@ def test_plugins_hear_of_attempts_errors_and_failures_in_their_order(make_jobs, 
     ]
 
 
+@pytest.mark.dj(200, 226)
 def test_a_misspelt_hook_is_refused_when_the_class_is_made():
     with pytest.raises(ConfigError, match=r"Wrong\.on_enqueued is no hook of a plugin: there are around_enq"):
 
@@ -194,6 +242,7 @@ def test_a_misspelt_hook_is_refused_when_the_class_is_made():
             def on_enqueued(self, draft: Draft) -> None: ...
 
 
+@pytest.mark.dj(202)
 @pytest.mark.parametrize("plugin", [Notes, 3, object()], ids=["class", "value", "object"])
 def test_what_is_no_plugin_is_refused(plugin):
     with pytest.raises(ConfigError, match="is no Plugin instance"):

@@ -26,6 +26,7 @@ class Newsletter:
         """A custom job."""
 
 
+@pytest.mark.dj(344)
 def test_a_name_stands_for_its_number(make_jobs, url, do):
     jobs = make_jobs(url, priorities=NAMED)
 

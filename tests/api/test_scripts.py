@@ -105,6 +105,7 @@ def run(folder: Path, *command: str, fails: bool = False) -> str:
     return done.stderr if fails else done.stdout
 
 
+@pytest.mark.dj(240)
 def test_a_worker_in_another_process_runs_the_jobs_of_a_script(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
 

@@ -58,6 +58,7 @@ levels = iter(range(100))
 def levelled() -> None: ...
 
 
+@pytest.mark.dj(276)
 def test_a_plain_call_runs_the_function_here():
     value = send(1, subject="Hello")
 
@@ -71,6 +72,7 @@ def test_a_task_looks_like_its_function():
     assert repr(send) == f"<Task {__name__}.send>"
 
 
+@pytest.mark.dj(354)
 def test_a_job_of_a_task_runs_it_with_its_arguments(each_jobs, do, work_off):
     job = do(send, "enqueue", 7, subject="Welcome")
 
@@ -80,6 +82,7 @@ def test_a_job_of_a_task_runs_it_with_its_arguments(each_jobs, do, work_off):
     assert do(job, "refresh").result == "Welcome 7"
 
 
+@pytest.mark.dj(280)
 def test_a_new_job_is_ready_and_has_the_defaults(each_jobs, do):
     job = do(send, "enqueue", 1)
 
@@ -89,6 +92,7 @@ def test_a_new_job_is_ready_and_has_the_defaults(each_jobs, do):
     assert (job.max_attempts, job.max_run_time, job.keep_failed) == (None, None, None)
 
 
+@pytest.mark.dj(261, 264)
 def test_what_enqueue_returns_is_what_the_store_has(each_jobs, do):
     job = do(send_soon.using(run_at=timedelta(hours=1)), "enqueue", 1)
 
@@ -98,6 +102,7 @@ def test_what_enqueue_returns_is_what_the_store_has(each_jobs, do):
     assert {name: getattr(job, name) for name in names} == {name: getattr(saved, name) for name in names}
 
 
+@pytest.mark.dj(279)
 def test_options_of_the_task_are_those_of_its_jobs(each_jobs):
     job = send_soon.enqueue(1)
 
@@ -105,6 +110,7 @@ def test_options_of_the_task_are_those_of_its_jobs(each_jobs):
     assert (job.max_run_time, job.keep_failed) == (timedelta(minutes=1), False)
 
 
+@pytest.mark.dj(275)
 def test_using_changes_options_of_this_use_alone(jobs):
     hasty = send_soon.using(priority=-10, queue="hasty")
 
@@ -114,6 +120,7 @@ def test_using_changes_options_of_this_use_alone(jobs):
     assert hasty(1) is None
 
 
+@pytest.mark.dj(261, 275, 354)
 @pytest.mark.parametrize("way", ["timedelta", "datetime"])
 def test_a_job_for_later_is_scheduled(each_jobs, way):
     hour = timedelta(hours=1)
@@ -156,6 +163,7 @@ def test_a_coroutine_function_is_a_task(each_jobs, do, work_off):
     assert asyncio.run(fetch("x")) == "X"
 
 
+@pytest.mark.dj(356)
 def test_arguments_of_every_kind_arrive(jobs, work_off):
     job = collect.enqueue("a", "b", loudly=True, one=1)
 
@@ -180,6 +188,7 @@ def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs, do, args, kwargs, com
     assert jobs.find() == []
 
 
+@pytest.mark.dj(279)
 def test_callable_options_are_called_for_each_job(jobs):
     first, second = levelled.enqueue(), levelled.enqueue()
 
@@ -230,6 +239,7 @@ def test_a_job_knows_its_task_by_its_own_name(jobs):
     assert json.loads(job.payload)["task"] == "tests.renamed"
 
 
+@pytest.mark.dj(224)
 @pytest.mark.parametrize("old", ["tests.old_name", "tests.older_name"])
 def test_a_job_saved_under_an_old_name_still_runs(jobs, work_off, old):
     draft = renamed.draft(21)
