@@ -18,6 +18,7 @@ def died(store, number=1, *, by="w1", **options):
     return ids_of(jobs)
 
 
+@pytest.mark.dj(343)
 def test_the_first_beat_registers_a_worker(store):
     beat = store.beat(worker("w1", name="one", host="h", pid=7, queues="a,b", version="1.2", lapse=12.0))
 
@@ -90,6 +91,7 @@ def test_a_registering_beat_tells_cancels_too(store):
     assert (beat.fresh, beat.cancels) == (True, [claim.id])
 
 
+@pytest.mark.dj(343)
 def test_the_jobs_of_a_dead_worker_are_ready_again_in_their_place(store):
     (id,) = died(store, run_at=timedelta(minutes=-5))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from belayed.job import State
 from tests.store.factories import NOON, again, failed, succeeded
 
@@ -15,6 +17,7 @@ def test_an_empty_store_counts_nothing(store):
     assert counts.ended == {State.SUCCEEDED: 0, State.FAILED: 0, State.CANCELLED: 0}
 
 
+@pytest.mark.dj(340)
 def test_live_jobs_are_counted_by_queue_and_state_with_the_oldest(store):
     store.added(2, queue="b", run_at=timedelta(minutes=-5))
     store.added(1, queue="b", run_at=timedelta(minutes=-9))
@@ -52,6 +55,7 @@ def test_counting_the_ended_ends_at_the_limit(store):
     assert counts.ended == {State.SUCCEEDED: 2, State.FAILED: 2, State.CANCELLED: 0}
 
 
+@pytest.mark.dj(325, 326)
 def test_overdue_is_what_was_due_for_long_and_never_tried(store):
     store.added(2, queue="b", run_at=timedelta(minutes=-5))
     store.added(1, queue="b", run_at=timedelta(minutes=-9))

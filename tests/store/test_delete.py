@@ -116,6 +116,7 @@ def test_a_scheduled_job_is_ready_now_with_its_counters_at_zero(store):
     assert ids_of(store.claimed()) == [claim.id]
 
 
+@pytest.mark.dj(342)
 def test_a_job_that_runs_or_has_succeeded_is_not_retried(store):
     (ended,) = store.ended()
     running = store.running().id

@@ -21,6 +21,7 @@ def test_a_job_without_a_time_is_ready_now(store):
     assert (job.state, job.run_at, job.created_at) == (State.READY, NOON, NOON)
 
 
+@pytest.mark.dj(352)
 @pytest.mark.parametrize(
     ("run_at", "state", "due"),
     [
@@ -44,6 +45,7 @@ def test_a_job_runs_not_before_its_time(store, number, run_at, state, due):
     assert [(job.state, job.run_at) for job in found] == [(state, due)] * number
 
 
+@pytest.mark.dj(264)
 @pytest.mark.parametrize("number", [1, FEW, MANY])
 def test_the_columns_come_back_as_they_were_given(store, number):
     given = {
@@ -84,6 +86,7 @@ def test_priorities_have_32_bits(store, number, priority):
     assert store.job(id).priority == priority
 
 
+@pytest.mark.dj(221)
 @pytest.mark.parametrize("number", [1, FEW, MANY])
 def test_a_large_payload_is_kept_whole(store, number):
     text = '{"text":"' + "äöü\\n🎈" * 60_000 + '"}'

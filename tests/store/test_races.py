@@ -58,6 +58,7 @@ def filled(store, number, queues=5):
     return ids_of(store.insert_many([draft(queue=f"q{nth % queues}", priority=nth % 3) for nth in range(number)]))
 
 
+@pytest.mark.dj(356)
 @pytest.mark.parametrize("queues", [1, 5])
 def test_processes_that_claim_at_once_run_each_job_once(stores, url, queues):
     store = stores()

@@ -37,6 +37,7 @@ def test_a_succeeded_job_moves_to_the_history_with_its_result(store):
     assert store.attempts(claim.id) == []
 
 
+@pytest.mark.dj(363)
 def test_a_failed_job_moves_to_the_history_with_its_attempt(store):
     claim = store.running()
     now = store.later(seconds=5)
