@@ -65,6 +65,7 @@ LATER = {
 }
 
 
+@pytest.mark.dj(225)
 @pytest.mark.parametrize(("payload", "error"), AT_ONCE.values(), ids=AT_ONCE)
 def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) -> None:
     first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
@@ -79,6 +80,7 @@ def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) 
     assert states(first, last) == [State.SUCCEEDED, State.SUCCEEDED]
 
 
+@pytest.mark.dj(224, 286)
 @pytest.mark.parametrize(("payload", "error"), LATER.values(), ids=LATER)
 def test_what_another_worker_may_know_goes_back_uncharged(payload: str, error: str, lite: Jobs) -> None:
     first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
@@ -118,6 +120,18 @@ def test_no_statement_can_write_what_no_worker_could_read(jobs: Jobs) -> None:
     assert states(job) == [State.SUCCEEDED]
 
 
+@pytest.mark.dj(361)
+@pytest.mark.parametrize("column", ["priority", "attempt", "failures", "payload", "queue", "task", "run_at", "state"])
+def test_what_every_job_has_is_never_null(column: str, jobs: Jobs) -> None:
+    job = double.enqueue(1)
+
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
+        execute(jobs, f"UPDATE belayed_jobs SET {column} = NULL")
+
+    worked(jobs)
+    assert states(job) == [State.SUCCEEDED]
+
+
 @pytest.mark.parametrize("column", ["task", "payload", "queue", "error", "worker", "token"])
 def test_text_that_is_no_text_stops_nobody(column: str, lite: Jobs) -> None:
     """SQLite takes any bytes for text."""
@@ -134,6 +148,7 @@ def test_text_that_is_no_text_stops_nobody(column: str, lite: Jobs) -> None:
         assert getattr(found, column) == "a\\xff"
 
 
+@pytest.mark.dj(323, 356)
 def test_a_batch_of_bad_rows_stops_nobody(jobs: Jobs) -> None:
     payloads = [payload for payload, _ in (*AT_ONCE.values(), *LATER.values())]
     bad = [broken(jobs, payload) for payload in payloads]
@@ -178,6 +193,7 @@ def test_a_later_worker_that_knows_the_code_runs_it(lite: Jobs, monkeypatch: pyt
     assert (job.refresh().result, job.attempt) == (8, 1)
 
 
+@pytest.mark.dj(268)
 @pytest.mark.parametrize("key", ["unprintable", "exit"])
 def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.using(max_attempts=1).enqueue(tasks.Row(key))
@@ -191,6 +207,7 @@ def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite:
     assert states(*neighbours) == [State.SUCCEEDED] * 5
 
 
+@pytest.mark.dj(268)
 def test_a_row_that_is_gone_is_looked_for_again_as_after_a_failure(lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.enqueue(tasks.Row("gone"))
 

@@ -174,6 +174,7 @@ def test_what_nobody_knows_fails_at_the_limit(release: Callable[[str, str], Rele
     assert "shop:appears" in (job.error or "")
 
 
+@pytest.mark.dj(224, 356)
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
@@ -196,6 +197,7 @@ def test_rows_of_the_old_code_run_under_the_new(
     assert effects.read_text() == f"{text}\n"
 
 
+@pytest.mark.dj(224, 356)
 @pytest.mark.parametrize(
     ("expression", "error"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from belayed import Draft, Job, Plugin, State, enqueue
 from belayed.jobs import Jobs
-from tests.worker.helpers import due, logged, states, worked
+from tests.worker.helpers import due, logged, states, worked, worker
 from tests.worker.tasks import Custom, CustomAsync, Declined, Exits, aact, act, double, fails
 
 Body = Callable[[Callable[..., Any]], str]
@@ -126,6 +128,7 @@ class Recorder(Plugin):
 Opened = Callable[..., Jobs]
 
 
+@pytest.mark.dj(189, 202, 350)
 def test_a_plugin_sees_a_success(sqlite_path: Path, opened: Opened) -> None:
     plugin = Recorder()
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
@@ -142,6 +145,7 @@ def test_a_plugin_sees_a_success(sqlite_path: Path, opened: Opened) -> None:
     ]
 
 
+@pytest.mark.dj(193, 201, 204, 205, 346)
 def test_a_plugin_sees_a_failure_and_each_of_its_attempts(sqlite_path: Path, opened: Opened) -> None:
     plugin = Recorder()
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
@@ -174,6 +178,7 @@ def test_context_variables_of_a_plugin_reach_the_job(task: Any, sqlite_path: Pat
     assert job.refresh().result == "acme"
 
 
+@pytest.mark.dj(192, 350)
 @TASKS
 def test_plugins_are_entered_in_order_and_left_in_the_opposite_one(
     task: Any, sqlite_path: Path, opened: Opened, body: Body
@@ -202,6 +207,7 @@ def test_plugins_are_entered_in_order_and_left_in_the_opposite_one(
     assert order == ["into a", "into b", "out of b", "out of a"]
 
 
+@pytest.mark.dj(198, 356)
 @TASKS
 @pytest.mark.parametrize("hook", ["enter", "leave", "work", "rest"])
 def test_around_hooks_that_raise_change_nothing(
@@ -218,6 +224,62 @@ def test_around_hooks_that_raise_change_nothing(
 
     assert states(job) == [State.SUCCEEDED]
     assert logged(caplog, "raised")
+
+
+class NeverYields(Plugin):
+    @contextmanager
+    def around_attempt(self, job: Job) -> Iterator[None]:
+        if job.id < 0:
+            yield
+
+
+class NoContext(Plugin):
+    def around_attempt(self, job: Job) -> Any:
+        return None
+
+
+@pytest.mark.dj(194)
+@pytest.mark.parametrize("plugin", [NeverYields, NoContext])
+def test_a_job_runs_though_a_plugin_around_it_never_calls_it(
+    plugin: type[Plugin], sqlite_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin()])
+    job = double.enqueue(1)
+
+    worked(jobs)
+
+    assert job.refresh().result == 2
+    assert logged(caplog, "plugin hook around_attempt")
+
+
+@pytest.mark.dj(195)
+def test_a_plugin_around_attempts_hides_no_result_and_ends_no_run(sqlite_path: Path, opened: Opened) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder()])
+    saved = [double.enqueue(number) for number in range(5)]
+
+    summary = worked(jobs, threads=1)
+
+    assert summary.succeeded == 5
+    assert [job.refresh().result for job in saved] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.dj(207, 208)
+def test_a_worker_without_plugins_gives_its_jobs_back_all_the_same(lite: Jobs, body: Body) -> None:
+    begun = threading.Event()
+
+    def spin() -> None:
+        begun.set()
+        while True:
+            pass
+
+    job = act.enqueue(body(spin))
+    with worker(lite, grace=timedelta()) as running:
+        begun.wait(10)
+
+        running.stop()
+
+    assert lite.plugins.all == ()
+    assert (job.refresh().state, job.worker) == (State.READY, None)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("plugin"), SystemExit(3)], ids=repr)

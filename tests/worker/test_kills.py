@@ -191,6 +191,7 @@ def drained(fd: int, job: Any) -> None:
     assert job.state is State.SUCCEEDED
 
 
+@pytest.mark.dj(291)
 @pytest.mark.parametrize("stubborn", [False, True], ids=["that obeys", "that does not"])
 def test_a_stop_ends_within_the_grace_and_three_seconds(stubborn: bool, jobs: Jobs, log: Path, effects: Path) -> None:
     task: Callable[..., Any] = wild.sleeps_in_c.using(max_attempts=1) if stubborn else wild.ends.using(max_attempts=1)

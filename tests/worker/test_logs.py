@@ -17,6 +17,7 @@ from tests.worker.tasks import double, fails, raises
 Opened = Callable[..., Jobs]
 
 
+@pytest.mark.dj(263, 283, 346)
 def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")
     job = double.enqueue("secret")
@@ -30,6 +31,7 @@ def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixt
     assert "secret" not in caplog.text
 
 
+@pytest.mark.dj(282)
 def test_records_carry_what_is_known_of_the_job(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")
     good, bad = double.using(queue="mail").enqueue(1), fails.using(max_attempts=1).enqueue()
@@ -51,6 +53,7 @@ def test_records_carry_what_is_known_of_the_job(lite: Jobs, caplog: pytest.LogCa
     assert 0 <= last.__dict__["seconds"] < 10
 
 
+@pytest.mark.dj(263)
 def test_arguments_are_told_when_asked_for(lite: Jobs, opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")
     jobs = opened(lite.url, log_arguments=True)
@@ -62,6 +65,7 @@ def test_arguments_are_told_when_asked_for(lite: Jobs, opened: Opened, caplog: p
     assert "open" in logged(caplog, f"#{job.id} started")[0]
 
 
+@pytest.mark.dj(283)
 def test_failures_are_told_with_their_tracebacks(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     again, last, cancelled = fails.enqueue(), fails.using(max_attempts=1).enqueue(), raises.enqueue("Gone")
     caplog.set_level("INFO", "belayed")

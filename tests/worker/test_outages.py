@@ -28,6 +28,7 @@ def fragile(private_postgres: PostgresServer, opened: Callable[..., Jobs]) -> Jo
     return opened(private_postgres.url())
 
 
+@pytest.mark.dj(227, 346)
 def test_outcomes_are_kept_while_postgresql_is_away(
     fragile: Jobs, private_postgres: PostgresServer, body: Body, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_large_payload_that_cannot_be_fetched_costs_its_job_nothing(
     assert (again.refresh().result, again.failures) == (20_000, 0)
 
 
+@pytest.mark.dj(227)
 def test_a_worker_that_cannot_reach_the_store_does_not_start(fragile: Jobs, private_postgres: PostgresServer) -> None:
     private_postgres.stop()
 

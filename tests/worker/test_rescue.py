@@ -17,6 +17,7 @@ from tests.worker.helpers import eventually, execute, logged, process, states, w
 from tests.worker.tasks import double, note, note_and_wait
 
 
+@pytest.mark.dj(343, 356)
 def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effects: Path) -> None:
     with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
         job = note_and_wait.using(max_attempts=1).enqueue(str(effects))

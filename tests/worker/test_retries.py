@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue
+from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, task
 from belayed.errors import JobNotFound
 from belayed.jobs import Jobs
 from tests.worker import tasks
@@ -25,6 +25,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     return raises
 
 
+@pytest.mark.dj(270)
 @pytest.mark.parametrize("before", [0, 1, 2, 9, 23])
 def test_the_nth_failure_waits_5_seconds_and_n_to_the_4th_and_up_to_a_tenth_more(before: int, lite: Jobs) -> None:
     job = fails.enqueue()
@@ -52,6 +53,7 @@ def test_a_failed_attempt_is_recorded_with_its_traceback(jobs: Jobs) -> None:
     assert job.error == "tests.worker.tasks.Declined: no"
 
 
+@pytest.mark.dj(270)
 @pytest.mark.parametrize(
     ("task", "waits"),
     [
@@ -98,6 +100,7 @@ def test_a_wait_beyond_the_calendar_is_cut_to_a_hundred_years(jobs: Jobs, body: 
     assert {job.refresh().run_at.year - datetime.now(UTC).year for job in [*endless, many]} <= {99, 100}
 
 
+@pytest.mark.dj(274)
 @pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
 def test_retry_after_a_time_counts_as_a_failure(task: Any, lite: Jobs, body: Body) -> None:
     async def araises() -> None:
@@ -113,6 +116,7 @@ def test_retry_after_a_time_counts_as_a_failure(task: Any, lite: Jobs, body: Bod
     assert job.attempts[0].traceback is None
 
 
+@pytest.mark.dj(274)
 def test_retry_at_a_time(lite: Jobs, body: Body) -> None:
     at = datetime.now(UTC) + timedelta(minutes=3)
     job = act.enqueue(body(raising(Retry(after=at))))
@@ -177,6 +181,7 @@ def test_cancel_cancels(jobs: Jobs, body: Body) -> None:
     assert summary.cancelled == 1
 
 
+@pytest.mark.dj(270, 273)
 @pytest.mark.parametrize(
     ("kind", "state"), [("OSError", State.SCHEDULED), ("Gone", State.CANCELLED), ("Declined", State.FAILED)]
 )
@@ -188,6 +193,43 @@ def test_a_task_says_which_errors_are_tried_again_and_which_cancel(kind: str, st
     assert states(job) == [state]
 
 
+class NotFound(tasks.Gone):
+    pass
+
+
+@task(retry_on=OSError, discard_on=tasks.Gone)
+def raises_a_subclass(kind: str) -> None:
+    raise {"ConnectionResetError": ConnectionResetError, "NotFound": NotFound}[kind]
+
+
+@pytest.mark.dj(273)
+@pytest.mark.parametrize(("kind", "state"), [("ConnectionResetError", State.SCHEDULED), ("NotFound", State.CANCELLED)])
+def test_a_task_s_rules_hold_for_subclasses_too(kind: str, state: State, lite: Jobs) -> None:
+    job = raises_a_subclass.enqueue(kind)
+
+    worked(lite)
+
+    assert states(job) == [state]
+
+
+@pytest.mark.dj(271, 272)
+def test_failures_of_every_kind_count_together_on_the_same_row(lite: Jobs, body: Body) -> None:
+    errors = iter([OSError("first"), ValueError("second"), Retry("third", after=timedelta())])
+
+    def raises() -> None:
+        raise next(errors)
+
+    job = act.using(max_attempts=3).enqueue(body(raises))
+    found = []
+    for _ in range(3):
+        worked(lite)
+        found.append((job.refresh().state, job.failures))
+        job.change(run_at=timedelta())
+
+    assert found == [(State.SCHEDULED, 1), (State.SCHEDULED, 2), (State.FAILED, 3)]
+    assert [saved.id for saved in lite.find()] == [job.id]
+
+
 @pytest.mark.parametrize("task", [tasks.too_long, tasks.atoo_long], ids=["def", "async def"])
 def test_what_took_too_long_is_tried_again_whatever_retry_on_says(task: Any, lite: Jobs) -> None:
     job = task.enqueue()
@@ -197,6 +239,7 @@ def test_what_took_too_long_is_tried_again_whatever_retry_on_says(task: Any, lit
     assert (job.refresh().state, job.attempts[0].outcome) == (State.SCHEDULED, Outcome.TIMED_OUT)
 
 
+@pytest.mark.dj(270)
 @pytest.mark.parametrize(
     ("draft", "most"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,6 +24,7 @@ Body = Callable[[Callable[..., Any]], str]
 colour = contextvars.ContextVar("colour", default="none")
 
 
+@pytest.mark.dj(340, 346, 363)
 def test_a_run_until_empty_ends_and_says_what_it_brought(jobs: Jobs) -> None:
     good, later = double.enqueue(21), double.using(run_at=timedelta(hours=1)).enqueue(1)
     failed, put_off = fails.using(max_attempts=1).enqueue(), fails.enqueue()
@@ -62,6 +65,21 @@ def test_a_worker_can_be_used_again(lite: Jobs) -> None:
     assert job.result == 4
 
 
+@pytest.mark.dj(318)
+@pytest.mark.parametrize(("given", "name"), [({}, f"{socket.gethostname()}:{os.getpid()}"), ({"name": "mail"}, "mail")])
+def test_a_worker_goes_by_its_host_and_process_or_by_the_name_given(
+    given: dict[str, Any], name: str, jobs: Jobs
+) -> None:
+    with worker(jobs, **given):
+        (row,) = eventually(jobs.workers)
+        fails.using(max_attempts=1).enqueue().wait(10)
+
+    (failed,) = jobs.find()
+    assert (row.name, row.host, row.pid) == (name, socket.gethostname(), os.getpid())
+    assert failed.worker == row.id
+    assert row.id.startswith(f"{name}-")
+
+
 def test_a_worker_that_runs_is_not_started_twice(lite: Jobs) -> None:
     with worker(lite) as busy, pytest.raises(BelayedError, match="runs already"):
         busy.run()
@@ -79,6 +97,7 @@ def test_a_worker_is_stopped_from_another_thread(jobs: Jobs) -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.dj(344)
 def test_def_jobs_run_in_threads_at_once(lite: Jobs, body: Body) -> None:
     together = threading.Barrier(3)
     name = body(lambda: together.wait(10))
@@ -154,6 +173,7 @@ def test_a_def_that_returns_a_coroutine_is_awaited(lite: Jobs, body: Body) -> No
     assert job.refresh().result == "slept"
 
 
+@pytest.mark.dj(265)
 @pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
 def test_a_job_knows_itself(task: Any, lite: Jobs, body: Body) -> None:
     def seen() -> Any:
@@ -205,6 +225,7 @@ def test_arguments_and_results_come_back_as_they_went_in(jobs: Jobs, body: Body)
     assert job.refresh().result == values
 
 
+@pytest.mark.dj(221)
 def test_a_large_payload_is_fetched_when_its_attempt_starts(jobs: Jobs, body: Body) -> None:
     async def length(text: str) -> int:
         return len(text)
@@ -216,6 +237,7 @@ def test_a_large_payload_is_fetched_when_its_attempt_starts(jobs: Jobs, body: Bo
     assert [job.refresh().result for job in saved] == [100_000, 100_000]
 
 
+@pytest.mark.dj(354)
 def test_smaller_priorities_run_first_over_all_queues(jobs: Jobs, body: Body) -> None:
     order: list[int] = []
     name = body(order.append)
@@ -258,6 +280,7 @@ def test_only_the_queues_served_are_touched(
     assert sorted(ran) == served
 
 
+@pytest.mark.dj(302)
 def test_only_the_priorities_served_are_touched(jobs: Jobs, body: Body) -> None:
     ran: list[int] = []
     for priority in (-20, -10, 0, 10, 20):
@@ -303,6 +326,21 @@ def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, bo
             eventually(lambda: len(lite.find(states=[State.RUNNING, State.READY])) == 1)
 
         gate.set()
+
+
+@pytest.mark.dj(346, 362)
+def test_no_more_is_held_ready_than_the_read_ahead(jobs: Jobs, body: Body) -> None:
+    gate = threading.Event()
+    short, long = body(lambda: None), body(lambda: gate.wait(20))
+    enqueue_many(act.draft(short) for _ in range(300))
+    enqueue_many([act.draft(long), *(act.draft(short) for _ in range(100))])
+    with worker(jobs, threads=1, read_ahead=20):
+        eventually(lambda: jobs.counts().ended[State.SUCCEEDED] == 300)
+
+        held = eventually(lambda: jobs.find(states=[State.RUNNING]))
+
+        gate.set()
+    assert len(held) <= 20
 
 
 def test_a_database_in_memory_is_shared_by_the_program_and_its_worker(opened):

@@ -111,6 +111,7 @@ def test_without_hints_due_jobs_are_found_by_polling(postgres: Jobs, monkeypatch
     assert 0 <= late < 0.3
 
 
+@pytest.mark.dj(364)
 def test_a_busy_worker_finds_due_jobs_too(jobs: Jobs) -> None:
     enqueue_many(double.draft(number) for number in range(3000))
     due = double.using(run_at=timedelta(seconds=1), priority=-1).enqueue(1)

@@ -66,6 +66,7 @@ def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body)
     assert job.refresh().result == "finished"
 
 
+@pytest.mark.dj(360)
 @pytest.mark.parametrize(("task", "endless"), [(act, spin), (aact, await_for_ever)], ids=["def", "async def"])
 def test_what_runs_beyond_the_grace_goes_back_uncharged(task: Any, endless: Any, jobs: Jobs, body: Body) -> None:
     job = task.using(max_attempts=1).enqueue(body(endless))
@@ -126,6 +127,7 @@ def test_a_stopped_worker_claims_nothing_more(lite: Jobs, body: Body) -> None:
     assert states(running, late) == [State.SUCCEEDED, State.READY]
 
 
+@pytest.mark.dj(356)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_stops_a_worker_and_its_jobs_finish(number: int, lite: Jobs, effects: Path) -> None:
     job = note_and_wait.enqueue(str(effects), 0.7)
@@ -218,6 +220,7 @@ def test_a_worker_in_a_thread_of_the_program_ends_with_its_jobs(lite: Jobs) -> N
     assert names == []
 
 
+@pytest.mark.dj(291)
 @pytest.mark.parametrize("how", ["until_empty", "stop"])
 def test_the_end_waits_for_no_timer(how: str, jobs: Jobs, body: Body) -> None:
     gate = threading.Event()

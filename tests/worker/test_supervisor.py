@@ -42,6 +42,7 @@ def test_no_secret_is_in_a_command_line(lite: Jobs, log: Path) -> None:
     assert "belayed.worker.child" in line
 
 
+@pytest.mark.dj(296, 303)
 @pytest.mark.parametrize("processes", [1, 3])
 def test_jobs_are_spread_over_the_processes(processes: int, jobs: Jobs, log: Path, effects: Path) -> None:
     saved = enqueue_many(wild.ends.draft(str(effects), 0.5) for _ in range(3 * processes))
@@ -52,6 +53,7 @@ def test_jobs_are_spread_over_the_processes(processes: int, jobs: Jobs, log: Pat
     assert len({pid for pid, _ in runs(effects)}) == processes
 
 
+@pytest.mark.dj(319)
 def test_a_first_child_that_cannot_start_ends_the_worker(lite: Jobs, log: Path, tmp_path: Path) -> None:
     variables = {"BROKEN_UNLESS": str(tmp_path / "mended")}
 
@@ -64,6 +66,7 @@ def test_a_first_child_that_cannot_start_ends_the_worker(lite: Jobs, log: Path, 
     assert "wild.py" in worker.text
 
 
+@pytest.mark.dj(308)
 def test_a_later_child_that_cannot_start_is_tried_again_and_said_once(
     lite: Jobs, log: Path, tmp_path: Path, effects: Path
 ) -> None:
@@ -99,6 +102,19 @@ def test_a_stop_during_the_start_is_heeded(number: int, lite: Jobs, log: Path) -
     assert not alive(child)
 
 
+@pytest.mark.dj(296, 304, 358)
+def test_one_signal_ends_the_worker_with_all_its_processes(lite: Jobs, log: Path) -> None:
+    with tree(lite, log, processes=3) as worker:
+        children = eventually(lambda: len(found := worker.children()) == 3 and found)
+
+        code = worker.stopped()
+
+    assert code == 0
+    assert not any(alive(child) for child in children)
+    assert lite.workers() == []
+
+
+@pytest.mark.dj(243)
 def test_a_process_is_replaced_after_so_many_jobs_without_hurting_any(jobs: Jobs, log: Path, effects: Path) -> None:
     long = wild.ends.enqueue(str(effects), 1.5)
     saved = enqueue_many(wild.ends.draft(str(effects)) for _ in range(30))
@@ -115,6 +131,7 @@ def test_a_process_is_replaced_after_so_many_jobs_without_hurting_any(jobs: Jobs
     assert worker.logged("is replaced: it has had 10 jobs")
 
 
+@pytest.mark.dj(243, 356)
 def test_a_process_that_has_grown_is_replaced_without_hurting_any(lite: Jobs, log: Path, effects: Path) -> None:
     with tree(lite, log, max_rss="150M") as worker:
         long = wild.ends.enqueue(str(effects), 3)

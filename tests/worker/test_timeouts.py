@@ -61,6 +61,7 @@ ENDLESS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.dj(228)
 @ENDLESS
 def test_an_endless_job_is_stopped_at_its_limit(task: Any, endless: Any, lite: Jobs, body: Body) -> None:
     job = task.using(max_run_time=BRIEF, max_attempts=1).enqueue(body(endless))
@@ -91,6 +92,7 @@ def test_the_settings_limit_holds_for_jobs_without_one(sqlite_path: Any, opened:
     assert job.refresh().attempts[0].outcome is Outcome.TIMED_OUT
 
 
+@pytest.mark.dj(284)
 @TASKS
 def test_a_job_sees_its_deadline_and_that_it_is_to_stop(task: Any, lite: Jobs, body: Body) -> None:
     left: list[float | None] = []
