@@ -7,6 +7,7 @@ import pytest
 BROKEN = "import json\n\ndef read():\n    return json.loads('{')\n\nread()\n"
 
 
+@pytest.mark.dj(321)
 @pytest.mark.parametrize("name", ["shop", "shop:jobs", "shop:send"])
 def test_the_application_says_where_jobs_are(process, enqueue, name):
     enqueue("send.enqueue('ada')")
@@ -25,6 +26,7 @@ def test_the_application_may_be_named_after_the_command(process, enqueue):
     assert "mail" in ended.stdout
 
 
+@pytest.mark.dj(321)
 def test_the_application_comes_from_the_environment(process, enqueue):
     enqueue("send.enqueue('ada')")
 
@@ -33,6 +35,7 @@ def test_the_application_comes_from_the_environment(process, enqueue):
     assert "mail" in ended.stdout
 
 
+@pytest.mark.dj(316)
 def test_the_application_comes_from_the_nearest_pyproject_and_is_imported_from_beside_it(
     process, enqueue, folder, monkeypatch
 ):

@@ -14,6 +14,7 @@ from belayed.job import State
 from tests.cli.conftest import environment
 
 
+@pytest.mark.dj(334)
 def test_retry_runs_the_failed_jobs_named(run, store, each_url):
     ids = store.ended(State.FAILED, 3)
 
@@ -24,6 +25,7 @@ def test_retry_runs_the_failed_jobs_named(run, store, each_url):
     assert [store.state(id) for id in ids] == [State.READY, State.FAILED, State.READY]
 
 
+@pytest.mark.dj(334)
 def test_cancel_ends_a_waiting_job_and_asks_a_running_one_to_stop(run, store, each_url):
     running = store.running()
     (waiting,) = store.added()
@@ -45,6 +47,7 @@ def test_delete_deletes_the_jobs_named(run, store, each_url):
     assert (store.state(first), store.state(second)) == (None, State.READY)
 
 
+@pytest.mark.dj(342)
 def test_a_job_that_was_not_changed_is_named_with_the_reason_and_is_exit_code_1(run, store, each_url):
     (failed,) = store.ended(State.FAILED)
     (succeeded,) = store.ended(State.SUCCEEDED)
@@ -105,6 +108,7 @@ def test_ages_and_times_choose_by_creation(run, store, each_url):
     assert [store.state(id) for id in (old, middle, young)] == [State.CANCELLED, State.CANCELLED, State.READY]
 
 
+@pytest.mark.dj(324)
 def test_all_means_what_the_command_is_for(run, store):
     (failed,) = store.ended(State.FAILED)
     (cancelled,) = store.ended(State.CANCELLED)
@@ -120,6 +124,7 @@ def test_all_means_what_the_command_is_for(run, store):
     assert store.state(running) is State.RUNNING
 
 
+@pytest.mark.dj(324)
 @pytest.mark.parametrize("command", ["delete", "clear"])
 def test_without_a_terminal_many_are_deleted_only_with_yes(run, store, command):
     (id,) = store.ended(State.FAILED)
@@ -225,6 +230,7 @@ def test_an_interrupt_says_how_many_were_changed(process, folder, store, sqlite_
     assert [count.jobs for count in store.counts().live] == [1500]
 
 
+@pytest.mark.dj(324)
 @pytest.mark.parametrize(
     ("answer", "code", "shown"), [("y", 0, "Deleted 1,500 jobs."), ("n", 1, "Nothing was changed.")]
 )

@@ -16,6 +16,7 @@ def late(store, minutes, **options):
     store.time = None
 
 
+@pytest.mark.dj(326)
 def test_it_passes_where_nothing_waits_for_long(run, store, each_url):
     late(store, 4, queue="mail")
     store.added(run_at=timedelta(days=1))
@@ -26,6 +27,7 @@ def test_it_passes_where_nothing_waits_for_long(run, store, each_url):
     assert result.stdout.strip() == "No job has waited for more than 5 min without an attempt."
 
 
+@pytest.mark.dj(325)
 def test_it_fails_where_jobs_wait_for_longer(run, store, each_url):
     late(store, 6, queue="mail")
     late(store, 90, queue="mail")
@@ -45,6 +47,7 @@ def test_it_fails_where_jobs_wait_for_longer(run, store, each_url):
     assert "`belayed doctor`" in result.stderr
 
 
+@pytest.mark.dj(325)
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -71,6 +74,7 @@ def test_paused_queues_alone_do_not_fail_it(run, store):
     assert run("check").exit_code == 0
 
 
+@pytest.mark.dj(326)
 def test_it_speaks_json(run, store, each_url):
     late(store, 30, queue="mail")
 

@@ -169,6 +169,7 @@ def test_tables_of_a_newer_version_fail(store, each_url):
     assert (found.check, found.result, found.fix) == ("tables", Result.FAIL, "pip install -U belayed")
 
 
+@pytest.mark.dj(334)
 def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, store, each_url):
     result = run("doctor")
     answer = told("doctor")

@@ -16,6 +16,7 @@ from tests.cli.conftest import environment
 COMMANDS = sorted(main.commands)
 
 
+@pytest.mark.dj(300)
 def test_help_lists_the_commands_and_the_exit_codes(run):
     result = run("--help", url=None)
 
@@ -25,6 +26,7 @@ def test_help_lists_the_commands_and_the_exit_codes(run):
     assert "..." not in result.stdout.partition("Commands:")[2].replace("QUEUE...", "")
 
 
+@pytest.mark.dj(300)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_the_common_options(run, name):
     result = run(name, "-h", url=None)
@@ -44,12 +46,22 @@ def test_every_option_says_what_it_is_for(name):
     assert unexplained == []
 
 
+@pytest.mark.dj(299)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unknown_option_is_wrong_use(run, name):
     result = run(name, "--nonsense", url=None)
 
     assert result.exit_code == 2
     assert "--nonsense" in result.stderr
+
+
+@pytest.mark.dj(297)
+def test_no_command_and_an_unknown_one_are_wrong_use(run):
+    none, unknown = run(url=None), run("strat", url=None)
+
+    assert (none.exit_code, unknown.exit_code) == (2, 2)
+    assert "Usage: belayed" in none.output
+    assert "No such command 'strat'" in unknown.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -63,6 +75,7 @@ def test_a_wrong_url_is_wrong_use(run, name):
     assert "unknown scheme 'mysql'" in result.output
 
 
+@pytest.mark.dj(298)
 def test_the_url_may_stand_before_or_after_the_command_and_the_later_one_counts(run, store, sqlite_url):
     store.added(queue="mail")
 

@@ -18,6 +18,7 @@ def listed(result):
     return [int(line.split()[0]) for line in result.stdout.splitlines()[1:]]
 
 
+@pytest.mark.dj(334)
 def test_the_list_shows_the_newest_first(run, store, each_url):
     store.ended(State.FAILED)
     store.added(queue="mail", run_at=timedelta(hours=3))
@@ -73,6 +74,7 @@ def test_the_list_as_json_has_stable_keys(told, store):
     assert job["created_at"].endswith("Z")
 
 
+@pytest.mark.dj(334)
 def test_one_job_shows_its_fields_payload_attempts_and_tracebacks(run, store, each_url):
     store.beat(worker("w1", name="one"))
     job = store.running(queue="mail", priority=5, text=PAYLOAD, max_attempts=2)

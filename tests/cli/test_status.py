@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
+
 from belayed.job import State
 from tests.store.factories import worker
 
@@ -77,6 +79,7 @@ def test_the_host_is_shown_once_where_workers_are_named_after_it(run, store):
     ]
 
 
+@pytest.mark.dj(334)
 def test_status_as_json_has_stable_keys(told, store, each_url):
     store.added(queue="mail")
     store.beat(worker("w1", name="one", host="box", pid=7, queues='["mail"]'))

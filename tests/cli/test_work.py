@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
 from belayed.cli.checks import has_wal_reset_bug
+from belayed.cli.work import OF_DELAYED_JOB
+from belayed.config import WorkerConfig, settings
 from tests.cli.conftest import environment
 from tests.worker.helpers import eventually
 
@@ -42,6 +45,7 @@ def read_until(process, text):
     raise AssertionError(f"it ended without {text!r}: {''.join(lines)}")
 
 
+@pytest.mark.dj(323)
 def test_workoff_runs_what_is_ready_and_exits_with_0(process, enqueue):
     enqueue("send.enqueue('ada'); send.enqueue('nobody'); flaky.enqueue()")
 
@@ -72,6 +76,7 @@ def test_strict_workoff_wants_every_attempt_to_succeed(process, enqueue, code, e
     assert ended.returncode == exit_code
 
 
+@pytest.mark.dj(311)
 def test_workoff_leaves_scheduled_jobs_and_other_queues(process, enqueue):
     enqueue("from datetime import timedelta; send.using(run_at=timedelta(hours=1)).enqueue('ada'); flaky.enqueue()")
 
@@ -81,6 +86,29 @@ def test_workoff_leaves_scheduled_jobs_and_other_queues(process, enqueue):
     assert ended.stderr.rstrip().endswith("no job ended")
 
 
+@pytest.mark.dj(302)
+def test_workoff_leaves_jobs_of_other_priorities(process, enqueue):
+    enqueue("[send.using(priority=number).enqueue('ada') for number in (-5, 0, 5)]")
+
+    ended = process("workoff", "--app", "shop", "--min-priority", "-1", "--max-priority", "1")
+
+    assert "shop.send #2 succeeded" in ended.stderr
+    assert ended.stderr.rstrip().endswith(": 1 succeeded")
+
+
+@pytest.mark.dj(316)
+@pytest.mark.parametrize("processes", [0, 1])
+def test_jobs_run_in_the_folder_in_which_the_worker_was_started(process, enqueue, shop, folder, processes):
+    with shop.open("a") as file:
+        file.write("@task\ndef where():\n    import os\n    raise ValueError(os.getcwd())\n")
+    enqueue("where.enqueue()")
+
+    ended = process("workoff", "--app", "shop", "--processes", processes)
+
+    assert f"ValueError: {folder}\n" in ended.stderr
+
+
+@pytest.mark.dj(217)
 def test_a_worker_without_an_application_imports_what_jobs_name(process, enqueue, folder):
     enqueue("send.enqueue('ada')")
 
@@ -103,6 +131,7 @@ def test_a_worker_imports_no_terminal_library(enqueue):
     assert "1 succeeded" in ended.stderr
 
 
+@pytest.mark.dj(296, 322)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue, number):
     enqueue("send.enqueue('ada')")
@@ -117,6 +146,7 @@ def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue
     assert re.search(r"stopped after .+: 1 succeeded$", rest.rstrip())
 
 
+@pytest.mark.dj(365)
 def test_every_line_of_the_log_has_its_time_and_level(process, enqueue):
     enqueue("send.enqueue('ada')")
 
@@ -125,6 +155,7 @@ def test_every_line_of_the_log_has_its_time_and_level(process, enqueue):
     assert all(LINE.match(line) for line in ended.stderr.splitlines())
 
 
+@pytest.mark.dj(263)
 def test_arguments_are_logged_only_when_asked_for(process, enqueue):
     enqueue("send.enqueue('s3cret'); send.enqueue('s3cret')")
 
@@ -146,6 +177,7 @@ def test_what_steers_a_terminal_is_written_out_in_the_log(process, enqueue, shop
     assert "ValueError: \\x1b[2J" in ended.stderr
 
 
+@pytest.mark.dj(365)
 def test_the_logging_of_the_application_counts_for_its_jobs(process, enqueue, shop):
     shop.write_text(
         shop.read_text() + "import logging\nlogging.basicConfig(format='mine %(message)s', level='INFO', force=True)\n"
@@ -176,6 +208,7 @@ def test_an_sqlite_with_the_wal_reset_bug_is_warned_of_once(process, shop):
     assert ended.stderr.count("WAL-reset bug") == has_wal_reset_bug(sqlite3.sqlite_version)
 
 
+@pytest.mark.dj(319)
 @pytest.mark.parametrize("command", ["work", "workoff"])
 def test_missing_tables_stop_it_before_it_starts(process, postgres_url, command):
     ended = process(command, "--url", postgres_url)
@@ -197,11 +230,16 @@ def test_workoff_works_on_postgresql(process, postgres_url, shop):
     assert "1 succeeded" in ended.stderr
 
 
+@pytest.mark.dj(303, 309)
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
         (["--threads", "0"], "threads (or BELAYED_THREADS) is 0: it takes 1 or more"),
         (["--threads", "many"], "'many' is not a valid integer"),
+        (["--processes", "-1"], "processes (or BELAYED_PROCESSES) is -1: it takes 0 or more"),
+        (["--processes", "many"], "'many' is not a valid integer"),
+        (["--read-ahead", "0"], "read_ahead (or BELAYED_READ_AHEAD) is 0: it takes 1 or more"),
+        (["--poll-interval", "0"], "poll_interval (or BELAYED_POLL_INTERVAL) is datetime.timedelta(0): it takes"),
         (["--grace", "3 weeks"], "'3 weeks' is no time: write seconds (90) or a unit"),
         (["--beat", "20s"], "lapse (or BELAYED_LAPSE)"),
         (["--log-level", "loud"], "'loud' is not one of"),
@@ -222,6 +260,7 @@ def test_settings_come_from_the_environment(process, shop):
     assert "with 3 threads" in ended.stderr
 
 
+@pytest.mark.dj(311, 329)
 @pytest.mark.parametrize(
     ("variables", "served"),
     [
@@ -249,6 +288,7 @@ def test_an_option_wins_over_the_variables_of_delayed_job(process, shop, monkeyp
     assert "serves queues slow, !more of " in ended.stderr
 
 
+@pytest.mark.dj(328)
 def test_the_variables_of_delayed_job_set_priorities_pauses_and_the_read_ahead(process, enqueue, monkeypatch):
     enqueue("send.using(priority=5).enqueue('ada'); send.using(priority=1).enqueue('bob')")
     for name, value in {"MIN_PRIORITY": "2", "MAX_PRIORITY": "9", "SLEEP_DELAY": "3", "READ_AHEAD": "7"}.items():
@@ -258,6 +298,16 @@ def test_the_variables_of_delayed_job_set_priorities_pauses_and_the_read_ahead(p
 
     assert re.search("no job is ready after .+: 1 succeeded$", ended.stderr.rstrip())
     assert "shop.send #1 succeeded" in ended.stderr
+
+
+@pytest.mark.dj(331)
+def test_the_variables_of_delayed_job_count_as_settings():
+    variables = {"MIN_PRIORITY": "-2", "MAX_PRIORITY": "9", "SLEEP_DELAY": "3", "READ_AHEAD": "7"}
+
+    found = settings(WorkerConfig, {}, variables, also=OF_DELAYED_JOB)
+
+    assert (found.min_priority, found.max_priority, found.read_ahead) == (-2, 9, 7)
+    assert found.poll_interval == timedelta(seconds=3)
 
 
 @pytest.mark.parametrize("name", ["MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD"])
@@ -270,6 +320,7 @@ def test_a_variable_of_delayed_job_that_is_no_number_is_named(process, shop, mon
     assert f"{name}='many'" in ended.stderr
 
 
+@pytest.mark.dj(330)
 @pytest.mark.parametrize(("variables", "options"), [({}, ["--quiet"]), ({"QUIET": "1"}, [])])
 def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, variables, options):
     enqueue("send.enqueue('ada'); send.enqueue('nobody')")
@@ -283,6 +334,7 @@ def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, v
     assert "shop.send #2 failed" in ended.stderr
 
 
+@pytest.mark.dj(314, 346)
 def test_a_worker_told_to_exit_on_complete_does(process, enqueue):
     enqueue("send.enqueue('ada')")
 
@@ -312,6 +364,7 @@ def test_a_log_for_programs_has_an_object_on_each_line(process, enqueue, process
     assert "1 succeeded, 1 failed" in lines[-1]["message"]
 
 
+@pytest.mark.dj(306)
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_log_file_gets_all_lines_and_is_appended_to(process, enqueue, folder, processes):
     enqueue("send.enqueue('ada')")
@@ -346,6 +399,7 @@ def test_a_log_file_that_is_moved_away_is_opened_anew(enqueue, folder, processes
     assert "stopped after" in log.read_text()
 
 
+@pytest.mark.dj(306)
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_log_file_that_cannot_be_written_is_named(process, shop, processes):
     ended = process("workoff", "--app", "shop", "--log-file", "nowhere/work.log", "--processes", processes)
@@ -354,6 +408,7 @@ def test_a_log_file_that_cannot_be_written_is_named(process, shop, processes):
     assert "the log file nowhere/work.log cannot be written: No such file or directory" in ended.stderr
 
 
+@pytest.mark.dj(290, 305, 320, 356)
 def test_a_pid_file_is_there_while_the_worker_is(process, enqueue, folder):
     file = folder / "work.pid"
     # One that a dead worker has left.
@@ -372,6 +427,7 @@ def test_a_pid_file_is_there_while_the_worker_is(process, enqueue, folder):
     assert not file.exists()
 
 
+@pytest.mark.dj(320)
 def test_a_pid_file_of_a_killed_worker_is_in_nobodys_way(process, enqueue, folder):
     file = folder / "work.pid"
     with working("--app", "shop", "--pid-file", str(file)) as worker:

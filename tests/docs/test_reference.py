@@ -48,6 +48,7 @@ def test_every_name_for_tests_is_in_the_reference(name):
     assert re.search(rf"^\.\. autofunction:: belayed\.testing\.{name}$", text_of("api"), re.MULTILINE)
 
 
+@pytest.mark.dj(235)
 @pytest.mark.parametrize("name", ERRORS)
 def test_every_error_is_in_the_reference_with_what_else_it_is(name):
     error = getattr(errors, name)
@@ -56,6 +57,14 @@ def test_every_error_is_in_the_reference_with_what_else_it_is(name):
 
     assert row is not None
     assert row[1] is None or row[1] in [base.__name__ for base in error.__bases__]
+
+
+@pytest.mark.dj(235)
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_but_the_one_that_stops_a_job_has_one_base(name):
+    error = getattr(errors, name)
+
+    assert issubclass(error, errors.BelayedError) is not (name == "AttemptStopped")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
