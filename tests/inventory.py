@@ -37,7 +37,8 @@ def covered(passed: Iterable[Any], failed: Iterable[Any]) -> list[int]:
 
 
 def numbers_of(reports: Iterable[Any]) -> set[int]:
-    found = [value for one in reports for name, value in one.user_properties if name == PROPERTY]
+    # A module that could not be imported has none.
+    found = [value for one in reports for name, value in getattr(one, "user_properties", ()) if name == PROPERTY]
     return {number for numbers in found for number in numbers}
 
 

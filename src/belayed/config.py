@@ -61,6 +61,8 @@ class Config:
     """How long a job whose code no worker has may wait before it fails."""
     log_arguments: bool = False
     """Whether log lines show the arguments of jobs."""
+    redact: tuple[str, ...] = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
+    """Arguments, fields and keys whose names contain one of these are shown as ***, in logs and by the commands."""
     store_timeout: timedelta | None = timedelta(seconds=30)
     """How long to wait for an answer of the database. None: for ever."""
     hints: bool = True

@@ -19,6 +19,7 @@ from belayed.job import Draft, Job, Keeper, Options, State
 from belayed.names import Names
 from belayed.options import called, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
+from belayed.redaction import redacted
 from belayed.retry import Cancel
 from belayed.store.base import LOOK, Inserted
 from belayed.trust import Trust
@@ -182,7 +183,9 @@ class Saving(Database):
 
     def _saved(self, draft: Draft, inserted: Inserted) -> Job:
         if log.isEnabledFor(logging.INFO):
-            arguments = f" {draft.text}" if self.config.log_arguments else ""
+            arguments = ""
+            if self.config.log_arguments:
+                arguments = f" {redacted(draft.text, self.config.redact, draft.task)}"
             extra = {"job_id": inserted.id, "task": draft.task, "queue": draft.queue}
             log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments, extra=extra)
         return Job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -178,7 +179,14 @@ def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, 
     assert [check["result"] for check in answer["checks"] if check["result"] == "fail"] == []
     assert answer["ok"] is True
     assert list(answer["checks"][0]) == ["check", "result", "text", "fix"]
-    assert {check["check"] for check in answer["checks"]} == {"database", "tables", "clock", "workers", "queues"}
+    assert {check["check"] for check in answer["checks"]} == {
+        "database",
+        "tables",
+        "clock",
+        "workers",
+        "queues",
+        "code",
+    }
 
 
 def test_the_doctor_says_what_to_do_and_exits_with_1(run, store):
@@ -220,3 +228,16 @@ def test_the_doctor_goes_on_when_the_application_cannot_be_imported(process, fol
     assert ended.stdout.startswith("fail   application   ")
     assert error in ended.stdout
     assert "ok     tables" in ended.stdout
+
+
+@pytest.mark.dj(334)
+def test_the_code_of_waiting_jobs_must_be_importable(process, enqueue, shop):
+    enqueue("send.enqueue('ada'); flaky.enqueue(); flaky.enqueue()")
+    good = process("doctor", "--app", "shop")
+    shop.write_text(shop.read_text().replace("def flaky", "def renamed"))
+
+    bad = process("doctor", "--app", "shop")
+
+    assert re.search(r"^ok +code +that of 2 tasks whose jobs wait can be imported$", good.stdout, re.MULTILINE)
+    assert bad.returncode == 1
+    assert re.search(r"^fail +code +jobs of shop.flaky wait, but ", bad.stdout, re.MULTILINE)

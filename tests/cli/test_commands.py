@@ -57,14 +57,14 @@ def test_an_unknown_option_is_wrong_use(run, name):
 
 @pytest.mark.dj(297)
 def test_no_command_and_an_unknown_one_are_wrong_use(run):
-    none, unknown = run(url=None), run("strat", url=None)
+    none, unknown = run(url=None), run("nosuch", url=None)
 
     assert (none.exit_code, unknown.exit_code) == (2, 2)
     assert "Usage: belayed" in none.output
-    assert "No such command 'strat'" in unknown.stderr
+    assert "No such command 'nosuch'" in unknown.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("stop", "init")])
 def test_a_wrong_url_is_wrong_use(run, name):
     needed = {"pause": ["mail"], "resume": ["mail"], "clear": ["--all", "--yes"]}
     needed |= {name: ["1"] for name in ("retry", "cancel", "delete")}

@@ -111,7 +111,7 @@ def nap(seconds):
 def test_a_worker_that_cannot_start_is_told_with_what_it_logged(process, folder):
     ended = process("start", "--app", "nowhere")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert f"the worker ended with exit code 2; {folder}/belayed.log says:" in ended.stderr
     assert "there is no module nowhere" in ended.stderr
     assert not running(folder / "belayed.pid")

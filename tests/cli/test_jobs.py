@@ -11,7 +11,7 @@ import pytest
 from belayed.job import Outcome, State
 from tests.store.factories import again, failed, finished, succeeded, worker
 
-PAYLOAD = '{"v":1,"call":"app:work","args":[1],"kwargs":{"token":"s3cret"}}'
+PAYLOAD = '{"v":1,"call":"app:work","args":[1],"kwargs":{"card":"s3cret"}}'
 
 
 def listed(result):
@@ -126,7 +126,7 @@ def test_arguments_can_be_left_out(run, told, store):
 
     assert "s3cret" in run("jobs", 1).stdout
     assert "s3cret" not in run("jobs", 1, "--no-arguments").stdout
-    assert told("jobs", 1)["payload"]["kwargs"] == {"token": "s3cret"}
+    assert told("jobs", 1)["payload"]["kwargs"] == {"card": "s3cret"}
     assert told("jobs", 1, "--no-arguments")["payload"] is None
 
 
@@ -166,3 +166,14 @@ def test_a_job_that_is_not_there_is_exit_code_1(run, store):
 @pytest.mark.parametrize("wrong", [["1", "--state", "failed"], ["one"], ["--state", "lost"], ["--limit", "0"]])
 def test_wrong_use_is_exit_code_2(run, store, wrong):
     assert run("jobs", *wrong).exit_code == 2
+
+
+@pytest.mark.dj(341)
+def test_what_looks_like_a_secret_is_not_shown(run, told, store):
+    store.added(text='{"v":1,"call":"app:work","args":["shown"],"kwargs":{"api_token":"s3cret"}}')
+
+    shown = run("jobs", 1).stdout
+
+    assert "s3cret" not in shown
+    assert '"shown"' in shown
+    assert told("jobs", 1)["payload"]["kwargs"] == {"api_token": "***"}

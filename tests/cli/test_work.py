@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 
 from belayed.cli.checks import has_wal_reset_bug
-from belayed.cli.work import OF_DELAYED_JOB
+from belayed.cli.working import OF_DELAYED_JOB
 from belayed.config import WorkerConfig, settings
 from tests.cli.conftest import environment
 from tests.worker.helpers import eventually
@@ -331,7 +331,7 @@ def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, v
 
     assert ended.returncode == 0
     assert "INFO" not in ended.stderr
-    assert "shop.send #2 failed" in ended.stderr
+    assert "shop.send #2 FAILED permanently" in ended.stderr
 
 
 @pytest.mark.dj(314, 346)
@@ -377,6 +377,18 @@ def test_a_log_file_gets_all_lines_and_is_appended_to(process, enqueue, folder, 
     assert lines[0] == "before"
     assert any("shop.send #1 succeeded" in line for line in lines)
     assert "no job is ready after" in lines[-1]
+
+
+@pytest.mark.dj(237)
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_log_file_counts_though_the_application_has_set_up_logging(process, enqueue, shop, folder, processes):
+    shop.write_text("import logging; logging.basicConfig(level='ERROR')\n" + shop.read_text())
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", "--log-file", "work.log", "--processes", processes)
+
+    assert ended.returncode == 0
+    assert "1 succeeded" in (folder / "work.log").read_text()
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])

@@ -221,6 +221,8 @@ def load_row(key: str) -> Row | None:
         raise Unprintable
     if key == "exit":
         raise SystemExit(3)
+    if key == "unreachable":
+        raise ConnectionError("the database of the rows is down")
     if key == "slow":
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -229,6 +231,19 @@ def load_row(key: str) -> Row | None:
 
 
 register_reference(Row, name="worker.row", key=lambda row: row.key, load=load_row)
+
+
+@task
+def takes_all(password_hash: str, name: str, **more: Any) -> None:
+    """Some of its arguments are secrets by their names."""
+
+
+@dataclass
+class Keeper:
+    secret: str
+
+    def keep(self, what: str) -> None:
+        """A method: by which name its argument goes is not known everywhere."""
 
 
 @task

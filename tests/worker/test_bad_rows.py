@@ -218,6 +218,17 @@ def test_a_row_that_is_gone_is_looked_for_again_as_after_a_failure(lite: Jobs, c
     assert job.error.startswith("belayed.errors.ObjectNotFound")
 
 
+@pytest.mark.dj(161, 220, 268)
+def test_an_outage_while_a_row_is_loaded_is_a_failure_as_any_other(jobs: Jobs, calls: list[Any]) -> None:
+    job = tasks.reads.enqueue(tasks.Row("unreachable"))
+
+    worked(jobs)
+
+    assert (job.refresh().state, job.attempt, job.failures) == (State.SCHEDULED, 1, 1)
+    assert job.error == "ConnectionError: the database of the rows is down"
+    assert "load_row" in (job.attempts[0].traceback or "")
+
+
 def test_a_job_that_takes_too_long_to_load_has_timed_out(lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.using(max_run_time=timedelta(seconds=0.1)).enqueue(tasks.Row("slow"))
 

@@ -168,7 +168,7 @@ def test_what_nobody_knows_fails_at_the_limit(release: Callable[[str, str], Rele
 
     with release("limited", OLD + limited).worker() as worker:
         eventually(lambda: due_again(job), within=20)
-        eventually(lambda: worker.logged("failed for good before it could start: .*UnknownTask: shop:appears"))
+        eventually(lambda: worker.logged("FAILED permanently before it could start: .*UnknownTask: shop:appears"))
 
     assert (job.state, job.attempt) == (State.FAILED, 0)
     assert "shop:appears" in (job.error or "")

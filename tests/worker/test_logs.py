@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from belayed import Job, enqueue_many
+from belayed import Job, delay, enqueue_many
+from belayed.config import Config
 from belayed.jobs import Jobs
 from belayed.worker.logs import FIELDS
-from tests.worker.helpers import logged, worked
-from tests.worker.tasks import double, fails, raises
+from belayed.worker.report import Report, Summary
+from tests.worker.helpers import due, logged, worked
+from tests.worker.tasks import Keeper, double, fails, raises, takes_all
 
 Opened = Callable[..., Jobs]
 
@@ -73,12 +75,80 @@ def test_failures_are_told_with_their_tracebacks(lite: Jobs, caplog: pytest.LogC
     worked(lite)
 
     (first,) = logged(caplog, f"fails #{again.id} failed at attempt 1, again in")
-    (second,) = logged(caplog, f"fails #{last.id} failed for good at attempt 1: tests.worker.tasks.Declined: no")
+    (second,) = logged(caplog, f"fails #{last.id} FAILED permanently with tests.worker.tasks.Declined: no")
     assert 'raise Declined("no")' in first
     assert 'raise Declined("no")' in second
     assert logged(caplog, f"raises #{cancelled.id} was cancelled: Gone")
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert (levels[first], levels[second]) == ("WARNING", "ERROR")
+
+
+@pytest.mark.dj(153)
+def test_a_job_that_fails_for_good_is_told_in_delayed_jobs_words(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    job = fails.using(max_attempts=2).enqueue()
+    worked(lite)
+    due(job)
+
+    worked(lite)
+
+    text = f"fails #{job.id} FAILED permanently because of 2 consecutive failures: tests.worker.tasks.Declined: no"
+    assert logged(caplog, text)
+
+
+@pytest.mark.dj(145)
+def test_the_pace_is_told_at_the_end_and_every_ten_seconds(
+    lite: Jobs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue_many([*(double.draft(number) for number in range(20)), fails.draft()])
+    caplog.set_level("INFO", "belayed")
+
+    worked(lite)
+
+    (line,) = logged(caplog, "jobs processed at")
+    assert re.search(r"^21 jobs processed at [0-9.]+ jobs/s, 1 failed$", line)
+
+
+def test_the_pace_is_told_again_after_an_interval(caplog: pytest.LogCaptureFixture) -> None:
+    report, summary = Report(Config()), Summary()
+    caplog.set_level("INFO", "belayed")
+
+    for succeeded in (5, 5, 1_006):
+        summary.succeeded = succeeded
+        report.pace(summary)
+        report.paced_at -= 10.0
+        report.pace(summary)
+
+    lines = logged(caplog, "processed at")
+    assert [line.split(" at ")[0] for line in lines] == ["5 jobs processed", "1,001 jobs processed"]
+
+
+SECRETS = {"password": "s3cret", "user": "ada", "api_token": "s3cret", "more": {"Client-Secret": "s3cret", "x": 1}}
+
+
+@pytest.mark.dj(263)
+def test_what_looks_like_a_secret_is_not_in_the_log(caplog: pytest.LogCaptureFixture, opened: Any, lite: Jobs) -> None:
+    jobs = opened(lite.url, log_arguments=True)
+    caplog.set_level("INFO", "belayed")
+    takes_all.enqueue("s3cret", "ada", **SECRETS)
+    delay(Keeper("s3cret")).keep("s3cret")
+
+    worked(jobs)
+
+    lines = [line for line in caplog.messages if "enqueued" in line or "started" in line]
+    assert len(lines) == 4
+    assert "s3cret" not in "".join(lines)
+    assert sum('"user":"ada"' in line for line in lines) == 2
+    assert sum('"args":["***","ada"]' in line for line in lines) == 2
+    assert sum('"args":["***"]' in line for line in lines) == 2
+
+
+def test_what_is_redacted_is_a_setting(caplog: pytest.LogCaptureFixture, opened: Any, lite: Jobs) -> None:
+    opened(lite.url, log_arguments=True, redact=("user",))
+    caplog.set_level("INFO", "belayed")
+
+    takes_all.enqueue("one", "two", user="ada", password="shown")
+
+    assert '"kwargs":{"user":"***","password":"shown"}' in "".join(caplog.messages)
 
 
 def test_many_successes_are_summed_up(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:

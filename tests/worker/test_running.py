@@ -16,6 +16,7 @@ import pytest
 from belayed import State, Worker, current_job
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs, enqueue_many
+from belayed.worker.demand import Demand
 from tests.worker.helpers import eventually, states, worked, worker
 from tests.worker.tasks import aact, act, adouble, double, fails
 
@@ -66,7 +67,11 @@ def test_a_worker_can_be_used_again(lite: Jobs) -> None:
 
 
 @pytest.mark.dj(318)
-@pytest.mark.parametrize(("given", "name"), [({}, f"{socket.gethostname()}:{os.getpid()}"), ({"name": "mail"}, "mail")])
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [({}, f"{socket.gethostname()}:{os.getpid()}"), ({"name": "mail"}, "mail")],
+    ids=["by default", "named"],
+)
 def test_a_worker_goes_by_its_host_and_process_or_by_the_name_given(
     given: dict[str, Any], name: str, jobs: Jobs
 ) -> None:
@@ -326,6 +331,14 @@ def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, bo
             eventually(lambda: len(lite.find(states=[State.RUNNING, State.READY])) == 1)
 
         gate.set()
+
+
+@pytest.mark.dj(362)
+def test_the_read_ahead_is_a_limit_though_only_coroutines_have_room() -> None:
+    demand = Demand(threads=1, async_slots=100, most=3)
+    demand.learn({"coroutine": True})
+
+    assert demand.room(in_threads=1, in_loop=0) == 3
 
 
 @pytest.mark.dj(346, 362)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,14 +15,17 @@ from belayed.cli.queues import Queue, by_queue, serves
 from belayed.cli.show import counted, one_line, rough
 from belayed.config import hidden
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
-from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError
+from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
+from belayed.job import State
 from belayed.jobs import Jobs
-from belayed.payload import registry
+from belayed.payload import load, registry
 from belayed.store.base import Checked, WorkerRow
 from belayed.tasks import Task
 
 DRIFT = timedelta(seconds=5)
 """How far a machine's clock may be from the database's."""
+NEWEST = 1000
+"""So many waiting jobs are looked at for their code."""
 OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}
 
 
@@ -66,7 +70,7 @@ def all_findings(place: Place) -> list[Finding]:
     findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]
     rows = jobs.workers()
     queues = by_queue(jobs.counts(most=1).live, jobs.paused(), now)
-    return [*findings, *workers(rows, now), *waiting(queues, rows, now)]
+    return [*findings, *workers(rows, now), *waiting(queues, rows, now), *code(jobs)]
 
 
 def application(place: Place) -> tuple[Finding | None, Jobs | None]:
@@ -167,6 +171,21 @@ def waiting(queues: Sequence[Queue], rows: Sequence[WorkerRow], now: datetime) -
             fix = f"belayed work -q {queue.name}"
             findings.append(Finding("queues", Result.FAIL, f"{text}: no living worker serves it", fix))
     return findings or [ok("queues", "each in which jobs wait is served")]
+
+
+def code(jobs: Jobs) -> list[Finding]:
+    """Whether the code of the jobs that wait can be imported: of one job of each task among the newest."""
+    found = {job.task: job for job in jobs.find(states=[State.READY, State.SCHEDULED], limit=NEWEST)}
+    findings = []
+    for task, job in sorted(found.items()):
+        # What it refers to may be gone, or out of reach from here: that is not what is asked.
+        with suppress(Exception):
+            try:
+                load(job.payload or "", jobs.codec)
+            except (UnknownPayload, UntrustedPayload) as error:
+                fix = "deploy the code, name the application (--app), or configure(trust=[…])"
+                findings.append(Finding("code", Result.FAIL, f"jobs of {task} wait, but {one_line(error)}", fix))
+    return findings or [ok("code", f"that of {counted(len(found), 'task')} whose jobs wait can be imported")]
 
 
 def product(dialect: str) -> str:

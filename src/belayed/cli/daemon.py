@@ -78,10 +78,11 @@ WAIT = click.option(
 @working
 @click.pass_context
 def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
-    """Start a worker in the background, and wait until it is ready.
+    """Start a worker in the background.
 
-    It takes the options of `work`. Its log goes to belayed.log and its process id to belayed.pid, beside the nearest
-    pyproject.toml (or in this directory); with --identifier ID to belayed.ID.log and belayed.ID.pid.
+    It returns when the worker is ready, and takes the options of `work`. The log goes to belayed.log and the process id
+    to belayed.pid, beside the nearest pyproject.toml (or in this directory); with --identifier ID to belayed.ID.log and
+    belayed.ID.pid.
     """
     ident = given["identifier"]
     path = pid_path(given["pid_file"], ident)
@@ -104,9 +105,10 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
     "--wait", "patience", type=duration, metavar="TIME", help="How long to wait. Default: until it has ended."
 )
 def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: timedelta | None) -> None:
-    """Stop a worker in the background, and wait until it has ended.
+    """Stop a worker in the background.
 
-    Its running jobs may finish within the grace that it was started with. It is never killed.
+    It returns when the worker has ended: running jobs may finish within the grace that it was started with. It is never
+    killed.
     """
     path = pid_path(pid_file, identifier)
     if not stopped(path, now, patience):
@@ -119,9 +121,9 @@ def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: tim
 @working
 @click.pass_context
 def restart(ctx: click.Context, /, **given: Any) -> None:
-    """Stop the worker in the background if there is one, and start it with these options.
+    """Stop a worker in the background, and start it anew.
 
-    They are not remembered from the last start: give them again.
+    If there is none, it is started. The options are not remembered from the last start: give them again.
     """
     path = pid_path(given["pid_file"], given["identifier"])
     if not stopped(path, False, None):
@@ -188,17 +190,30 @@ def started(command: list[str], log: Path, patience: timedelta) -> int | None:
             if process.poll() == 0:
                 return None
             if process.poll() is not None:
-                raise not_started(f"the worker ended with exit code {process.returncode}", log, begun)
+                code = process.returncode
+                raise not_started(f"the worker ended with exit code {code}", log, begun, max(1, code))
         process.terminate()
         raise not_started(f"the worker was not ready within {rough(patience)}, and was stopped", log, begun)
 
 
-def not_started(what: str, log: Path, begun: int) -> click.ClickException:
-    """The error of a start, with what the worker has logged."""
+class NotStarted(click.ClickException):
+    """It ends with the exit code of the worker that did not start."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        return self.code
+
+
+def not_started(what: str, log: Path, begun: int, code: int = 1) -> click.ClickException:
+    """The error of a start, with what the worker has logged, and its exit code."""
     with log.open("rb") as file:
         file.seek(begun)
         lines = file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
-    return click.ClickException("\n".join([f"{what}; {log} says:", *(f"  {line}" for line in lines)]))
+    return NotStarted("\n".join([f"{what}; {log} says:", *(f"  {line}" for line in lines)]), code)
 
 
 @contextlib.contextmanager

@@ -26,9 +26,10 @@ KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Docker
 @options
 @click.pass_obj
 def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> None:
-    """Write files for whoever starts workers: a Procfile, a systemd unit, a Dockerfile.
+    """Write a Procfile, a systemd unit, a Dockerfile.
 
-    All three, or those named, into this directory. What is there already is left alone, without --force.
+    They start workers of this application. All three, or those named, go into this directory; what is there already is
+    left alone, without --force.
     """
     application = place.application()
     name = application.name if application else None

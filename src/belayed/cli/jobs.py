@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,7 @@ from belayed.cli.show import (
 )
 from belayed.job import Attempt, Filter, Job, State
 from belayed.jobs import Jobs
+from belayed.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -114,10 +115,15 @@ def moment(job: Job) -> datetime | None:
     return job.started_at if job.state is State.RUNNING else job.run_at
 
 
+def shown_payload(job: Job, jobs: Jobs) -> Any:
+    """What it runs and with what, without what looks like a secret."""
+    return stored(job.payload and redacted(job.payload, jobs.config.redact, job.task, wary=False))
+
+
 def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
     job = jobs.get(id)
     if as_json:
-        echo_json(whole_record(job, job.attempts, arguments=arguments))
+        echo_json(whole_record(job, job.attempts, shown_payload(job, jobs) if arguments else None))
         return
     now = jobs.do(jobs.store.now)
     # A worker is told by its name as long as it is registered.
@@ -126,7 +132,7 @@ def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
     if not arguments:
         section("Payload", "not shown")
     else:
-        section("Payload", pretty(stored(job.payload)) if job.payload is not None else "not kept: it was large")
+        section("Payload", pretty(shown_payload(job, jobs)) if job.payload is not None else "not kept: it was large")
     if reason := lost_result(job):
         section("Result", f"not stored: it returned {reason}")
     elif job.state is State.SUCCEEDED:

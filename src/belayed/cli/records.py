@@ -34,8 +34,8 @@ def job_record(job: Job) -> dict[str, Any]:
     }
 
 
-def whole_record(job: Job, attempts: Sequence[Attempt], *, arguments: bool = True) -> dict[str, Any]:
-    """All that is known of a job."""
+def whole_record(job: Job, attempts: Sequence[Attempt], payload: Any) -> dict[str, Any]:
+    """All that is known of a job, with the *payload* as it may be shown."""
     return {
         **job_record(job),
         "crashes": job.crashes,
@@ -45,7 +45,7 @@ def whole_record(job: Job, attempts: Sequence[Attempt], *, arguments: bool = Tru
         "max_run_time": seconds(job.max_run_time),
         "keep_failed": job.keep_failed,
         "meta": dict(job.meta),
-        "payload": stored(job.payload) if arguments else None,
+        "payload": payload,
         "result": None if lost_result(job) else stored(job.result_text),
         "result_unavailable": lost_result(job),
         "attempts": [attempt_record(attempt) for attempt in attempts],

@@ -75,7 +75,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         set_title(told.title)
         jobs = place.jobs(create=True)
         file = told.logs["log_file"]
-        say_to_log(told.logs["log_level"], file and handler(file), format=told.logs["log_format"])
+        say_to_log(told.logs["log_level"], file and handler(file), format=told.logs["log_format"], always=bool(file))
         if told.log_arguments:
             jobs.config = replace(jobs.config, log_arguments=True)
         jobs.check_schema()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from belayed.claim import Claimed, Finished, Running, running
-from belayed.errors import AttemptCrashed, AttemptStopped, BrokenPayload, ObjectNotFound, PayloadError, StoreError
+from belayed.errors import AttemptCrashed, AttemptStopped, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Job, Outcome, State
 from belayed.payload import Loaded, call_hook, load
 from belayed.results import safe_str
@@ -45,14 +45,14 @@ class Attempts:
         return self.limit if claimed.max_run_time is None else claimed.max_run_time
 
     def load(self, run: Running) -> Loaded:
-        """The payload, ready to run. Raises PayloadError."""
+        """The payload, ready to run. Raises PayloadError, and what the application's code raises in it."""
         text = run.claimed.payload
         if text is None:
             text = self.jobs.do(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
         return self.loaded(run, text)
 
     async def aload(self, run: Running) -> Loaded:
-        """The payload, ready to run. Raises PayloadError."""
+        """The payload, ready to run. Raises PayloadError, and what the application's code raises in it."""
         text = run.claimed.payload
         if text is None:
             text = await self.jobs.ado(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
@@ -61,13 +61,7 @@ class Attempts:
     def loaded(self, run: Running, text: str | None) -> Loaded:
         if text is None:
             raise AttemptStopped("interrupted", "the claim was lost before the attempt began")
-        try:
-            found = load(text, self.codec)
-        except PayloadError:
-            raise
-        except Exception as error:
-            # What a class does while it is rebuilt is the application's: no row may stop a worker.
-            raise BrokenPayload(f"the payload cannot be loaded: {type(error).__name__}: {safe_str(error)}") from error
+        found = load(text, self.codec)
         run.subject = found.subject
         return found
 
@@ -231,7 +225,10 @@ class Attempts:
         elif isinstance(error, StoreError):
             # Its payload could not be fetched: that is not its fault.
             stopped = Outcome.INTERRUPTED
-        started = isinstance(error, ObjectNotFound) or stopped is Outcome.TIMED_OUT
+        # What a class or a reference of the application's raises while it is rebuilt is a failure as any other: its
+        # database may be back at the next attempt.
+        of_application = not isinstance(error, PayloadError) or isinstance(error, ObjectNotFound)
+        started = (of_application and stopped is None) or stopped is Outcome.TIMED_OUT
         reason = run.reason or safe_str(error)
         seconds = time.monotonic() - run.begun
         ended = Ended(None, error, seconds, started=started, stopped=stopped, reason=reason)

@@ -60,7 +60,7 @@ class Child:
             patience=PATIENCE,
             lease=page,
         )
-        self.report = Report(jobs.config.log_arguments)
+        self.report = Report(jobs.config)
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.wake, self.slots.done_with = self.wake, self.done_with
         self.cells: dict[int, int] = {}

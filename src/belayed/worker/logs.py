@@ -23,21 +23,25 @@ FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "seconds")
 """What a record of ours may have beside its text."""
 
 
-def say_to_log(level: str | None, handler: logging.Handler | None = None, *, format: str | None = None) -> None:
+def say_to_log(
+    level: str | None, handler: logging.Handler | None = None, *, format: str | None = None, always: bool = False
+) -> None:
     """Log to stderr or to *handler*, unless the application has set up logging itself: then its word counts.
 
-    *format* is `text`, for people, or `json`.
+    *format* is `text`, for people, or `json`. If *always*, the handler gets Belayed's lines in any case.
     """
     root = logging.getLogger()
+    handler = handler or logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if format == "json" else Lines())
+    if root.handlers and always:
+        log.addHandler(handler)
     if not root.handlers:
-        handler = handler or logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonLines() if format == "json" else Lines())
         root.addHandler(handler)
         # Libraries at DEBUG would drown the rest.
         root.setLevel(max(LEVELS[level or "info"], logging.INFO))
         log.setLevel(LEVELS[level or "info"])
-    elif level is not None:
-        log.setLevel(LEVELS[level])
+    elif level is not None or always:
+        log.setLevel(LEVELS[level or "info"])
 
 
 class Lines(logging.Formatter):

@@ -50,7 +50,7 @@ class Loop:
         self.timeout = config.lapse.total_seconds() / 3
         # Who is back late after an outage is dead to those that were back early.
         self.longest_pause = min(5.0, config.lapse.total_seconds() / 6)
-        self.report = Report(jobs.config.log_arguments)
+        self.report = Report(jobs.config)
         self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
@@ -157,6 +157,7 @@ class Loop:
         if self.turn_is_due(time.monotonic()):
             self.turn()
         self.report.tick()
+        self.report.pace(self.summary)
 
     def duties(self, now: float) -> None:
         """The duties whose timers have run out."""
@@ -383,3 +384,4 @@ class Loop:
         self.slots.close()
         self.wakeup.close()
         self.report.tick(last=True)
+        self.report.pace(self.summary, last=True)

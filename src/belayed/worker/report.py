@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from belayed.claim import Claimed, Finished
+from belayed.config import Config
 from belayed.job import Outcome, State
+from belayed.redaction import redacted
 
 log = logging.getLogger("belayed")
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
+
+
+PACE = 10.0
+"""Seconds between two lines about how fast jobs end."""
 
 
 @dataclass(slots=True)
@@ -26,6 +32,11 @@ class Summary:
     retried: int = 0
     cancelled: int = 0
     seconds: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        """Attempts that have ended."""
+        return self.succeeded + self.failed + self.retried + self.cancelled
 
     @classmethod
     def of(cls, parts: Sequence[Summary]) -> Summary:
@@ -47,24 +58,26 @@ class Summary:
             self.retried += 1
 
 
-UNKNOWN = ("job", "")
+UNKNOWN = ("job", "", 0)
 """The task and queue of a job of which no more is known."""
 
 
 class Report:
     """Logs how attempts end."""
 
-    def __init__(self, log_arguments: bool) -> None:
-        self.log_arguments = log_arguments
-        self.names: dict[int, tuple[str, str]] = {}
-        """The task and the queue of each job that is here."""
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.names: dict[int, tuple[str, str, int]] = {}
+        """The task and the queue of each job that is here, and how often it has failed so far."""
         self.second = self.summed = 0
         self.lines = self.more = 0
         self.complained: dict[int, float] = {}
+        self.paced_at, self.paced = time.monotonic(), (0, 0)
+        """When the pace was last told, and how many had ended and failed by then."""
 
     def ended(self, one: Finished) -> None:
         """Log an outcome, unless its child has."""
-        name, queue = self.names.pop(one.id, UNKNOWN)
+        name, queue, failures = self.names.pop(one.id, UNKNOWN)
         if one.told:
             return
         if one.state is State.SUCCEEDED:
@@ -90,8 +103,8 @@ class Report:
         else:
             what = f"{one.error_type}: {one.message}"
             if one.state is State.FAILED:
-                at = f"at attempt {one.attempt}" if one.started else "before it could start"
-                log.error("%s #%d failed for good %s: %s%s", name, one.id, at, what, trace(one), extra=extra)
+                why = permanently(one, failures + 1, what)
+                log.error("%s #%d FAILED permanently %s%s", name, one.id, why, trace(one), extra=extra)
             else:
                 again = f"in {humane(one.delay)}" if one.delay else "at once"
                 text = "%s #%d failed at attempt %d, again %s: %s%s"
@@ -99,7 +112,7 @@ class Report:
 
     def refused(self, one: Finished) -> None:
         """An outcome came too late: another worker has the job, or had it."""
-        name, queue = self.names.pop(one.id, UNKNOWN)
+        name, queue, _ = self.names.pop(one.id, UNKNOWN)
         extra = about(one, name, queue)
         if one.started:
             text = "the outcome of %s #%d was refused: its claim had lapsed (%s)"
@@ -109,17 +122,19 @@ class Report:
 
     def completed(self, one: Finished) -> None:
         """A job had completed in its own transaction, whatever became of the attempt then."""
-        name, queue = self.names.pop(one.id, UNKNOWN)
+        name, queue, _ = self.names.pop(one.id, UNKNOWN)
         text = "%s #%d had succeeded, in its own transaction, before its attempt %s"
         log.warning(text, name, one.id, one.outcome, extra=about(one, name, queue))
 
     def claimed(self, job: Claimed) -> None:
-        self.names[job.id] = job.task, job.queue
+        self.names[job.id] = job.task, job.queue, job.failures
 
     def started(self, job: Claimed) -> None:
         """Called in the thread that runs it."""
         if log.isEnabledFor(logging.INFO) and self.open():
-            arguments = f" {job.payload}" if self.log_arguments else ""
+            arguments = ""
+            if self.config.log_arguments and job.payload is not None:
+                arguments = f" {redacted(job.payload, self.config.redact, job.task)}"
             log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=job.extra)
 
     def open(self) -> bool:
@@ -140,6 +155,21 @@ class Report:
                 log.info("… and %s more jobs succeeded within a second", f"{self.more:,}")
             self.summed, self.more = second, 0
 
+    def pace(self, summary: Summary, last: bool = False) -> None:
+        """Say how fast jobs have ended, every ten seconds in which any has, or for what is left of the *last* ones."""
+        now = time.monotonic()
+        seconds = now - self.paced_at
+        if seconds < PACE and not last:
+            return
+        ended, failed = summary.ended, summary.failed + summary.retried
+        if ended > self.paced[0]:
+            jobs = ended - self.paced[0]
+            text = "%s job%s processed at %.4g jobs/s, %s failed"
+            log.info(
+                text, f"{jobs:,}", "" if jobs == 1 else "s", jobs / max(seconds, 1e-3), f"{failed - self.paced[1]:,}"
+            )
+        self.paced_at, self.paced = now, (ended, failed)
+
     def stuck(self, job: Claimed, seconds: float) -> None:
         """A job that does not end after it was stopped: said every ten seconds."""
         now = time.monotonic()
@@ -147,6 +177,13 @@ class Report:
             self.complained[job.id] = now
             text = "%s #%d does not end, after %s: this worker keeps its claim until it does"
             log.warning(text, job.task, job.id, humane(seconds), extra=job.extra)
+
+
+def permanently(one: Finished, failures: int, what: str) -> str:
+    """Why a job has failed for good, in Delayed Job's words: people look for them in their logs."""
+    if not one.started:
+        return f"before it could start: {what}"
+    return f"because of {failures} consecutive failures: {what}" if failures > 1 else f"with {what}"
 
 
 def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
