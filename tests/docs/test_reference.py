@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import click
+import psycopg
 import pytest
 
 import belayed.testing
@@ -126,3 +129,46 @@ def test_every_option_of_a_job_is_explained(option):
 @pytest.mark.parametrize("word", [*State, *Outcome])
 def test_every_state_and_outcome_is_in_the_glossary(word):
     assert f"`{word.value}`" in text_of("glossary")
+
+
+@pytest.fixture
+def columns(request, sqlite_path):
+    """The columns of each table, as a migrated database of this kind has them."""
+
+    def columns(dialect: str) -> dict[str, set[str]]:
+        url = f"sqlite:///{sqlite_path}" if dialect == "sqlite" else request.getfixturevalue("postgres_url")
+        jobs = belayed.Jobs(url)
+        jobs.migrate()
+        jobs.close()
+        if dialect == "sqlite":
+            with closing(sqlite3.connect(sqlite_path)) as connection:
+                rows = connection.execute(
+                    "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c "
+                    "WHERE m.type = 'table' AND m.name LIKE 'belayed%'"
+                ).fetchall()
+        else:
+            with psycopg.connect(url) as connection:
+                rows = connection.execute(
+                    "SELECT table_name, column_name FROM information_schema.columns WHERE table_name LIKE 'belayed%'"
+                ).fetchall()
+        found: dict[str, set[str]] = {}
+        for table, column in rows:
+            found.setdefault(table, set()).add(column)
+        return found
+
+    return columns
+
+
+@pytest.mark.dj(92)
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_every_column_is_in_the_reference(columns, dialect):
+    sections = re.split(r"^## `(\w+)`$", text_of("schema"), flags=re.MULTILINE)[1:]
+    told = {
+        table: set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+        for table, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    # It names what it has beyond that table.
+    only_live = {"token", "suspect", "cancel_requested", "unknown_since"}
+    told["belayed_history"] |= told["belayed_jobs"] - only_live
+
+    assert told == columns(dialect)
