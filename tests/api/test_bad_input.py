@@ -38,6 +38,23 @@ class Row:
 
 register_reference(Row, name="tests.row", key=lambda row: row.key, load=Row)
 
+balances: dict[int, int] = {}
+"""A table of the application's."""
+
+
+@dataclass
+class Balance:
+    number: int
+    amount: int
+
+    def told(self) -> int:
+        return self.amount
+
+
+register_reference(
+    Balance, name="tests.balance", key=lambda row: row.number, load=lambda number: Balance(number, balances[number])
+)
+
 
 @task(backoff=lambda failures: timedelta.max)
 def endless(how: str) -> None:
@@ -85,6 +102,7 @@ BAD = [
 ]
 
 
+@pytest.mark.dj(11, 25)
 @pytest.mark.parametrize(("make", "error", "complaint"), BAD)
 @pytest.mark.parametrize(
     ("wrap", "path"),
@@ -108,18 +126,31 @@ def test_what_cannot_travel_is_refused_with_its_path_and_the_fix(
     assert jobs.find() == []
 
 
-@pytest.mark.dj(230)
+@pytest.mark.dj(24, 230)
 def test_a_method_of_an_unsaved_row_is_refused(jobs):
     with pytest.raises(NotSaved, match="self: this Row is not saved yet"):
         delay(Row(None)).touch()
 
 
+@pytest.mark.dj(30)
 def test_a_saved_row_travels_as_its_key(each_jobs, work_off):
     job = delay(Row(7)).touch()
 
     work_off(each_jobs)
 
     assert job.refresh().result == 7
+
+
+@pytest.mark.dj(94)
+@pytest.mark.dj(30)
+def test_a_row_is_read_again_when_its_job_runs(jobs, work_off):
+    balances[7] = 100
+    job = delay(Balance(7, 100)).told()
+    balances[7] = 250
+
+    work_off(jobs)
+
+    assert job.refresh().result == 250
 
 
 @pytest.mark.parametrize("limit", [None, 5000])
@@ -156,6 +187,7 @@ def test_a_task_by_an_impossible_name_is_refused_at_import(name):
         task(aliases=[name])(cycle)
 
 
+@pytest.mark.dj(40, 77)
 def test_a_jobs_own_name_is_shown_on_one_line(jobs):
     @dataclass
     class Named(Box):
@@ -166,6 +198,7 @@ def test_a_jobs_own_name_is_shown_on_one_line(jobs):
     assert named.task == "a?b c?" + "d" * 249
 
 
+@pytest.mark.dj(61)
 @pytest.mark.parametrize(
     "queue",
     ["", "q" * 256, "a\0b", "a\nb", "*", "mail*", "!mail", "a,b", " mail", "a\udc80", "a\u202eb", None, 3, b"mail"],
@@ -176,6 +209,7 @@ def test_a_bad_queue_name_is_refused(jobs, do, queue):
         do(belayed, "enqueue", keep.draft(1), queue=queue)
 
 
+@pytest.mark.dj(61)
 @pytest.mark.parametrize(
     "queue", ["q", "q" * 255, "mail.urgent-2/α", "🧗", "with space", "%s", "'; DROP TABLE x; --", "{jobs}"]
 )
@@ -209,6 +243,7 @@ def test_values_from_the_edges_come_back_equal(each_jobs, do, work_off):
     assert [type(result) for result in results] == [type(value) for value in VALUES]
 
 
+@pytest.mark.dj(68, 69)
 @pytest.mark.parametrize(
     ("run_at", "state"),
     [
@@ -254,6 +289,7 @@ def test_priorities_from_the_edges_are_kept(each_jobs, do, priority):
     assert do(job, "refresh").priority == priority
 
 
+@pytest.mark.dj(175)
 @pytest.mark.parametrize("time", [timedelta(microseconds=1), timedelta(days=36500)])
 def test_run_times_from_the_edges_are_kept(each_jobs, do, time):
     job = do(belayed, "enqueue", keep.draft(1), max_run_time=time)
@@ -261,12 +297,14 @@ def test_run_times_from_the_edges_are_kept(each_jobs, do, time):
     assert do(job, "refresh").max_run_time == time
 
 
+@pytest.mark.dj(175)
 @pytest.mark.parametrize("time", [timedelta(), timedelta(seconds=-1), timedelta.max, 5, "5s"])
 def test_run_times_beyond_the_edges_are_refused(jobs, do, time):
     with pytest.raises(OptionError, match=r"max_run_time=.*: it takes a timedelta above 0, .*, of at most 100 years"):
         do(belayed, "enqueue", keep.draft(1), max_run_time=time)
 
 
+@pytest.mark.dj(39)
 @pytest.mark.parametrize("how", ["retry", "free", "backoff", "reschedule_at"])
 def test_a_job_that_asks_for_too_long_a_wait_is_put_off_for_100_years(each_jobs, work_off, how):
     job = belayed.enqueue(Endless() if how == "reschedule_at" else endless.draft(how))

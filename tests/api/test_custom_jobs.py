@@ -89,6 +89,25 @@ class Point(NamedTuple):
         return self.x
 
 
+class Shop:
+    @dataclass
+    class Report:
+        month: str
+
+        def perform(self) -> str:
+            return f"report of {self.month}"
+
+
+@dataclass
+class Counting:
+    runs: int = 0
+
+    def perform(self) -> None:
+        self.runs += 1
+        ran.append(self.runs)
+        raise ValueError("no")
+
+
 @dataclass
 class Async:
     async def perform(self) -> str:
@@ -106,6 +125,7 @@ class Rescheduled:
         return now + timedelta(seconds=self.seconds * failures)
 
 
+@pytest.mark.dj(31, 33)
 def test_perform_runs_with_the_objects_values(each_jobs, do, work_off):
     job = do(belayed, "enqueue", Newsletter(42))
 
@@ -115,6 +135,7 @@ def test_perform_runs_with_the_objects_values(each_jobs, do, work_off):
     assert job.task == f"{__name__}.Newsletter"
 
 
+@pytest.mark.dj(31)
 def test_an_object_that_is_no_dataclass_is_rebuilt_from_its_attributes(each_jobs, work_off):
     when = datetime(2030, 1, 1, tzinfo=UTC)
     job = belayed.enqueue(Plain("a/b", when))
@@ -125,12 +146,45 @@ def test_an_object_that_is_no_dataclass_is_rebuilt_from_its_attributes(each_jobs
     assert ran == ["made"]
 
 
+@pytest.mark.dj(33)
 def test_a_named_tuple_can_be_a_job(jobs, work_off):
     job = belayed.enqueue(Point(3))
 
     work_off(jobs)
 
     assert job.refresh().result == 3
+
+
+@pytest.mark.dj(34)
+def test_a_class_within_a_class_can_be_a_job(jobs, work_off):
+    job = belayed.enqueue(Shop.Report("May"))
+
+    work_off(jobs)
+
+    assert job.refresh().result == "report of May"
+    assert job.task == f"{__name__}.Shop.Report"
+
+
+@pytest.mark.dj(75)
+def test_what_becomes_of_the_object_after_it_was_enqueued_does_not_count(jobs, work_off):
+    newsletter = Newsletter(42)
+    job = belayed.enqueue(newsletter)
+    newsletter.issue = 43
+
+    work_off(jobs)
+
+    assert job.refresh().result == "issue 42"
+
+
+@pytest.mark.dj(42)
+def test_each_attempt_begins_with_the_object_as_it_was_enqueued(jobs, work_off):
+    job = belayed.enqueue(Counting())
+    work_off(jobs)
+    job.change(run_at=timedelta())
+
+    work_off(jobs)
+
+    assert ran == [1, 1]
 
 
 def test_perform_may_be_a_coroutine_function(jobs, work_off):
@@ -141,6 +195,7 @@ def test_perform_may_be_a_coroutine_function(jobs, work_off):
     assert job.refresh().result == "awaited"
 
 
+@pytest.mark.dj(35, 36, 37, 38, 41, 84)
 def test_attributes_say_how_the_job_is_run(each_jobs):
     job = belayed.enqueue(Newsletter(42)).refresh()
 
@@ -148,6 +203,7 @@ def test_attributes_say_how_the_job_is_run(each_jobs):
     assert (job.max_run_time, job.keep_failed) == (timedelta(minutes=2), False)
 
 
+@pytest.mark.dj(35, 36, 37, 38, 40, 41, 77, 84)
 def test_properties_and_methods_do_too(jobs):
     first, second = belayed.enqueue(WithProperties(1)), belayed.enqueue(WithMethods(2))
 
@@ -156,12 +212,14 @@ def test_properties_and_methods_do_too(jobs):
     assert (second.max_attempts, second.max_run_time, second.keep_failed) == (7, timedelta(seconds=2), True)
 
 
+@pytest.mark.dj(38, 60, 63)
 def test_options_given_to_enqueue_count_for_more_than_the_objects_own(jobs):
     job = belayed.enqueue(Newsletter(42), queue="urgent", priority=lambda news: news.issue)
 
     assert (job.queue, job.priority, job.max_attempts) == ("urgent", 42, 3)
 
 
+@pytest.mark.dj(39, 84)
 def test_reschedule_at_says_when_a_failed_job_is_tried_again(each_jobs, work_off):
     job = belayed.enqueue(Rescheduled(3600))
 
@@ -172,7 +230,7 @@ def test_reschedule_at_says_when_a_failed_job_is_tried_again(each_jobs, work_off
     assert timedelta(minutes=59) < left < timedelta(minutes=61)
 
 
-@pytest.mark.dj(230)
+@pytest.mark.dj(32, 230)
 @pytest.mark.parametrize(
     ("subject", "complaint"),
     [
@@ -188,6 +246,7 @@ def test_what_has_no_perform_is_refused_with_the_fix(jobs, do, subject, complain
         do(belayed, "enqueue", subject)
 
 
+@pytest.mark.dj(33)
 def test_an_attribute_that_has_no_text_form_is_named(jobs, tmp_path):
     with (
         (tmp_path / "file").open("w") as file,

@@ -25,6 +25,9 @@ class Account(Delayable):
     def credit(self, amount: int, *, note: str = "") -> str:
         return f"{self.number} + {amount}{note}"
 
+    def _audit(self) -> str:
+        return f"{self.number} audited"
+
     async def acredit(self, amount: int) -> str:
         return f"{self.number} + {amount}"
 
@@ -54,6 +57,43 @@ class Premium(Account):
 class Loose:
     def taking(*args, **kwargs):
         return [len(args), kwargs]
+
+
+@dataclass
+class Parcel:
+    delay: int
+
+    def send(self) -> str:
+        return f"in {self.delay} days"
+
+
+told: list[str] = []
+
+
+@dataclass
+class Order:
+    """It has what hooks and settings of custom jobs are called, and means something else by it."""
+
+    error: str = ""
+    queue: str = "at the counter"
+    max_attempts: int = 1
+
+    def ship(self, *, lost: bool = False) -> str:
+        if lost:
+            raise LookupError("lost on the way")
+        return "shipped"
+
+    def before(self, *dates: object) -> None:
+        told.append("before")
+
+    def success(self) -> None:
+        told.append("success")
+
+    def failure(self) -> None:
+        told.append("failure")
+
+    def after(self, *dates: object) -> None:
+        told.append("after")
 
 
 def tidy(folder: str, depth: int = 1) -> str:
@@ -96,7 +136,7 @@ def later(do):
     return lambda subject, **options: Later(do, (delay(subject, **options), adelay(subject, **options)))
 
 
-@pytest.mark.dj(348)
+@pytest.mark.dj(1, 4, 10, 26, 348)
 def test_any_method_can_be_called_later(each_jobs, later, work_off):
     job = later(Account(7)).credit(5, note="!")
 
@@ -129,6 +169,7 @@ def test_a_method_of_the_class_s_own_can_be_called_later(jobs, work_off):
     assert job.refresh().result == 14
 
 
+@pytest.mark.dj(1)
 def test_any_function_can_be_called_later(each_jobs, later, work_off):
     job = later(tidy, queue="low").__call__("/tmp", depth=3)
 
@@ -172,12 +213,69 @@ def test_a_bound_method_is_a_method_of_its_object(jobs, work_off):
     assert job.refresh().result == "1 + 5"
 
 
+@pytest.mark.dj(10)
 def test_a_method_may_take_its_object_in_star_args(jobs, work_off):
     job = delay(Loose()).taking(1, 2, three=3)
 
     work_off(jobs)
 
     assert job.refresh().result == [3, {"three": 3}]
+
+
+@pytest.mark.dj(10)
+def test_a_dict_as_the_last_argument_stays_one(jobs, work_off):
+    job = delay(Loose()).taking({"two": 2})
+
+    work_off(jobs)
+
+    assert job.refresh().result == [2, {}]
+
+
+@pytest.mark.dj(7)
+def test_an_object_with_a_delay_of_its_own_can_be_delayed(jobs, work_off):
+    job = delay(Parcel(3)).send()
+
+    work_off(jobs)
+
+    assert job.refresh().result == "in 3 days"
+
+
+@pytest.mark.dj(28, 29)
+def test_what_an_object_has_by_the_names_of_hooks_and_settings_is_its_own(jobs, work_off):
+    told.clear()
+    good, bad = delay(Order()).ship(), delay(Order()).ship(lost=True)
+
+    work_off(jobs)
+
+    assert told == []
+    assert (good.queue, good.max_attempts) == ("default", None)
+    assert (good.refresh().state, bad.refresh().state) == ("succeeded", "scheduled")
+
+
+@pytest.mark.dj(23)
+def test_a_method_that_begins_with_an_underscore_can_be_called_later(jobs, work_off):
+    job = delay(Account(7))._audit()
+
+    work_off(jobs)
+
+    assert job.refresh().result == "7 audited"
+
+
+@pytest.mark.dj(21)
+def test_what_is_saved_of_a_call_is_the_object_the_method_and_the_arguments(jobs):
+    job = delay(Account(7)).credit(5, note="!")
+
+    saved = json.loads(job.payload)
+
+    subject = {"$": "dataclass", "v": [f"{__name__}:Account", {"number": 7}]}
+    assert saved == {"v": 1, "method": "credit", "self": subject, "args": [5], "kwargs": {"note": "!"}}
+
+
+@pytest.mark.dj(26)
+def test_a_job_is_called_after_the_class_and_its_method(jobs):
+    tasks = [delay(Account(1)).credit(1).task, delay(Account).opened(1).task, delay(Premium(1)).credit(1).task]
+
+    assert tasks == [f"{__name__}.Account.credit", f"{__name__}.Account.opened", f"{__name__}.Premium.credit"]
 
 
 def test_a_task_keeps_its_name_and_options(jobs, work_off):
@@ -207,11 +305,21 @@ def test_a_decorated_method_keeps_its_options(jobs, work_off):
     assert (other.queue, other.priority) == ("decorated", 9)
 
 
-@pytest.mark.dj(359)
+@pytest.mark.dj(5, 16, 359)
 def test_options_apply_to_the_call(jobs):
     job = delay(Account(1), queue="mail", priority=lambda account: account.number + 1, max_attempts=3).credit(1)
 
     assert (job.queue, job.priority, job.max_attempts) == ("mail", 2, 3)
+
+
+@pytest.mark.dj(1)
+@pytest.mark.dj(5, 6)
+@pytest.mark.parametrize("name", ["payload", "task", "text", "state", "worker", "id"])
+def test_an_option_replaces_neither_what_is_called_nor_what_the_store_keeps(jobs, name):
+    with pytest.raises(OptionError, match=f"unknown option '{name}': there are queue, priority"):
+        delay(Account(1), **{name: "x"})
+
+    assert jobs.find() == []
 
 
 def test_the_mixin_delays_with_and_without_options(each_jobs, work_off):
@@ -230,12 +338,14 @@ async def test_the_mixin_can_be_awaited(jobs):
     assert (plain.state, with_options.state) == ("ready", "scheduled")
 
 
+@pytest.mark.dj(3)
 def test_a_proxy_shows_whose_calls_it_delays_and_never_its_contents():
     assert repr(delay(Account(7))) == "<delay of a Account>"
     assert repr(delay(Account)) == "<delay of Account>"
     assert repr(Account(7).delay) == "<delay of a Account>"
 
 
+@pytest.mark.dj(2, 3)
 @pytest.mark.parametrize(
     "look",
     [repr, str, copy.copy, copy.deepcopy, pickle.dumps, dir, pprint.pformat, bool, hash, lambda x: x == x],  # noqa: PLR0124
@@ -260,13 +370,14 @@ def test_a_copy_of_a_proxy_delays_as_it_does(jobs):
     assert (job.queue, job.task) == ("mail", f"{__name__}.Account.credit")
 
 
+@pytest.mark.dj(2, 23)
 @pytest.mark.parametrize("name", ["__len__", "__await__", "__class_getitem__", "__html__", "_repr_html_", "nothing"])
 def test_a_proxy_has_only_the_methods_of_its_object(jobs, name):
     assert not hasattr(delay(Account(7)), name)
     assert jobs.find() == []
 
 
-@pytest.mark.dj(229, 348)
+@pytest.mark.dj(22, 229, 348)
 def test_a_method_that_is_not_there_is_refused_when_it_is_called(jobs):
     with pytest.raises(AttributeError, match="'Account' object has no attribute 'credti'"):
         delay(Account(7)).credti(1)
@@ -277,6 +388,7 @@ def test_an_attribute_that_is_no_method_is_refused(jobs):
         delay(Account(7)).number()
 
 
+@pytest.mark.dj(22)
 def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs, later):
     with pytest.raises(
         TypeError, match=r"test_delay\.Account\.credit\(amount: .*\) -> .*: missing a required argument"

@@ -44,7 +44,7 @@ class Raised(Exception):
     """To leave a transaction by."""
 
 
-@pytest.mark.dj(277, 354)
+@pytest.mark.dj(72, 277, 354)
 def test_many_jobs_come_back_in_their_order(each_jobs, do, work_off):
     made = do(belayed, "enqueue_many", (send.draft(number) for number in range(30)))
 
@@ -54,7 +54,7 @@ def test_many_jobs_come_back_in_their_order(each_jobs, do, work_off):
     assert [job.refresh().result for job in made] == list(range(30))
 
 
-@pytest.mark.dj(277)
+@pytest.mark.dj(72, 277)
 def test_more_jobs_than_one_statement_takes_come_back_in_their_order(each_jobs, do):
     made = do(belayed, "enqueue_many", [send.using(priority=-number).draft(number) for number in range(2500)])
 
@@ -63,6 +63,7 @@ def test_more_jobs_than_one_statement_takes_come_back_in_their_order(each_jobs, 
     assert [found[job.id].payload for job in made] == [job.payload for job in made]
 
 
+@pytest.mark.dj(58)
 def test_drafts_and_objects_may_be_mixed(each_jobs, do, work_off):
     made = do(belayed, "enqueue_many", [send.draft(1), Newsletter(2), Newsletter(3).post.draft(), send.draft(4)])
 
@@ -94,6 +95,7 @@ def test_no_jobs_at_all_are_fine(each_jobs, do):
     assert made == []
 
 
+@pytest.mark.dj(70)
 @pytest.mark.parametrize("bad", [lambda: send.draft(float("nan")), lambda: 3, lambda: send.draft("x" * 2_000_000)])
 def test_with_a_bad_one_none_is_saved(each_jobs, do, bad):
     with pytest.raises((NotSerializable, OptionError, PayloadTooLarge)):
@@ -110,6 +112,27 @@ def test_a_draft_enqueued_twice_is_two_jobs(jobs, work_off):
     work_off(jobs)
     assert first.id != second.id
     assert first.refresh().result == second.refresh().result == 1
+
+
+@pytest.mark.dj(58)
+def test_options_are_given_by_their_names_alone(jobs):
+    with pytest.raises(TypeError, match="positional argument"):
+        belayed.enqueue(Newsletter(1), 5)
+    with pytest.raises(TypeError, match="positional argument"):
+        delay(Newsletter(1), 5)
+
+    assert jobs.find() == []
+
+
+@pytest.mark.dj(59)
+def test_the_options_given_stay_as_they_are(jobs):
+    options = {"queue": lambda: "mail", "priority": 3}
+    before = dict(options)
+
+    belayed.enqueue(Newsletter(1), **options)
+    delay(Newsletter(1), **options).plain()
+
+    assert options == before
 
 
 def savers() -> list[Any]:
@@ -130,7 +153,7 @@ def connected(url: str) -> Any:
     return psycopg.connect(url)
 
 
-@pytest.mark.dj(278, 356)
+@pytest.mark.dj(71, 278, 356)
 @pytest.mark.parametrize("save", savers())
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_a_job_joins_the_transaction_of_the_connection_given(each_jobs, url, save, ending):
@@ -146,6 +169,7 @@ def test_a_job_joins_the_transaction_of_the_connection_given(each_jobs, url, sav
     assert each_jobs.find() == ([job] if ending == "commit" else [])
 
 
+@pytest.mark.dj(71)
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 @pytest.mark.parametrize("driver", ["aiosqlite", "psycopg", "asyncpg"])
 async def test_a_job_joins_the_transaction_of_an_async_connection(request, make_jobs, driver, ending):
@@ -233,6 +257,7 @@ def others(tmp_path):
     jobs.close()
 
 
+@pytest.mark.dj(88)
 @pytest.mark.parametrize(
     "save",
     [

@@ -129,6 +129,7 @@ async def atidy(folder: str) -> str:
     return f"tidied {folder} gently"
 
 
+@pytest.mark.dj(12, 14, 15, 19)
 def test_calling_a_method_enqueues_it_and_the_worker_runs_the_body(each_jobs, work_off):
     job = User(7).activate("phone", twice=True)
     before = list(ran)
@@ -141,6 +142,7 @@ def test_calling_a_method_enqueues_it_and_the_worker_runs_the_body(each_jobs, wo
     assert job.refresh().result == "7 phone twice"
 
 
+@pytest.mark.dj(12, 18)
 def test_calling_a_function_enqueues_it_and_the_worker_runs_the_body(each_jobs, work_off):
     job = tidy("/tmp")
 
@@ -149,6 +151,7 @@ def test_calling_a_function_enqueues_it_and_the_worker_runs_the_body(each_jobs, 
     assert (job.queue, job.task, job.refresh().result) == ("low", f"{__name__}.tidy", "tidied /tmp")
 
 
+@pytest.mark.dj(12, 15, 18)
 @pytest.mark.parametrize(
     ("call", "queue", "result"),
     [
@@ -169,6 +172,7 @@ def test_methods_are_enqueued_however_they_are_reached(jobs, work_off, call, que
     assert (job.queue, job.refresh().result) == (queue, result)
 
 
+@pytest.mark.dj(17)
 @pytest.mark.parametrize(
     ("call", "result"),
     [
@@ -192,7 +196,7 @@ def test_awaiting_a_coroutine_functions_call_enqueues_it(each_jobs, work_off, ca
     assert job.refresh().result == result
 
 
-@pytest.mark.dj(276)
+@pytest.mark.dj(13, 276)
 def test_now_runs_the_body_here():
     values = [
         User(7).activate.now("phone", twice=True),
@@ -231,10 +235,12 @@ def test_now_of_a_coroutine_function_is_its_coroutine():
     assert values == ["1 hi", "1 hi", "tidied / gently", "User hi"]
 
 
+@pytest.mark.dj(13)
 def test_a_method_without_delay_that_is_there_already_is_left_alone():
     assert OwnName(1).leave_without_delay() == "its own"
 
 
+@pytest.mark.dj(17)
 def test_a_decorated_function_looks_like_the_function():
     assert (tidy.__name__, tidy.__doc__) == ("tidy", "Tidy up.")
     assert (User.activate.__name__, User.activate.__doc__) == ("activate", "Let a device in.")
@@ -242,6 +248,7 @@ def test_a_decorated_function_looks_like_the_function():
     assert repr(User(1).activate) == "<a User.activate, handled asynchronously>"
 
 
+@pytest.mark.dj(14, 20)
 def test_a_decorated_override_is_honoured_and_its_super_call_runs_the_body(jobs, work_off):
     job = Admin(7).activate("phone")
 
@@ -252,6 +259,7 @@ def test_a_decorated_override_is_honoured_and_its_super_call_runs_the_body(jobs,
     assert jobs.find(states=[State.READY]) == []
 
 
+@pytest.mark.dj(20)
 def test_a_plain_override_is_honoured_and_its_super_call_runs_the_body(jobs, work_off):
     enqueued_by_super = Admin(7).greet()
     ran.clear()
@@ -304,6 +312,7 @@ def test_within_an_attempt_the_method_of_another_object_is_enqueued(jobs, work_o
     assert len(jobs.find()) == 2
 
 
+@pytest.mark.dj(14)
 def test_within_its_attempt_a_function_runs_its_body(jobs, work_off):
     job = countdown(2)
 
@@ -349,6 +358,7 @@ def test_a_task_and_a_handled_function_do_not_wrap_each_other():
         task(tidy)
 
 
+@pytest.mark.dj(12)
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="a class method hands its class to no descriptor any more")
 def test_below_classmethod_it_works_before_python_3_13(jobs, work_off):
     job = User.class_below(3)
@@ -358,6 +368,7 @@ def test_below_classmethod_it_works_before_python_3_13(jobs, work_off):
     assert job.refresh().result == "User 3"
 
 
+@pytest.mark.dj(12)
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="it works")
 def test_below_classmethod_it_is_refused_with_the_fix_from_python_3_13(jobs):
     with pytest.raises(ConfigError, match=r"User.class_below: write @handle_asynchronously above @classmethod"):

@@ -126,7 +126,7 @@ class Broken:
         self._raise("after")
 
 
-@pytest.mark.dj(269)
+@pytest.mark.dj(43, 44, 48, 269)
 def test_hooks_may_take_no_arguments(jobs, work_off):
     belayed.enqueue(Silent())
 
@@ -135,6 +135,7 @@ def test_hooks_may_take_no_arguments(jobs, work_off):
     assert ran == ["enqueue", "before", "perform", "success", "after"]
 
 
+@pytest.mark.dj(43, 45, 48)
 def test_hooks_of_a_failure_may_take_no_arguments(jobs, work_off):
     belayed.enqueue(Silent(fails=True), max_attempts=1)
 
@@ -143,6 +144,7 @@ def test_hooks_of_a_failure_may_take_no_arguments(jobs, work_off):
     assert ran == ["enqueue", "before", "perform", "error", "after", "failure"]
 
 
+@pytest.mark.dj(43, 44)
 def test_hooks_are_given_the_job(each_jobs, work_off):
     job = belayed.enqueue(Talkative())
 
@@ -156,6 +158,7 @@ def test_hooks_are_given_the_job(each_jobs, work_off):
     ]
 
 
+@pytest.mark.dj(43, 45)
 def test_hooks_of_a_failure_are_given_the_job_and_the_error(each_jobs, work_off):
     job = belayed.enqueue(Talkative(fails=True))
 
@@ -165,6 +168,7 @@ def test_hooks_of_a_failure_are_given_the_job_and_the_error(each_jobs, work_off)
     assert job.refresh().state is State.FAILED
 
 
+@pytest.mark.dj(45)
 def test_the_hook_failure_is_for_the_last_attempt_only(jobs, work_off):
     job = belayed.enqueue(Silent(fails=True), max_attempts=2)
 
@@ -174,7 +178,7 @@ def test_the_hook_failure_is_for_the_last_attempt_only(jobs, work_off):
     assert ran[-2:] == ["error", "after"]
 
 
-@pytest.mark.dj(269, 352)
+@pytest.mark.dj(46, 75, 269, 352)
 def test_the_hook_enqueue_may_change_the_draft_and_the_object(each_jobs, do):
     job = do(belayed, "enqueue", Choosy(1))
 
@@ -186,6 +190,7 @@ def test_the_hook_enqueue_may_change_the_draft_and_the_object(each_jobs, do):
     assert '"seen":["enqueue"]' in saved.payload
 
 
+@pytest.mark.dj(46)
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
@@ -214,6 +219,7 @@ def test_an_enqueue_hook_that_raises_keeps_the_job_from_being_saved(jobs):
     assert jobs.find() == []
 
 
+@pytest.mark.dj(49)
 def test_a_before_hook_that_raises_fails_the_attempt(jobs, work_off):
     job = belayed.enqueue(Broken("before"))
 
@@ -236,6 +242,7 @@ def test_a_before_hook_may_call_the_job_off(jobs, work_off, monkeypatch):
     assert "perform" not in ran
 
 
+@pytest.mark.dj(50, 51)
 @pytest.mark.parametrize("hook", ["success", "after"])
 def test_a_hook_after_perform_that_raises_is_logged_and_changes_nothing(jobs, work_off, caplog, hook):
     job = belayed.enqueue(Broken(hook))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from belayed import Cancel, Job, Outcome, State, Worker, current_job, task
+from belayed import Cancel, Job, Outcome, State, Worker, current_job, register_reference, task
 from belayed.errors import (
     BelayedError,
     JobCancelled,
@@ -45,6 +45,22 @@ def odd_result() -> Any:
 def nothing() -> None: ...
 
 
+class Card:
+    """A row of the application's; `loaded` has the keys of those that were read."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+
+
+loaded: list[int] = []
+register_reference(Card, name="tests.card", key=lambda card: card.key, load=lambda key: loaded.append(key) or Card(key))
+
+
+@task
+def show(card: Card) -> int:
+    return card.key
+
+
 started, go_on = threading.Event(), threading.Event()
 
 
@@ -69,6 +85,7 @@ def ended(jobs, job: Job, work_off) -> Job:
     return job.refresh()
 
 
+@pytest.mark.dj(113)
 def test_refresh_shows_what_became_of_the_job(each_jobs, do, work_off):
     job = double.enqueue(4)
     work_off(each_jobs)
@@ -82,6 +99,7 @@ def test_refresh_shows_what_became_of_the_job(each_jobs, do, work_off):
     assert timedelta(0) <= job.run_time < timedelta(seconds=5)
 
 
+@pytest.mark.dj(4)
 def test_the_result_is_what_the_function_returned(jobs, work_off):
     one, none = double.enqueue(4), nothing.enqueue()
 
@@ -114,6 +132,7 @@ def test_a_running_job_has_no_result(jobs, holding):
         assert job.wait(TIME).result == "held"
 
 
+@pytest.mark.dj(80)
 def test_the_result_of_a_failed_job_raises_its_error(jobs, work_off):
     job = ended(jobs, fail.enqueue("no: never"), work_off)
 
@@ -142,6 +161,7 @@ def test_a_result_that_cannot_be_stored_never_fails_the_job_and_names_its_type(e
     assert job.state is State.SUCCEEDED
 
 
+@pytest.mark.dj(79)
 def test_a_failed_attempt_is_told_with_its_error_and_traceback(each_jobs, do, work_off):
     job = fail.enqueue("no")
     work_off(each_jobs)
@@ -165,6 +185,33 @@ def test_attempts_of_a_found_job_are_read_when_asked_for(jobs, work_off):
     assert [attempt.error_type for attempt in found.attempts] == ["ValueError"]
 
 
+@pytest.mark.dj(73)
+@pytest.mark.dj(113)
+def test_refresh_reads_the_attempts_anew(jobs, work_off):
+    job = fail.enqueue("no")
+    before = job.attempts
+    work_off(jobs)
+    remembered = job.attempts
+
+    job.refresh()
+
+    assert (before, remembered) == ((), ())
+    assert [attempt.message for attempt in job.attempts] == ["no"]
+
+
+@pytest.mark.dj(76)
+def test_the_payload_is_loaded_by_the_attempt_and_by_no_look_at_the_job(jobs, work_off):
+    loaded.clear()
+    job = show.enqueue(Card(7))
+    looks = [jobs.get(job.id), job.refresh(), *jobs.find()]
+    before = list(loaded)
+
+    work_off(jobs)
+
+    assert looks == [job] * 3
+    assert (before, loaded) == ([], [7])
+
+
 def test_cancel_ends_a_waiting_job(each_jobs, do):
     job = double.enqueue(1)
 
@@ -174,6 +221,7 @@ def test_cancel_ends_a_waiting_job(each_jobs, do):
     assert do(job, "refresh").state is State.CANCELLED
 
 
+@pytest.mark.dj(73)
 def test_cancel_asks_a_running_job_to_stop(jobs, do, holding):
     job = hold.enqueue()
     with Worker(jobs):
@@ -187,6 +235,7 @@ def test_cancel_asks_a_running_job_to_stop(jobs, do, holding):
     assert (cancelled, asked) == (True, True)
 
 
+@pytest.mark.dj(170)
 def test_retry_runs_a_failed_job_again_with_no_failures_counted(each_jobs, do, work_off):
     job = ended(each_jobs, fail.enqueue("no"), work_off)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def fresh(monkeypatch):
 # Where jobs are kept.
 
 
+@pytest.mark.dj(88)
 def test_configure_sets_the_programs_jobs(fresh, tmp_path):
     jobs = belayed.configure(f"sqlite:///{tmp_path}/configured.db")
 
@@ -86,6 +88,7 @@ def test_by_default_jobs_are_kept_beside_the_nearest_pyproject(fresh, monkeypatc
     assert (tmp_path / "belayed.db").exists()
 
 
+@pytest.mark.dj(60, 63, 120, 129)
 def test_settings_come_from_the_environment(fresh, monkeypatch, tmp_path):
     monkeypatch.setenv("BELAYED_URL", f"sqlite:///{tmp_path}/jobs.db")
     monkeypatch.setenv("BELAYED_DEFAULT_QUEUE", "of_environment")
@@ -114,6 +117,7 @@ def test_a_wrong_url_is_refused_with_the_fix(url, complaint):
         Jobs(url)
 
 
+@pytest.mark.dj(135)
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -130,12 +134,23 @@ def test_a_wrong_setting_is_refused(settings, complaint):
         Jobs("sqlite:///jobs.db", **settings)
 
 
+@pytest.mark.dj(133, 134)
+def test_settings_are_those_of_one_jobs_and_do_not_change():
+    told, other = Jobs("sqlite:///jobs.db", max_attempts=3), Jobs("sqlite:///jobs.db")
+
+    with pytest.raises(FrozenInstanceError):
+        told.config.max_attempts = 4
+
+    assert (told.config.max_attempts, other.config.max_attempts) == (3, 25)
+
+
 def test_a_password_is_never_shown():
     jobs = Jobs("postgresql://user:secret@localhost/app")
 
     assert repr(jobs) == "<Jobs in postgresql://user:***@localhost/app>"
 
 
+@pytest.mark.dj(70)
 def test_a_database_that_cannot_be_reached_is_unavailable(make_jobs, do):
     jobs = make_jobs("postgresql://user:secret@127.0.0.1:1/app")
 
@@ -173,6 +188,7 @@ def test_on_postgresql_missing_tables_are_an_error_that_says_migrate(make_jobs, 
         do(jobs, act, *calls[act])
 
 
+@pytest.mark.dj(96)
 @pytest.mark.parametrize("act", ["enqueue", "find", "counts", "cancel", "enqueue_many"])
 def test_on_sqlite_the_tables_are_made_when_they_are_missing(make_jobs, tmp_path, do, act):
     jobs = make_jobs(f"sqlite:///{tmp_path}/jobs.db")
@@ -185,6 +201,7 @@ def test_on_sqlite_the_tables_are_made_when_they_are_missing(make_jobs, tmp_path
     assert jobs.check_schema() == 1
 
 
+@pytest.mark.dj(96)
 def test_migrate_makes_the_tables(make_jobs, postgres_url, do):
     jobs = make_jobs(postgres_url)
 
@@ -212,7 +229,7 @@ def test_tables_of_a_newer_version_are_left_alone(make_jobs, url, work_off):
         raw.close()
 
 
-@pytest.mark.dj(352)
+@pytest.mark.dj(95, 352)
 def test_the_tables_may_have_another_prefix_and_schema(make_jobs, postgres_url, work_off):
     with connected(postgres_url) as raw:
         raw.execute("CREATE SCHEMA queue")
@@ -225,6 +242,7 @@ def test_the_tables_may_have_another_prefix_and_schema(make_jobs, postgres_url, 
     assert job.refresh().result == 3
 
 
+@pytest.mark.dj(95)
 def test_two_prefixes_are_two_stores_in_one_database(tmp_path, make_jobs):
     one = make_jobs(f"sqlite:///{tmp_path}/jobs.db", prefix="one_")
     two = make_jobs(f"sqlite:///{tmp_path}/jobs.db", prefix="two_")

@@ -97,7 +97,7 @@ class Notes(Plugin):
         self.seen.append("work ends")
 
 
-@pytest.mark.dj(206)
+@pytest.mark.dj(74, 206)
 def test_a_plugin_may_change_the_draft(make_jobs, url, do):
     changes = {"queue": "changed", "priority": -4, "run_at": timedelta(hours=1), "max_attempts": 2}
     make_jobs(url, plugins=[Changes(**changes)])
@@ -140,6 +140,7 @@ def test_meta_that_has_no_text_form_is_refused(make_jobs, url, meta):
     assert jobs.find() == []
 
 
+@pytest.mark.dj(74)
 def test_the_hook_of_a_custom_job_sees_what_plugins_have_changed(make_jobs, sqlite_url):
     make_jobs(sqlite_url, plugins=[Changes(queue="changed")])
 
@@ -217,6 +218,7 @@ def test_a_plugin_inherits_the_hooks_of_its_class_and_may_override_them(make_job
 
 
 @pytest.mark.dj(191, 282)
+@pytest.mark.dj(83)
 def test_plugins_hear_of_attempts_errors_and_failures_in_their_order(make_jobs, sqlite_url, work_off):
     notes = Notes()
     jobs = make_jobs(sqlite_url, plugins=[notes])
@@ -242,7 +244,7 @@ def test_a_misspelt_hook_is_refused_when_the_class_is_made():
             def on_enqueued(self, draft: Draft) -> None: ...
 
 
-@pytest.mark.dj(202)
+@pytest.mark.dj(132, 202)
 @pytest.mark.parametrize("plugin", [Notes, 3, object()], ids=["class", "value", "object"])
 def test_what_is_no_plugin_is_refused(plugin):
     with pytest.raises(ConfigError, match="is no Plugin instance"):

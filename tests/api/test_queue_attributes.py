@@ -44,6 +44,7 @@ def said(job):
     return job.priority, job.max_attempts, job.max_run_time, job.keep_failed
 
 
+@pytest.mark.dj(63, 65, 123)
 def test_a_job_gets_what_its_queue_says(make_jobs, url, do):
     jobs = make_jobs(url, queue_attributes=ATTRIBUTES, default_priority=4)
 
@@ -57,6 +58,7 @@ def test_a_job_gets_what_its_queue_says(make_jobs, url, do):
     ]
 
 
+@pytest.mark.dj(63, 65)
 def test_what_a_job_says_itself_counts(make_jobs, url, do):
     make_jobs(url, queue_attributes=ATTRIBUTES)
 
@@ -95,6 +97,7 @@ def test_the_environment_says_it_as_json(make_jobs, sqlite_url, monkeypatch):
     assert said(send.using(queue="reports").enqueue()) == (2, None, timedelta(minutes=20), None)
 
 
+@pytest.mark.dj(65)
 @pytest.mark.parametrize(
     ("attributes", "complaint"),
     [

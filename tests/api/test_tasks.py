@@ -82,7 +82,7 @@ def test_a_job_of_a_task_runs_it_with_its_arguments(each_jobs, do, work_off):
     assert do(job, "refresh").result == "Welcome 7"
 
 
-@pytest.mark.dj(280)
+@pytest.mark.dj(60, 62, 120, 129, 280)
 def test_a_new_job_is_ready_and_has_the_defaults(each_jobs, do):
     job = do(send, "enqueue", 1)
 
@@ -110,7 +110,7 @@ def test_options_of_the_task_are_those_of_its_jobs(each_jobs):
     assert (job.max_run_time, job.keep_failed) == (timedelta(minutes=1), False)
 
 
-@pytest.mark.dj(275)
+@pytest.mark.dj(59, 275)
 def test_using_changes_options_of_this_use_alone(jobs):
     hasty = send_soon.using(priority=-10, queue="hasty")
 
@@ -132,6 +132,7 @@ def test_a_job_for_later_is_scheduled(each_jobs, way):
     assert timedelta(minutes=59) < left < timedelta(minutes=61)
 
 
+@pytest.mark.dj(1)
 def test_delay_is_another_name_of_enqueue(jobs):
     job = send.delay(1)
 
@@ -163,7 +164,7 @@ def test_a_coroutine_function_is_a_task(each_jobs, do, work_off):
     assert asyncio.run(fetch("x")) == "X"
 
 
-@pytest.mark.dj(356)
+@pytest.mark.dj(10, 356)
 def test_arguments_of_every_kind_arrive(jobs, work_off):
     job = collect.enqueue("a", "b", loudly=True, one=1)
 
@@ -188,7 +189,7 @@ def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs, do, args, kwargs, com
     assert jobs.find() == []
 
 
-@pytest.mark.dj(279)
+@pytest.mark.dj(15, 279)
 def test_callable_options_are_called_for_each_job(jobs):
     first, second = levelled.enqueue(), levelled.enqueue()
 
@@ -196,6 +197,7 @@ def test_callable_options_are_called_for_each_job(jobs):
     assert first.queue == "called"
 
 
+@pytest.mark.dj(5, 69, 163)
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -304,6 +306,7 @@ def test_what_is_no_function_is_refused_at_its_decoration(subject):
         task(subject)
 
 
+@pytest.mark.dj(11)
 def test_a_lambda_is_refused_when_it_is_enqueued(jobs):
     tripled = task(lambda x: 3 * x)
 

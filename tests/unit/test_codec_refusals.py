@@ -190,6 +190,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.dj(11, 34)
 @pytest.mark.parametrize(("value", "error", "message"), NAMES, ids=lambda value: type(value).__name__)
 def test_code_that_no_worker_could_run_is_refused_with_the_fix(value, error, message):
     with pytest.raises(error) as caught:
@@ -234,7 +235,7 @@ def test_a_coroutine_is_refused():
     asyncio.run(coroutine)
 
 
-@pytest.mark.dj(230, 267)
+@pytest.mark.dj(25, 230, 267)
 def test_a_row_that_is_not_saved_is_refused():
     with pytest.raises(NotSaved) as caught:
         codec().encode_call((), {"user": [Row(None)]})

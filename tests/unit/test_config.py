@@ -11,7 +11,7 @@ from belayed.errors import ConfigError
 
 
 class TestAddress:
-    @pytest.mark.dj(346)
+    @pytest.mark.dj(88, 346)
     @pytest.mark.parametrize(
         ("url", "dialect", "target"),
         [
@@ -132,6 +132,7 @@ class TestSettings:
         with pytest.raises(ConfigError, match=variable):
             settings(Config, {}, {variable: text})
 
+    @pytest.mark.dj(135)
     def test_an_unknown_setting_is_named_with_those_there_are(self):
         with pytest.raises(ConfigError, match=r"unknown setting 'thread': there are .*threads"):
             settings(WorkerConfig, {"thread": 1}, {})

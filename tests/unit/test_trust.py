@@ -81,6 +81,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
+@pytest.mark.dj(34)
 @pytest.mark.parametrize(
     ("obj", "name"),
     [
@@ -130,6 +131,7 @@ def test_an_exact_name_leads_to_nothing_else(obj):
         name_of(obj, exact=True)
 
 
+@pytest.mark.dj(34)
 def test_what_is_defined_in_a_function_has_no_name():
     def local() -> None:
         """It is gone when the test is."""

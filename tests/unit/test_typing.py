@@ -50,6 +50,7 @@ def run(request) -> tuple[str, Reports]:
     return request.param, CHECKERS[request.param]([*CASES, WRONG])
 
 
+@pytest.mark.dj(5, 19)
 def test_exactly_the_marked_lines_are_errors(run):
     checker, reports = run
 
