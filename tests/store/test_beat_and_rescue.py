@@ -91,7 +91,7 @@ def test_a_registering_beat_tells_cancels_too(store):
     assert (beat.fresh, beat.cancels) == (True, [claim.id])
 
 
-@pytest.mark.dj(343)
+@pytest.mark.dj(111, 343)
 def test_the_jobs_of_a_dead_worker_are_ready_again_in_their_place(store):
     (id,) = died(store, run_at=timedelta(minutes=-5))
 
@@ -106,6 +106,7 @@ def test_the_jobs_of_a_dead_worker_are_ready_again_in_their_place(store):
     assert attempt.message == "the worker stopped beating"
 
 
+@pytest.mark.dj(111)
 def test_the_living_keep_their_jobs(store):
     store.beat(worker("w1"))
     store.beat(worker("w2"))
@@ -123,6 +124,7 @@ def test_the_living_keep_their_jobs(store):
     assert [row.id for row in store.workers()] == ["w1"]
 
 
+@pytest.mark.dj(108)
 def test_a_worker_lapses_after_its_own_time(store):
     store.beat(worker("short", lapse=10.0))
     store.beat(worker("long", lapse=100.0))
@@ -192,6 +194,7 @@ def test_jobs_of_a_worker_that_is_not_registered_are_rescued_after_a_while(store
     assert (rescued.saved, rescued.workers) == ([claim.id], ["ghost"])
 
 
+@pytest.mark.dj(110)
 def test_a_job_that_goes_on_killing_its_workers_is_put_aside_as_poison(store):
     (id,) = store.added()
     for _ in range(9):

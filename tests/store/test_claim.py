@@ -11,7 +11,7 @@ import pytest
 from belayed.connections import wrap
 from belayed.job import State
 from belayed.store.base import Wanted
-from tests.store.factories import NOON, Driven, again, draft, ids_of, released, succeeded
+from tests.store.factories import NOON, Driven, again, draft, ids_of, of_threads, released, succeeded
 
 
 def inserted(store, *jobs):
@@ -44,6 +44,7 @@ def test_the_meta_comes_with_the_claim(store):
     assert claim.meta == '{"trace":"é"}'
 
 
+@pytest.mark.dj(64, 68, 97)
 def test_the_smaller_priority_the_earlier_time_and_the_smaller_id_come_first(store):
     early, late = timedelta(minutes=-2), timedelta(minutes=-1)
     ids = inserted(
@@ -60,6 +61,7 @@ def test_the_smaller_priority_the_earlier_time_and_the_smaller_id_come_first(sto
     assert ids_of(claimed) == [ids[4], ids[2], ids[3], ids[1], ids[0]]
 
 
+@pytest.mark.dj(116)
 def test_the_order_counts_across_queues(store):
     early, late = timedelta(minutes=-2), timedelta(minutes=-1)
     ids = inserted(
@@ -76,6 +78,7 @@ def test_the_order_counts_across_queues(store):
     assert ids_of(claimed) == [ids[4], ids[2], ids[3], ids[1]]
 
 
+@pytest.mark.dj(97, 122)
 @pytest.mark.parametrize(
     ("queues", "served"),
     [
@@ -107,6 +110,7 @@ def test_the_names_of_queues_are_taken_literally(store):
     assert sorted(job.queue for job in claimed) == sorted(["a'b", "a%", "A", 'a"b', "a\\b"])
 
 
+@pytest.mark.dj(97, 125)
 @pytest.mark.parametrize(
     ("low", "high", "served"),
     [
@@ -248,6 +252,7 @@ def test_each_claim_has_a_fresh_token(store):
     assert min(len(token) for token in tokens) >= 16
 
 
+@pytest.mark.dj(67, 98)
 def test_a_job_for_the_future_is_not_claimed(store):
     store.added(run_at=timedelta(microseconds=1))
     store.later(days=1)
@@ -255,6 +260,39 @@ def test_a_job_for_the_future_is_not_claimed(store):
     claimed = store.claimed(10)
 
     assert claimed == []
+
+
+@pytest.mark.dj(98, 170)
+def test_only_what_is_ready_is_claimed(store):
+    for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED):
+        store.ended(state)
+    store.running()
+    store.added(run_at=timedelta(hours=1))
+    ready = store.added(2)
+
+    claimed = store.claimed(10)
+
+    assert ids_of(claimed) == ready
+    assert store.claimed(10) == []
+
+
+@pytest.mark.dj(103)
+@pytest.mark.parametrize("queues", [1, 3])
+def test_a_claim_brings_no_more_than_wanted_by_the_worst_of_plans(shared_postgres, queues):
+    shared_postgres.empty()
+    # These plans run `id IN (SELECT … LIMIT 4)` anew for each row of the table, and so take 60 jobs.
+    kinds = ("hashjoin", "mergejoin", "material", "memoize", "hashagg", "sort")
+    off = "%20".join(f"-cenable_{kind}%3Doff" for kind in kinds)
+    joined = "&" if "?" in shared_postgres.url else "?"
+    store, connections = of_threads(f"{shared_postgres.url}{joined}options={off}")
+    inserted(store, *({"queue": f"q{nth % queues}"} for nth in range(60)))
+
+    claimed = store.claimed(4)
+
+    running = store.find({"states": [State.RUNNING]})
+    connections.close()
+    assert len(claimed) == 4
+    assert sorted(ids_of(running)) == sorted(ids_of(claimed))
 
 
 def test_finishing_and_claiming_are_one_turn(store):

@@ -63,6 +63,7 @@ def test_the_ids_of_those_that_are_gone_come_back(store):
     assert store.delete([]) == []
 
 
+@pytest.mark.dj(170)
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
 def test_a_job_that_did_not_succeed_is_ready_again_with_its_counters_at_zero(store, state):
     claim = store.running(queue="mail", priority=4, max_attempts=2, max_run_time=timedelta(seconds=3), meta={"n": 1})
@@ -128,6 +129,7 @@ def test_a_job_that_runs_or_has_succeeded_is_not_retried(store):
     assert store.state(running) is State.RUNNING
 
 
+@pytest.mark.dj(82)
 def test_the_token_of_an_ended_job_is_worthless_after_its_retry(store):
     claim = store.running()
     store.finish(failed(claim))

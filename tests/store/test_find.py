@@ -44,6 +44,7 @@ def test_all_jobs_come_newest_first(jobs):
     assert {job.state for job in jobs} == set(State)
 
 
+@pytest.mark.dj(97)
 @pytest.mark.parametrize("number", range(1, len(CONDITIONS) + 1))
 def test_jobs_are_found_by_each_condition_and_by_all_together(store, jobs, number):
     for names in combinations(CONDITIONS, number):

@@ -15,13 +15,14 @@ FEW, MANY = 3, 60
 FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 
+@pytest.mark.dj(66)
 def test_a_job_without_a_time_is_ready_now(store):
     job = store.insert(draft())
 
     assert (job.state, job.run_at, job.created_at) == (State.READY, NOON, NOON)
 
 
-@pytest.mark.dj(352)
+@pytest.mark.dj(67, 68, 69, 352)
 @pytest.mark.parametrize(
     ("run_at", "state", "due"),
     [
@@ -45,7 +46,7 @@ def test_a_job_runs_not_before_its_time(store, number, run_at, state, due):
     assert [(job.state, job.run_at) for job in found] == [(state, due)] * number
 
 
-@pytest.mark.dj(264)
+@pytest.mark.dj(92, 264)
 @pytest.mark.parametrize("number", [1, FEW, MANY])
 def test_the_columns_come_back_as_they_were_given(store, number):
     given = {
@@ -67,6 +68,7 @@ def test_the_columns_come_back_as_they_were_given(store, number):
     assert job.keep_failed is False
 
 
+@pytest.mark.dj(92)
 @pytest.mark.parametrize("number", [1, FEW, MANY])
 def test_what_is_not_given_is_none(store, number):
     (*_, id) = store.added(number)
@@ -86,7 +88,7 @@ def test_priorities_have_32_bits(store, number, priority):
     assert store.job(id).priority == priority
 
 
-@pytest.mark.dj(221)
+@pytest.mark.dj(94, 221)
 @pytest.mark.parametrize("number", [1, FEW, MANY])
 def test_a_large_payload_is_kept_whole(store, number):
     text = '{"text":"' + "äöü\\n🎈" * 60_000 + '"}'
@@ -113,6 +115,7 @@ def test_no_drafts_are_no_jobs(store):
     assert jobs == []
 
 
+@pytest.mark.dj(72)
 def test_100_000_jobs_are_saved_in_order(synced):
     jobs = synced.insert_many([draft(task=f"t{nth}") for nth in range(100_000)])
 
@@ -122,6 +125,7 @@ def test_100_000_jobs_are_saved_in_order(synced):
     assert [synced.job(ids[nth]).task for nth in (0, 1999, 2000, 99_999)] == ["t0", "t1999", "t2000", "t99999"]
 
 
+@pytest.mark.dj(70)
 @pytest.mark.parametrize("number", [FEW, MANY])
 def test_many_are_saved_all_or_none(store, number):
     spoilt = [*drafts(number - 1), draft(text=None)]
@@ -144,6 +148,7 @@ def test_an_id_is_never_given_again_after_its_job_is_gone(store):
     assert fourth > third > second
 
 
+@pytest.mark.dj(66, 100)
 def test_the_clock_of_the_database_counts_where_no_time_is_given(store):
     before = store.now()
     store.time = None

@@ -89,6 +89,7 @@ def migrated_in_a_process(url, results):
     connections.close()
 
 
+@pytest.mark.dj(96)
 def test_an_empty_database_gets_the_tables(empty_url, opened):
     store = opened(empty_url)
 
@@ -219,6 +220,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_url, opened, monkeyp
     assert not any(dumped(empty_url))
 
 
+@pytest.mark.dj(95)
 def test_two_prefixes_are_two_stores(empty_url, opened):
     first, second = opened(empty_url, prefix="one_"), opened(empty_url, prefix="two_")
     first.migrate()

@@ -363,6 +363,7 @@ def connections(request: pytest.FixtureRequest) -> Iterator[Connections]:
     connections.close()
 
 
+@pytest.mark.dj(85, 91)
 def test_a_store_does_what_the_model_does(connections):
     store = open_store(connections.address.dialect)
     assert isinstance(store, SqlStore)

@@ -227,6 +227,7 @@ def sorts(plans, *names):
     ]
 
 
+@pytest.mark.dj(93)
 @pytest.mark.parametrize("statistics", [False, True])
 def test_postgresql_reads_no_whole_table(postgres_filled, statistics):
     if statistics:
@@ -241,6 +242,7 @@ def test_postgresql_reads_no_whole_table(postgres_filled, statistics):
     assert "claim_lanes" in plans
 
 
+@pytest.mark.dj(93)
 @pytest.mark.parametrize("statistics", [False, True])
 def test_sqlite_reads_no_whole_table(sqlite_filled, statistics):
     if statistics:

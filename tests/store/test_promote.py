@@ -102,6 +102,7 @@ def test_two_promoters_promote_each_job_once(stores):
     assert promoted == [6, 4]
 
 
+@pytest.mark.dj(100)
 def test_the_clock_of_the_database_tells_what_is_due(store):
     store.time = None
     store.added(run_at=timedelta(microseconds=1))

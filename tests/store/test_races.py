@@ -58,7 +58,7 @@ def filled(store, number, queues=5):
     return ids_of(store.insert_many([draft(queue=f"q{nth % queues}", priority=nth % 3) for nth in range(number)]))
 
 
-@pytest.mark.dj(356)
+@pytest.mark.dj(86, 102, 106, 356)
 @pytest.mark.parametrize("queues", [1, 5])
 def test_processes_that_claim_at_once_run_each_job_once(stores, url, queues):
     store = stores()
@@ -82,6 +82,7 @@ def test_processes_that_claim_at_once_run_each_job_once(stores, url, queues):
     assert store.counts().live == []
 
 
+@pytest.mark.dj(86, 102)
 @pytest.mark.parametrize("queues", [1, 5])
 def test_threads_that_claim_at_once_run_each_job_once(stores, queues):
     store = stores()
@@ -197,6 +198,7 @@ def test_rescuers_at_once_rescue_each_job_once(stores):
     assert {job.rescues for job in store.find({}, count=1000)} == {1}
 
 
+@pytest.mark.dj(109)
 def test_rescue_and_late_finish_agree_on_who_holds_the_job(stores):
     store = stores()
     store.beat(worker())

@@ -10,8 +10,9 @@ from belayed.job import Outcome, State
 from tests.store.factories import NOON, again, failed, finished, ids_of, released
 
 
+@pytest.mark.dj(81, 167)
 def test_a_retry_with_a_delay_is_scheduled(store):
-    claim = store.running()
+    claim = store.running(queue="mail", priority=3)
     now = store.later(seconds=10)
 
     held = store.finish(again(claim, delay=60.0))
@@ -19,7 +20,7 @@ def test_a_retry_with_a_delay_is_scheduled(store):
     job = store.job(claim.id)
     assert held == {claim.id}
     assert (job.state, job.run_at) == (State.SCHEDULED, now + timedelta(seconds=60))
-    assert (job.worker, job.started_at) == (None, None)
+    assert (job.queue, job.priority, job.worker, job.started_at) == ("mail", 3, None, None)
 
 
 def test_a_retry_without_waiting_is_ready_from_now_on(store):
@@ -32,6 +33,7 @@ def test_a_retry_without_waiting_is_ready_from_now_on(store):
     assert (job.state, job.run_at) == (State.READY, now)
 
 
+@pytest.mark.dj(182)
 def test_a_job_that_goes_back_without_a_delay_keeps_its_place(store):
     claim = store.running(run_at=timedelta(minutes=-5))
     store.later(seconds=10)
@@ -53,6 +55,7 @@ def test_a_retry_runs_after_jobs_that_waited_already(store):
     assert ids_of(claimed) == [other, claim.id]
 
 
+@pytest.mark.dj(182)
 def test_a_release_costs_nothing(store):
     claim = store.running()
 

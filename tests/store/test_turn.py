@@ -18,6 +18,7 @@ def everything(store):
     return [store.rows(f"SELECT * FROM {{{table}}} ORDER BY id") for table in ("jobs", "history", "attempts")]
 
 
+@pytest.mark.dj(115, 156)
 def test_a_succeeded_job_moves_to_the_history_with_its_result(store):
     claim = store.running(queue="mail", priority=3, meta={"n": 1}, max_attempts=2)
     now = store.later(seconds=5)
@@ -37,7 +38,7 @@ def test_a_succeeded_job_moves_to_the_history_with_its_result(store):
     assert store.attempts(claim.id) == []
 
 
-@pytest.mark.dj(363)
+@pytest.mark.dj(80, 82, 126, 363)
 def test_a_failed_job_moves_to_the_history_with_its_attempt(store):
     claim = store.running()
     now = store.later(seconds=5)
@@ -101,6 +102,7 @@ def test_small_arguments_of_a_succeeded_job_are_kept(store, text):
     assert store.job(claim.id).payload == text
 
 
+@pytest.mark.dj(109)
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_foreign_token_changes_nothing(store, write):
     claim = store.running()
@@ -144,6 +146,7 @@ def test_the_claim_of_a_worker_that_was_given_up_is_stale(store, write):
     assert store.finish(succeeded(claim)) == {claim.id}
 
 
+@pytest.mark.dj(99)
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_claim_of_the_same_worker_is_told_from_its_earlier_one(store, write):
     stale = store.running()
