@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from belayed import Outcome, State
+from belayed import Outcome, State, delay
 from belayed.config import address
 from belayed.jobs import Jobs
 from belayed.payload import registry
@@ -65,7 +65,7 @@ LATER = {
 }
 
 
-@pytest.mark.dj(225)
+@pytest.mark.dj(78, 144, 159, 225)
 @pytest.mark.parametrize(("payload", "error"), AT_ONCE.values(), ids=AT_ONCE)
 def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) -> None:
     first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
@@ -81,6 +81,23 @@ def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) 
 
 
 @pytest.mark.dj(224, 286)
+@pytest.mark.dj(171)
+@pytest.mark.parametrize(
+    ("own", "setting", "kept"), [(None, False, 0), (None, True, 1), (False, True, 0), (True, False, 1)]
+)
+def test_what_can_never_run_is_kept_as_its_row_says_or_else_the_settings(
+    own: bool | None, setting: bool, kept: int, sqlite_path: Any, opened: Any
+) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", keep_failed=setting)
+    double.using(keep_failed=own).enqueue(1)
+    execute(jobs, "UPDATE belayed_jobs SET payload = 'null'")
+
+    summary = worked(jobs)
+
+    assert summary.failed == 1
+    assert len(jobs.find()) == kept
+
+
 @pytest.mark.parametrize(("payload", "error"), LATER.values(), ids=LATER)
 def test_what_another_worker_may_know_goes_back_uncharged(payload: str, error: str, lite: Jobs) -> None:
     first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
@@ -107,6 +124,7 @@ UNREADABLE = {
 }  # fmt: skip
 
 
+@pytest.mark.dj(62)
 def test_no_statement_can_write_what_no_worker_could_read(jobs: Jobs) -> None:
     job = double.enqueue(1)
     refused = []
@@ -132,6 +150,7 @@ def test_what_every_job_has_is_never_null(column: str, jobs: Jobs) -> None:
     assert states(job) == [State.SUCCEEDED]
 
 
+@pytest.mark.dj(78)
 @pytest.mark.parametrize("column", ["task", "payload", "queue", "error", "worker", "token"])
 def test_text_that_is_no_text_stops_nobody(column: str, lite: Jobs) -> None:
     """SQLite takes any bytes for text."""
@@ -148,7 +167,7 @@ def test_text_that_is_no_text_stops_nobody(column: str, lite: Jobs) -> None:
         assert getattr(found, column) == "a\\xff"
 
 
-@pytest.mark.dj(323, 356)
+@pytest.mark.dj(78, 144, 323, 356)
 def test_a_batch_of_bad_rows_stops_nobody(jobs: Jobs) -> None:
     payloads = [payload for payload, _ in (*AT_ONCE.values(), *LATER.values())]
     bad = [broken(jobs, payload) for payload in payloads]
@@ -193,7 +212,7 @@ def test_a_later_worker_that_knows_the_code_runs_it(lite: Jobs, monkeypatch: pyt
     assert (job.refresh().result, job.attempt) == (8, 1)
 
 
-@pytest.mark.dj(268)
+@pytest.mark.dj(78, 268)
 @pytest.mark.parametrize("key", ["unprintable", "exit"])
 def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.using(max_attempts=1).enqueue(tasks.Row(key))
@@ -207,7 +226,7 @@ def test_an_argument_that_cannot_be_loaded_takes_no_slot_with_it(key: str, lite:
     assert states(*neighbours) == [State.SUCCEEDED] * 5
 
 
-@pytest.mark.dj(268)
+@pytest.mark.dj(160, 268)
 def test_a_row_that_is_gone_is_looked_for_again_as_after_a_failure(lite: Jobs, calls: list[Any]) -> None:
     job = tasks.reads.enqueue(tasks.Row("gone"))
 
@@ -227,6 +246,15 @@ def test_an_outage_while_a_row_is_loaded_is_a_failure_as_any_other(jobs: Jobs, c
     assert (job.refresh().state, job.attempt, job.failures) == (State.SCHEDULED, 1, 1)
     assert job.error == "ConnectionError: the database of the rows is down"
     assert "load_row" in (job.attempts[0].traceback or "")
+@pytest.mark.dj(27)
+def test_a_method_of_a_row_that_is_gone_fails_its_attempt(lite: Jobs, calls: list[Any]) -> None:
+    job = delay(tasks.Row("gone")).shown()
+
+    worked(lite)
+
+    assert (job.refresh().state, job.failures) == (State.SCHEDULED, 1)
+    assert (job.error or "").startswith("belayed.errors.ObjectNotFound")
+    assert calls == []
 
 
 def test_a_job_that_takes_too_long_to_load_has_timed_out(lite: Jobs, calls: list[Any]) -> None:

@@ -22,6 +22,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
+@pytest.mark.dj(110)
 @pytest.mark.parametrize(
     ("draft", "how"),
     [

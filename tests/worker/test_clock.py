@@ -37,6 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.dj(100)
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
 def test_a_clock_that_is_set_makes_nobody_dead(step: int, clock: Clock, lite: Jobs, effects: Path) -> None:
     job = note_and_wait.enqueue(str(effects), 3)
@@ -51,7 +52,7 @@ def test_a_clock_that_is_set_makes_nobody_dead(step: int, clock: Clock, lite: Jo
     assert effects.read_text().count("ran") == 1
 
 
-@pytest.mark.dj(356)
+@pytest.mark.dj(100, 356)
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "behind"])
 def test_the_jobs_of_a_dead_worker_are_rescued_by_one_whose_clock_is_off(
     step: int, clock: Clock, lite: Jobs, effects: Path

@@ -133,6 +133,7 @@ def put_back(job: Job) -> bool:
     return job.refresh().state is State.SCHEDULED and job.error is not None
 
 
+@pytest.mark.dj(77)
 def test_a_new_task_goes_back_from_old_workers_uncharged_and_new_ones_run_it(
     old: Release, new: Release, effects: Path
 ) -> None:

@@ -176,6 +176,7 @@ def named(worker: Tree, jobs: Jobs) -> Any:
     return next(row for row in jobs.workers() if row.pid == worker.pid)
 
 
+@pytest.mark.dj(99, 137)
 def test_two_workers_of_one_name_are_two(jobs: Jobs, tmp_path: Path, effects: Path) -> None:
     saved = enqueue_many(wild.ends.draft(str(effects), 0.3) for _ in range(12))
 

@@ -6,15 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from belayed import Draft, Job, Plugin, State, enqueue
+from belayed import Draft, Job, Outcome, Plugin, State, enqueue
+from belayed.errors import BrokenPayload
 from belayed.jobs import Jobs
 from tests.worker.helpers import due, logged, states, worked, worker
+from tests.worker.helpers import due, execute, logged, states, worked
 from tests.worker.tasks import Custom, CustomAsync, Declined, Exits, aact, act, double, fails
 
 Body = Callable[[Callable[..., Any]], str]
@@ -24,6 +27,7 @@ TASKS = pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
 tenant = ContextVar("tenant", default="nobody")
 
 
+@pytest.mark.dj(43, 44)
 @KINDS
 def test_hooks_of_a_success(kind: Any, jobs: Jobs, calls: list[Any]) -> None:
     job = enqueue(kind())
@@ -34,6 +38,7 @@ def test_hooks_of_a_success(kind: Any, jobs: Jobs, calls: list[Any]) -> None:
     assert job.refresh().result == "done"
 
 
+@pytest.mark.dj(43, 45)
 @KINDS
 def test_hooks_of_a_failure_that_is_tried_again(kind: Any, lite: Jobs, calls: list[Any]) -> None:
     job = enqueue(kind(fail=True))
@@ -44,6 +49,7 @@ def test_hooks_of_a_failure_that_is_tried_again(kind: Any, lite: Jobs, calls: li
     assert ("error", job.id, "Declined") in calls
 
 
+@pytest.mark.dj(43, 45, 169)
 @KINDS
 def test_hooks_of_a_failure_for_good(kind: Any, lite: Jobs, calls: list[Any]) -> None:
     job = enqueue(kind(fail=True))
@@ -57,6 +63,7 @@ def test_hooks_of_a_failure_for_good(kind: Any, lite: Jobs, calls: list[Any]) ->
     assert states(job) == [State.FAILED]
 
 
+@pytest.mark.dj(49)
 @KINDS
 def test_a_before_hook_that_raises_fails_the_attempt(kind: Any, lite: Jobs, calls: list[Any]) -> None:
     job = enqueue(kind(broken=("before",)))
@@ -67,6 +74,7 @@ def test_a_before_hook_that_raises_fails_the_attempt(kind: Any, lite: Jobs, call
     assert job.refresh().error == "ZeroDivisionError: before"
 
 
+@pytest.mark.dj(50, 51, 52, 53)
 @pytest.mark.parametrize("how", [Custom, Exits, CustomAsync], ids=["fails", "exits", "async fails"])
 @pytest.mark.parametrize("hook", ["success", "error", "failure", "after"])
 def test_other_hooks_that_raise_are_logged_and_change_nothing(
@@ -82,6 +90,38 @@ def test_other_hooks_that_raise_are_logged_and_change_nothing(
     assert logged(caplog, f"the hook {hook} of tests.worker.tasks.{how.__name__} #{job.id} raised")
     if fail:
         assert job.error == "tests.worker.tasks.Declined: no"
+
+
+@dataclass
+class Endless:
+    """A job one of whose hooks does not end."""
+
+    hook: str
+    max_run_time: ClassVar = timedelta(seconds=0.1)
+    max_attempts: ClassVar = 1
+
+    def before(self) -> None:
+        self.spin("before")
+
+    def perform(self) -> None:
+        self.spin("perform")
+
+    def after(self) -> None:
+        self.spin("after")
+
+    def spin(self, hook: str) -> None:
+        while hook == self.hook:
+            pass
+
+
+@pytest.mark.dj(55)
+@pytest.mark.parametrize("hook", ["before", "after"])
+def test_hooks_run_within_the_time_of_the_attempt(hook: str, lite: Jobs) -> None:
+    job = enqueue(Endless(hook))
+
+    worked(lite)
+
+    assert [attempt.outcome for attempt in job.refresh().attempts] == [Outcome.TIMED_OUT]
 
 
 class Recorder(Plugin):
@@ -128,7 +168,7 @@ class Recorder(Plugin):
 Opened = Callable[..., Jobs]
 
 
-@pytest.mark.dj(189, 202, 350)
+@pytest.mark.dj(83, 189, 202, 350)
 def test_a_plugin_sees_a_success(sqlite_path: Path, opened: Opened) -> None:
     plugin = Recorder()
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
@@ -145,7 +185,7 @@ def test_a_plugin_sees_a_success(sqlite_path: Path, opened: Opened) -> None:
     ]
 
 
-@pytest.mark.dj(193, 201, 204, 205, 346)
+@pytest.mark.dj(83, 162, 193, 201, 204, 205, 346)
 def test_a_plugin_sees_a_failure_and_each_of_its_attempts(sqlite_path: Path, opened: Opened) -> None:
     plugin = Recorder()
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
@@ -164,6 +204,22 @@ def test_a_plugin_sees_a_failure_and_each_of_its_attempts(sqlite_path: Path, ope
     assert ("raised", Declined) in plugin.seen
 
 
+@pytest.mark.dj(54)
+def test_of_a_job_that_cannot_be_loaded_plugins_are_told_alone(
+    sqlite_path: Path, opened: Opened, calls: list[Any]
+) -> None:
+    plugin = Recorder()
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=[plugin])
+    job = enqueue(Custom())
+    execute(jobs, "UPDATE belayed_jobs SET payload = 'null'")
+
+    worked(jobs)
+
+    assert states(job) == [State.FAILED]
+    assert ("on_failure", job.id, BrokenPayload) in plugin.seen
+    assert calls == []
+
+
 @TASKS
 def test_context_variables_of_a_plugin_reach_the_job(task: Any, sqlite_path: Path, opened: Opened, body: Body) -> None:
     jobs = opened(f"sqlite:///{sqlite_path}", plugins=[Recorder("acme")])
@@ -178,7 +234,7 @@ def test_context_variables_of_a_plugin_reach_the_job(task: Any, sqlite_path: Pat
     assert job.refresh().result == "acme"
 
 
-@pytest.mark.dj(192, 350)
+@pytest.mark.dj(132, 192, 350)
 @TASKS
 def test_plugins_are_entered_in_order_and_left_in_the_opposite_one(
     task: Any, sqlite_path: Path, opened: Opened, body: Body

@@ -49,6 +49,7 @@ WORST: dict[str, BaseException] = {
 }
 
 
+@pytest.mark.dj(158)
 @TASKS
 @pytest.mark.parametrize("error", WORST.values(), ids=WORST)
 def test_whatever_a_job_raises_it_fails_and_its_neighbours_run(
@@ -71,6 +72,7 @@ def test_whatever_a_job_raises_it_fails_and_its_neighbours_run(
     assert states(*neighbours) == [State.SUCCEEDED] * 2
 
 
+@pytest.mark.dj(79)
 def test_what_the_worst_raise_is_stored_in_every_database(jobs: Jobs, body: Body) -> None:
     def raising(error: BaseException) -> Callable[[], None]:
         def raises() -> None:
@@ -90,6 +92,7 @@ def test_what_the_worst_raise_is_stored_in_every_database(jobs: Jobs, body: Body
     assert all("in the traceback: \\x00 \\ud800" in (job.attempts[0].traceback or "") for job in saved[:4])
 
 
+@pytest.mark.dj(79)
 def test_long_messages_and_tracebacks_keep_their_head_and_tail(jobs: Jobs, body: Body) -> None:
     def raises() -> None:
         raise ValueError("begin" + "x" * 3_000_000 + "end")

@@ -30,6 +30,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
+@pytest.mark.dj(173, 174, 177, 178)
 @STUBBORN
 def test_a_time_limit_ends_whatever_a_job_does(task: Any, lite: Jobs, log: Path, effects: Path) -> None:
     job = task.using(max_run_time=BRIEF, max_attempts=2).enqueue(str(effects))
@@ -110,6 +111,7 @@ def test_what_a_job_has_started_ends_with_its_process(lite: Jobs, log: Path, eff
     eventually(lambda: not alive(int(left[1])))
 
 
+@pytest.mark.dj(109, 179)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_job_that_keeps_the_interpreters_lock_is_neither_rescued_nor_run_twice(
     processes: int, jobs: Jobs, log: Path, effects: Path
@@ -222,6 +224,7 @@ def test_running_jobs_finish_within_the_grace(jobs: Jobs, log: Path, effects: Pa
     assert (job.refresh().state, job.attempt) == (State.SUCCEEDED, 1)
 
 
+@pytest.mark.dj(183)
 def test_a_second_signal_is_now(lite: Jobs, log: Path, effects: Path) -> None:
     job = wild.swallows.enqueue(str(effects))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from tests.worker.tasks import Keeper, double, fails, raises, takes_all
 Opened = Callable[..., Jobs]
 
 
-@pytest.mark.dj(263, 283, 346)
+@pytest.mark.dj(153, 155, 156, 263, 283, 346)
 def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")
     job = double.enqueue("secret")
@@ -34,6 +35,22 @@ def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.dj(282)
+@pytest.mark.dj(131, 136)
+def test_a_worker_of_the_program_prints_nothing_and_leaves_its_logging_alone(
+    lite: Jobs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("belayed")
+    before = root.level, list(root.handlers)
+    double.enqueue(1)
+
+    worked(lite)
+
+    assert (root.level, list(root.handlers)) == before
+    assert (ours.level, ours.handlers) == (logging.NOTSET, [])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.dj(153)
 def test_records_carry_what_is_known_of_the_job(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")
     good, bad = double.using(queue="mail").enqueue(1), fails.using(max_attempts=1).enqueue()
@@ -67,7 +84,7 @@ def test_arguments_are_told_when_asked_for(lite: Jobs, opened: Opened, caplog: p
     assert "open" in logged(caplog, f"#{job.id} started")[0]
 
 
-@pytest.mark.dj(283)
+@pytest.mark.dj(153, 162, 283)
 def test_failures_are_told_with_their_tracebacks(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     again, last, cancelled = fails.enqueue(), fails.using(max_attempts=1).enqueue(), raises.enqueue("Gone")
     caplog.set_level("INFO", "belayed")

@@ -28,7 +28,7 @@ def fragile(private_postgres: PostgresServer, opened: Callable[..., Jobs]) -> Jo
     return opened(private_postgres.url())
 
 
-@pytest.mark.dj(227, 346)
+@pytest.mark.dj(150, 151, 227, 346)
 def test_outcomes_are_kept_while_postgresql_is_away(
     fragile: Jobs, private_postgres: PostgresServer, body: Body, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,6 +53,7 @@ def test_outcomes_are_kept_while_postgresql_is_away(
     assert logged(caplog, "refused") == []
 
 
+@pytest.mark.dj(150, 151)
 def test_restarts_under_load_lose_and_double_nothing(
     fragile: Jobs, private_postgres: PostgresServer, effects: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_worker_that_cannot_reach_the_store_does_not_start(fragile: Jobs, priv
     private_postgres.start()
 
 
+@pytest.mark.dj(106, 150)
 def test_a_sqlite_file_that_another_process_locks_is_waited_for(lite: Jobs, effects: Path) -> None:
     text = f"""
 import sqlite3, time

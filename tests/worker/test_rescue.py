@@ -17,7 +17,7 @@ from tests.worker.helpers import eventually, execute, logged, process, states, w
 from tests.worker.tasks import double, note, note_and_wait
 
 
-@pytest.mark.dj(343, 356)
+@pytest.mark.dj(108, 119, 185, 343, 356)
 def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effects: Path) -> None:
     with process(jobs) as other, worker(jobs, queues=("nothing",)) as spare:
         job = note_and_wait.using(max_attempts=1).enqueue(str(effects))
@@ -33,6 +33,7 @@ def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effect
     assert [attempt.outcome for attempt in job.attempts] == [Outcome.LOST]
 
 
+@pytest.mark.dj(172)
 def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
     with process(lite) as other:
         job = note_and_wait.enqueue(str(effects), 0.3)
@@ -46,6 +47,7 @@ def test_a_rescued_job_runs_again(lite: Jobs, effects: Path) -> None:
     assert effects.read_text().count("ran") == 2
 
 
+@pytest.mark.dj(109)
 @pytest.mark.parametrize("taken", [False, True], ids=["while it waits", "while another runs it"])
 def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, effects: Path) -> None:
     often = timedelta(seconds=0.2)
@@ -88,6 +90,7 @@ def test_nobody_rescues_before_it_has_beaten_for_a_full_lapse(lite: Jobs) -> Non
     assert time.monotonic() - begun >= 1.5
 
 
+@pytest.mark.dj(110)
 def test_a_job_whose_workers_die_again_and_again_is_put_aside(
     jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

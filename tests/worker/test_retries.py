@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, task
+from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, enqueue_many
 from belayed.errors import JobNotFound
 from belayed.jobs import Jobs
+from belayed.retry import default_wait
 from tests.worker import tasks
 from tests.worker.helpers import due, execute, logged, states, wait_left, worked
 from tests.worker.tasks import aact, act, double, fails
@@ -25,7 +27,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     return raises
 
 
-@pytest.mark.dj(270)
+@pytest.mark.dj(163, 164, 270)
 @pytest.mark.parametrize("before", [0, 1, 2, 9, 23])
 def test_the_nth_failure_waits_5_seconds_and_n_to_the_4th_and_up_to_a_tenth_more(before: int, lite: Jobs) -> None:
     job = fails.enqueue()
@@ -38,6 +40,36 @@ def test_the_nth_failure_waits_5_seconds_and_n_to_the_4th_and_up_to_a_tenth_more
     assert (job.state, job.failures, job.attempt) == (State.SCHEDULED, before + 1, before + 1)
 
 
+@pytest.mark.dj(165)
+def test_all_waits_of_25_attempts_together_are_20_days_and_up_to_a_tenth_more() -> None:
+    seconds = sum(default_wait(failures) for failures in range(1, 25))
+
+    assert 1_763_140 <= seconds <= 1_763_140 * 1.1
+
+
+@pytest.mark.dj(118, 163)
+def test_by_default_the_25th_failure_is_the_last(lite: Jobs) -> None:
+    job = fails.enqueue()
+    execute(lite, "UPDATE belayed_jobs SET failures = 24, attempt = 24")
+
+    worked(lite)
+
+    assert (job.refresh().state, job.failures) == (State.FAILED, 25)
+
+
+@pytest.mark.dj(166)
+def test_jobs_that_failed_together_are_not_all_tried_again_at_once(lite: Jobs) -> None:
+    saved = enqueue_many(fails.draft() for _ in range(20))
+    execute(lite, "UPDATE belayed_jobs SET failures = 9, attempt = 9")
+
+    worked(lite)
+
+    # A thousand seconds, between 10,005 and 11,006, for 20 jobs.
+    waits = [wait_left(job) for job in saved]
+    assert max(waits) - min(waits) > 100
+
+
+@pytest.mark.dj(79, 162)
 def test_a_failed_attempt_is_recorded_with_its_traceback(jobs: Jobs) -> None:
     job = fails.enqueue()
 
@@ -100,7 +132,7 @@ def test_a_wait_beyond_the_calendar_is_cut_to_a_hundred_years(jobs: Jobs, body: 
     assert {job.refresh().run_at.year - datetime.now(UTC).year for job in [*endless, many]} <= {99, 100}
 
 
-@pytest.mark.dj(274)
+@pytest.mark.dj(168, 274)
 @pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
 def test_retry_after_a_time_counts_as_a_failure(task: Any, lite: Jobs, body: Body) -> None:
     async def araises() -> None:
@@ -116,7 +148,7 @@ def test_retry_after_a_time_counts_as_a_failure(task: Any, lite: Jobs, body: Bod
     assert job.attempts[0].traceback is None
 
 
-@pytest.mark.dj(274)
+@pytest.mark.dj(168, 274)
 def test_retry_at_a_time(lite: Jobs, body: Body) -> None:
     at = datetime.now(UTC) + timedelta(minutes=3)
     job = act.enqueue(body(raising(Retry(after=at))))
@@ -164,6 +196,7 @@ def test_the_thousandth_free_retry_is_the_last(lite: Jobs, body: Body) -> None:
     assert states(job) == [State.FAILED]
 
 
+@pytest.mark.dj(159)
 def test_fail_fails_now(lite: Jobs, body: Body) -> None:
     job = act.enqueue(body(raising(Fail("hopeless"))))
 
@@ -239,7 +272,7 @@ def test_what_took_too_long_is_tried_again_whatever_retry_on_says(task: Any, lit
     assert (job.refresh().state, job.attempts[0].outcome) == (State.SCHEDULED, Outcome.TIMED_OUT)
 
 
-@pytest.mark.dj(270)
+@pytest.mark.dj(35, 163, 270)
 @pytest.mark.parametrize(
     ("draft", "most"),
     [
@@ -265,6 +298,7 @@ def test_the_last_attempt_is_the_row_s_the_task_s_or_the_settings(
     assert (left, job.refresh().state) == (State.SCHEDULED, State.FAILED)
 
 
+@pytest.mark.dj(37, 115, 126, 169)
 def test_what_is_not_kept_is_gone_when_it_ends(url: str, opened: Any) -> None:
     jobs = opened(url, keep_succeeded=False, keep_failed=False, keep_cancelled=False)
     saved = [
@@ -283,6 +317,7 @@ def test_what_is_not_kept_is_gone_when_it_ends(url: str, opened: Any) -> None:
         saved[0].refresh()
 
 
+@pytest.mark.dj(37, 126)
 def test_a_failed_job_that_its_row_does_not_keep_is_gone(lite: Jobs) -> None:
     fails.using(max_attempts=1, keep_failed=False).enqueue()
 
@@ -304,6 +339,7 @@ def test_the_policy_is_frozen_when_the_job_is_saved(sqlite_path: Any, opened: An
     assert job.max_run_time == timedelta(hours=1)
 
 
+@pytest.mark.dj(39)
 def test_a_custom_job_says_itself_when_it_is_tried_again(lite: Jobs, calls: list[Any]) -> None:
     job = enqueue(tasks.Custom(fail=True))
 
@@ -313,6 +349,7 @@ def test_a_custom_job_says_itself_when_it_is_tried_again(lite: Jobs, calls: list
     assert 95 <= wait_left(job) <= 100
 
 
+@pytest.mark.dj(39)
 def test_a_reschedule_at_that_raises_is_logged_and_the_formula_used(
     lite: Jobs, calls: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -333,6 +370,7 @@ def test_attempts_are_kept_first_and_last(lite: Jobs) -> None:
     assert [attempt.number for attempt in job.attempts] == [*range(1, 6), *range(21, 41)]
 
 
+@pytest.mark.dj(170)
 def test_a_retried_job_starts_anew(lite: Jobs) -> None:
     job: Job = fails.using(max_attempts=1).enqueue()
     worked(lite)

@@ -25,7 +25,7 @@ Body = Callable[[Callable[..., Any]], str]
 colour = contextvars.ContextVar("colour", default="none")
 
 
-@pytest.mark.dj(340, 346, 363)
+@pytest.mark.dj(142, 148, 340, 346, 363)
 def test_a_run_until_empty_ends_and_says_what_it_brought(jobs: Jobs) -> None:
     good, later = double.enqueue(21), double.using(run_at=timedelta(hours=1)).enqueue(1)
     failed, put_off = fails.using(max_attempts=1).enqueue(), fails.enqueue()
@@ -38,11 +38,54 @@ def test_a_run_until_empty_ends_and_says_what_it_brought(jobs: Jobs) -> None:
     assert states(later, failed, put_off) == [State.SCHEDULED, State.FAILED, State.SCHEDULED]
 
 
+@pytest.mark.dj(142)
 def test_a_run_of_nothing_ends_at_once(jobs: Jobs) -> None:
     summary = worked(jobs)
 
     assert summary.succeeded == 0
     assert jobs.workers() == []
+
+
+@pytest.mark.dj(143)
+def test_whatever_a_job_returns_it_has_succeeded(lite: Jobs, body: Body) -> None:
+    enqueue_many(act.draft(body(lambda value=value: value)) for value in (None, False, 0, "", True, State.FAILED))
+
+    summary = worked(lite)
+
+    assert (summary.succeeded, summary.failed, summary.retried) == (6, 0, 0)
+
+
+@pytest.mark.dj(134)
+def test_workers_of_one_program_have_settings_of_their_own(lite: Jobs) -> None:
+    first, second = double.using(queue="a").enqueue(1), double.using(queue="b").enqueue(2)
+    of_a, of_b = worker(lite, queues=("a",)), worker(lite, queues=("b",))
+
+    of_a.run(until_empty=True)
+    between = states(first, second)
+    of_b.run(until_empty=True)
+
+    assert between == [State.SUCCEEDED, State.READY]
+    assert states(first, second) == [State.SUCCEEDED] * 2
+
+
+@pytest.mark.dj(137)
+def test_a_worker_is_named_after_its_host_and_process(lite: Jobs) -> None:
+    with worker(lite):
+        (row,) = eventually(lite.workers)
+
+    assert row.name == f"{socket.gethostname()}:{os.getpid()}"
+    assert row.id.startswith(f"{row.name}-")
+
+
+@pytest.mark.dj(107, 124)
+@pytest.mark.parametrize("most", [7, 500])
+def test_read_ahead_is_the_most_that_is_claimed_of_short_jobs(most: int) -> None:
+    demand = Demand(threads=2, async_slots=2, most=most)
+    demand.took(False, 0.00001)
+
+    room = demand.room(0, 0)
+
+    assert room == most
 
 
 def test_a_worker_beside_the_program_runs_jobs_until_the_block_ends(jobs: Jobs) -> None:
@@ -90,6 +133,7 @@ def test_a_worker_that_runs_is_not_started_twice(lite: Jobs) -> None:
         busy.run()
 
 
+@pytest.mark.dj(147)
 def test_a_worker_is_stopped_from_another_thread(jobs: Jobs) -> None:
     running = worker(jobs)
     thread = threading.Thread(target=running.run)
@@ -102,7 +146,7 @@ def test_a_worker_is_stopped_from_another_thread(jobs: Jobs) -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.dj(344)
+@pytest.mark.dj(149, 344)
 def test_def_jobs_run_in_threads_at_once(lite: Jobs, body: Body) -> None:
     together = threading.Barrier(3)
     name = body(lambda: together.wait(10))
@@ -147,6 +191,7 @@ def test_coroutines_share_one_event_loop(lite: Jobs, body: Body) -> None:
     assert len(loops) == 1
 
 
+@pytest.mark.dj(141)
 def test_def_and_async_def_jobs_run_side_by_side(jobs: Jobs) -> None:
     saved = enqueue_many([draft for n in range(100) for draft in (double.draft(n), adouble.draft(n))])
 
@@ -242,7 +287,7 @@ def test_a_large_payload_is_fetched_when_its_attempt_starts(jobs: Jobs, body: Bo
     assert [job.refresh().result for job in saved] == [100_000, 100_000]
 
 
-@pytest.mark.dj(354)
+@pytest.mark.dj(64, 116, 122, 354)
 def test_smaller_priorities_run_first_over_all_queues(jobs: Jobs, body: Body) -> None:
     order: list[int] = []
     name = body(order.append)
@@ -254,6 +299,7 @@ def test_smaller_priorities_run_first_over_all_queues(jobs: Jobs, body: Body) ->
     assert order == sorted(order)
 
 
+@pytest.mark.dj(149)
 def test_jobs_of_one_priority_run_in_the_order_of_their_saving(jobs: Jobs, body: Body) -> None:
     order: list[int] = []
     name = body(order.append)
@@ -264,6 +310,7 @@ def test_jobs_of_one_priority_run_in_the_order_of_their_saving(jobs: Jobs, body:
     assert order == list(range(50))
 
 
+@pytest.mark.dj(62, 122)
 @pytest.mark.parametrize(
     ("settings", "served"),
     [
@@ -285,7 +332,7 @@ def test_only_the_queues_served_are_touched(
     assert sorted(ran) == served
 
 
-@pytest.mark.dj(302)
+@pytest.mark.dj(125, 302)
 def test_only_the_priorities_served_are_touched(jobs: Jobs, body: Body) -> None:
     ran: list[int] = []
     for priority in (-20, -10, 0, 10, 20):
@@ -317,6 +364,7 @@ def test_a_program_s_own_jobs_are_the_default(lite: Jobs) -> None:
     assert job.refresh().result == 2
 
 
+@pytest.mark.dj(141)
 def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, body: Body) -> None:
     gate = threading.Event()
     short, long = body(lambda: None), body(lambda: gate.wait(20))
@@ -356,6 +404,7 @@ def test_no_more_is_held_ready_than_the_read_ahead(jobs: Jobs, body: Body) -> No
     assert len(held) <= 20
 
 
+@pytest.mark.dj(90)
 def test_a_database_in_memory_is_shared_by_the_program_and_its_worker(opened):
     opened("sqlite://")
     before = double.enqueue(1)

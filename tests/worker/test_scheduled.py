@@ -22,6 +22,7 @@ def lateness(job: Job) -> float:
     return (found - job.run_at).total_seconds()
 
 
+@pytest.mark.dj(67)
 def test_a_job_starts_when_it_is_due(jobs: Jobs) -> None:
     with worker(jobs):
         saved = [
@@ -35,6 +36,7 @@ def test_a_job_starts_when_it_is_due(jobs: Jobs) -> None:
     assert all(0 <= seconds < 0.3 for seconds in late), late
 
 
+@pytest.mark.dj(68)
 def test_a_time_that_has_passed_is_now(jobs: Jobs) -> None:
     job = double.using(run_at=datetime.now(UTC) - timedelta(days=9)).enqueue(1)
 

@@ -41,6 +41,7 @@ async def await_for_ever() -> None:
     await asyncio.sleep(3600)
 
 
+@pytest.mark.dj(128)
 @TASKS
 def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body) -> None:
     begun, gate = threading.Event(), threading.Event()
@@ -66,7 +67,7 @@ def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body)
     assert job.refresh().result == "finished"
 
 
-@pytest.mark.dj(360)
+@pytest.mark.dj(128, 152, 182, 360)
 @pytest.mark.parametrize(("task", "endless"), [(act, spin), (aact, await_for_ever)], ids=["def", "async def"])
 def test_what_runs_beyond_the_grace_goes_back_uncharged(task: Any, endless: Any, jobs: Jobs, body: Body) -> None:
     job = task.using(max_attempts=1).enqueue(body(endless))
@@ -81,6 +82,7 @@ def test_what_runs_beyond_the_grace_goes_back_uncharged(task: Any, endless: Any,
     assert job.error == "stopped: its worker was stopped"
 
 
+@pytest.mark.dj(152)
 def test_claimed_jobs_that_have_not_started_go_back_at_once(jobs: Jobs, body: Body) -> None:
     gate = threading.Event()
     short, long = body(lambda: None), body(lambda: gate.wait(20))
@@ -115,6 +117,7 @@ def test_a_second_stop_is_now(task: Any, endless: Any, lite: Jobs, body: Body) -
     assert states(job) == [State.READY]
 
 
+@pytest.mark.dj(147)
 def test_a_stopped_worker_claims_nothing_more(lite: Jobs, body: Body) -> None:
     gate = threading.Event()
     running = act.enqueue(body(lambda: begun.set() or gate.wait(10)))
@@ -127,7 +130,7 @@ def test_a_stopped_worker_claims_nothing_more(lite: Jobs, body: Body) -> None:
     assert states(running, late) == [State.SUCCEEDED, State.READY]
 
 
-@pytest.mark.dj(356)
+@pytest.mark.dj(128, 180, 356)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_stops_a_worker_and_its_jobs_finish(number: int, lite: Jobs, effects: Path) -> None:
     job = note_and_wait.enqueue(str(effects), 0.7)
@@ -141,6 +144,7 @@ def test_a_signal_stops_a_worker_and_its_jobs_finish(number: int, lite: Jobs, ef
     assert lite.workers() == []
 
 
+@pytest.mark.dj(181, 183)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_second_signal_stops_the_jobs_too(number: int, jobs: Jobs, effects: Path) -> None:
     saved = [note_and_wait.enqueue(str(effects)), anote_and_wait.enqueue(str(effects))]
@@ -157,12 +161,33 @@ def test_a_second_signal_stops_the_jobs_too(number: int, jobs: Jobs, effects: Pa
     assert [job.failures for job in saved] == [0, 0]
 
 
+@pytest.mark.dj(186)
+def test_signals_are_the_worker_s_only_while_it_runs_in_the_main_thread(lite: Jobs, body: Body) -> None:
+    def handlers() -> list[Any]:
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    before, within = handlers(), []
+    act.enqueue(body(lambda: within.extend(handlers())))
+
+    with worker(lite):
+        beside = handlers()
+        eventually(lambda: within)
+    act.enqueue(body(lambda: within.extend(handlers())))
+    worked(lite)
+
+    assert beside == within[:2] == before
+    assert len(within) == 4
+    assert set(within[2:]).isdisjoint(before)
+    assert handlers() == before
+
+
 def line_of(other: Process, text: str) -> bool:
     """Whether the next line that the process has logged contains *text*."""
     assert other.popen.stderr is not None
     return text in other.popen.stderr.readline()
 
 
+@pytest.mark.dj(179)
 def test_a_job_that_cannot_be_stopped_keeps_its_claim_and_its_worker_beating(
     jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,7 +245,7 @@ def test_a_worker_in_a_thread_of_the_program_ends_with_its_jobs(lite: Jobs) -> N
     assert names == []
 
 
-@pytest.mark.dj(291)
+@pytest.mark.dj(146, 291)
 @pytest.mark.parametrize("how", ["until_empty", "stop"])
 def test_the_end_waits_for_no_timer(how: str, jobs: Jobs, body: Body) -> None:
     gate = threading.Event()

@@ -42,7 +42,7 @@ def test_no_secret_is_in_a_command_line(lite: Jobs, log: Path) -> None:
     assert "belayed.worker.child" in line
 
 
-@pytest.mark.dj(296, 303)
+@pytest.mark.dj(149, 296, 303)
 @pytest.mark.parametrize("processes", [1, 3])
 def test_jobs_are_spread_over_the_processes(processes: int, jobs: Jobs, log: Path, effects: Path) -> None:
     saved = enqueue_many(wild.ends.draft(str(effects), 0.5) for _ in range(3 * processes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import threading
 import time
@@ -61,7 +62,7 @@ ENDLESS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.dj(228)
+@pytest.mark.dj(173, 174, 175, 176, 228)
 @ENDLESS
 def test_an_endless_job_is_stopped_at_its_limit(task: Any, endless: Any, lite: Jobs, body: Body) -> None:
     job = task.using(max_run_time=BRIEF, max_attempts=1).enqueue(body(endless))
@@ -75,6 +76,7 @@ def test_an_endless_job_is_stopped_at_its_limit(task: Any, endless: Any, lite: J
     assert 0.1 <= (job.run_time or timedelta()).total_seconds() < 2
 
 
+@pytest.mark.dj(177)
 def test_a_limit_counts_as_a_failure_and_is_tried_again(jobs: Jobs, body: Body) -> None:
     job = act.using(max_run_time=BRIEF).enqueue(body(spin))
 
@@ -83,6 +85,7 @@ def test_a_limit_counts_as_a_failure_and_is_tried_again(jobs: Jobs, body: Body) 
     assert (job.refresh().state, job.failures, job.attempt) == (State.SCHEDULED, 1, 1)
 
 
+@pytest.mark.dj(36, 119)
 def test_the_settings_limit_holds_for_jobs_without_one(sqlite_path: Any, opened: Any, body: Body) -> None:
     jobs = opened(f"sqlite:///{sqlite_path}", max_run_time=BRIEF)
     job = act.using(max_attempts=1).enqueue(body(spin))
@@ -93,6 +96,52 @@ def test_the_settings_limit_holds_for_jobs_without_one(sqlite_path: Any, opened:
 
 
 @pytest.mark.dj(284)
+@pytest.mark.dj(178)
+def left() -> float:
+    """Seconds until the deadline of the job that runs."""
+    return (current_job().deadline or 0.0) - time.monotonic()
+
+
+@pytest.mark.dj(119)
+def test_by_default_a_job_may_run_for_four_hours(lite: Jobs, body: Body) -> None:
+    job = act.enqueue(body(left))
+
+    worked(lite)
+
+    assert 4 * 3600 - 60 < job.refresh().result <= 4 * 3600
+
+
+@pytest.mark.dj(36)
+def test_a_job_may_run_for_longer_than_the_settings_say(sqlite_path: Any, opened: Any, body: Body) -> None:
+    jobs = opened(f"sqlite:///{sqlite_path}", max_run_time=BRIEF)
+    job = act.using(max_run_time=timedelta(hours=9)).enqueue(body(left))
+
+    worked(jobs)
+
+    assert 9 * 3600 - 60 < job.refresh().result <= 9 * 3600
+
+
+@pytest.mark.dj(157)
+def test_the_time_that_the_store_takes_for_the_outcome_is_not_the_job_s(lite: Jobs, body: Body) -> None:
+    raw = sqlite3.connect(lite.address.target, isolation_level=None, check_same_thread=False)
+    begun: list[float] = []
+
+    def ends() -> str:
+        raw.execute("BEGIN IMMEDIATE")
+        begun.append(time.monotonic())
+        return "done"
+
+    job = act.using(max_run_time=BRIEF, max_attempts=1).enqueue(body(ends))
+    with worker(lite, lapse=timedelta(seconds=30)):
+        eventually(lambda: begun and time.monotonic() - begun[0] > 5 * BRIEF.total_seconds())
+        before = states(job)
+        raw.execute("ROLLBACK")
+        job.wait(10)
+    raw.close()
+
+    assert (before, job.result) == ([State.RUNNING], "done")
+
+
 @TASKS
 def test_a_job_sees_its_deadline_and_that_it_is_to_stop(task: Any, lite: Jobs, body: Body) -> None:
     left: list[float | None] = []
@@ -123,6 +172,7 @@ def test_a_job_sees_its_deadline_and_that_it_is_to_stop(task: Any, lite: Jobs, b
     assert 0 < (left[0] or 0) <= 0.3
 
 
+@pytest.mark.dj(175)
 def test_a_job_without_a_limit_has_no_deadline(sqlite_path: Any, opened: Any, body: Body) -> None:
     jobs = opened(f"sqlite:///{sqlite_path}", max_run_time=None)
     job = act.enqueue(body(lambda: current_job().deadline))
@@ -132,6 +182,7 @@ def test_a_job_without_a_limit_has_no_deadline(sqlite_path: Any, opened: Any, bo
     assert job.refresh().result is None
 
 
+@pytest.mark.dj(173)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_stop_never_hits_the_next_job_of_the_slot(threads: int, lite: Jobs, body: Body) -> None:
     hit: list[BaseException] = []

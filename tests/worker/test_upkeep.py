@@ -38,6 +38,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "PRUNE_EVERY", 0.05)
 
 
+@pytest.mark.dj(115, 126)
 def test_what_is_older_than_its_limit_is_deleted_by_a_worker(url: str, opened: Opened, at_once: None) -> None:
     jobs = opened(url, keep_succeeded=HOUR, keep_failed=HOUR, keep_cancelled=HOUR)
     of_each(jobs)
@@ -49,6 +50,7 @@ def test_what_is_older_than_its_limit_is_deleted_by_a_worker(url: str, opened: O
     assert execute(jobs, "SELECT count(*) FROM belayed_attempts") == [(0,)]
 
 
+@pytest.mark.dj(126)
 def test_each_state_has_its_own_limit(url: str, opened: Opened, at_once: None) -> None:
     jobs = opened(url, keep_succeeded=HOUR, keep_failed=3 * HOUR, keep_cancelled=3 * HOUR)
     of_each(jobs)
@@ -69,6 +71,7 @@ def test_succeeded_jobs_beyond_the_limit_are_deleted_oldest_first(url: str, open
     assert jobs.counts().ended[State.SUCCEEDED] == 10
 
 
+@pytest.mark.dj(126)
 def test_what_is_kept_for_ever_is_never_deleted(url: str, opened: Opened, at_once: None) -> None:
     jobs = opened(url, keep_succeeded=True, keep_failed=True, keep_cancelled=True, max_succeeded=1)
     of_each(jobs)

@@ -29,6 +29,7 @@ def rests(running: Worker) -> bool:
     return loop is not None and loop.poll_at > time.monotonic() > loop.eager_until
 
 
+@pytest.mark.dj(117)
 def test_an_idle_worker_starts_a_new_job_at_once(jobs: Jobs) -> None:
     with worker(jobs, poll_interval=SELDOM) as running:
         waits = []
@@ -39,6 +40,17 @@ def test_an_idle_worker_starts_a_new_job_at_once(jobs: Jobs) -> None:
             waits.append(time.monotonic() - begun)
 
     assert max(waits) < 1, waits
+
+
+@pytest.mark.dj(146)
+def test_an_idle_worker_stops_at_once(jobs: Jobs) -> None:
+    with worker(jobs, poll_interval=SELDOM) as running:
+        eventually(lambda: rests(running))
+        begun = time.monotonic()
+
+        running.stop()
+
+    assert time.monotonic() - begun < 1
 
 
 def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
@@ -53,12 +65,14 @@ def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
     assert (job.result - job.created_at).total_seconds() < 1
 
 
+@pytest.mark.dj(117)
 def test_on_postgresql_hints_are_proved_at_the_start(postgres: Jobs) -> None:
     with worker(postgres, poll_interval=SELDOM) as running:
         eventually(lambda: hears(running), within=2)
         eventually(lambda: running.loop and running.loop.poll_at > time.monotonic() + 20, within=2)
 
 
+@pytest.mark.dj(117)
 def test_a_worker_that_hears_nothing_polls_ten_times_a_second(postgres: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout: None)
     with worker(postgres, poll_interval=SELDOM) as running:
