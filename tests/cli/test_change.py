@@ -14,7 +14,7 @@ from belayed.job import State
 from tests.cli.conftest import environment
 
 
-@pytest.mark.dj(334)
+@pytest.mark.dj(170, 334)
 def test_retry_runs_the_failed_jobs_named(run, store, each_url):
     ids = store.ended(State.FAILED, 3)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 
 import psycopg
+import pytest
 
 from belayed.store import schema
 
 
+@pytest.mark.dj(96)
 def test_migrate_makes_the_tables_and_then_finds_nothing_to_do(run, each_url):
     first = run("migrate")
     second = run("migrate")

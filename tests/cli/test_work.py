@@ -45,7 +45,7 @@ def read_until(process, text):
     raise AssertionError(f"it ended without {text!r}: {''.join(lines)}")
 
 
-@pytest.mark.dj(323)
+@pytest.mark.dj(130, 323)
 def test_workoff_runs_what_is_ready_and_exits_with_0(process, enqueue):
     enqueue("send.enqueue('ada'); send.enqueue('nobody'); flaky.enqueue()")
 
@@ -131,7 +131,7 @@ def test_a_worker_imports_no_terminal_library(enqueue):
     assert "1 succeeded" in ended.stderr
 
 
-@pytest.mark.dj(296, 322)
+@pytest.mark.dj(140, 180, 296, 322)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue, number):
     enqueue("send.enqueue('ada')")
@@ -146,7 +146,7 @@ def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue
     assert re.search(r"stopped after .+: 1 succeeded$", rest.rstrip())
 
 
-@pytest.mark.dj(365)
+@pytest.mark.dj(154, 365)
 def test_every_line_of_the_log_has_its_time_and_level(process, enqueue):
     enqueue("send.enqueue('ada')")
 
@@ -177,7 +177,7 @@ def test_what_steers_a_terminal_is_written_out_in_the_log(process, enqueue, shop
     assert "ValueError: \\x1b[2J" in ended.stderr
 
 
-@pytest.mark.dj(365)
+@pytest.mark.dj(131, 365)
 def test_the_logging_of_the_application_counts_for_its_jobs(process, enqueue, shop):
     shop.write_text(
         shop.read_text() + "import logging\nlogging.basicConfig(format='mine %(message)s', level='INFO', force=True)\n"
@@ -288,7 +288,7 @@ def test_an_option_wins_over_the_variables_of_delayed_job(process, shop, monkeyp
     assert "serves queues slow, !more of " in ended.stderr
 
 
-@pytest.mark.dj(328)
+@pytest.mark.dj(125, 328)
 def test_the_variables_of_delayed_job_set_priorities_pauses_and_the_read_ahead(process, enqueue, monkeypatch):
     enqueue("send.using(priority=5).enqueue('ada'); send.using(priority=1).enqueue('bob')")
     for name, value in {"MIN_PRIORITY": "2", "MAX_PRIORITY": "9", "SLEEP_DELAY": "3", "READ_AHEAD": "7"}.items():
@@ -320,7 +320,7 @@ def test_a_variable_of_delayed_job_that_is_no_number_is_named(process, shop, mon
     assert f"{name}='many'" in ended.stderr
 
 
-@pytest.mark.dj(330)
+@pytest.mark.dj(154, 330)
 @pytest.mark.parametrize(("variables", "options"), [({}, ["--quiet"]), ({"QUIET": "1"}, [])])
 def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, variables, options):
     enqueue("send.enqueue('ada'); send.enqueue('nobody')")
@@ -334,7 +334,7 @@ def test_a_quiet_worker_logs_only_what_is_wrong(process, enqueue, monkeypatch, v
     assert "shop.send #2 FAILED permanently" in ended.stderr
 
 
-@pytest.mark.dj(314, 346)
+@pytest.mark.dj(148, 314, 346)
 def test_a_worker_told_to_exit_on_complete_does(process, enqueue):
     enqueue("send.enqueue('ada')")
 
@@ -391,6 +391,7 @@ def test_a_log_file_counts_though_the_application_has_set_up_logging(process, en
     assert "1 succeeded" in (folder / "work.log").read_text()
 
 
+@pytest.mark.dj(187)
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_a_log_file_that_is_moved_away_is_opened_anew(enqueue, folder, processes):
     log = folder / "work.log"

@@ -103,6 +103,7 @@ def test_what_a_worker_claimed_and_was_not_told_is_given_back_as_strays(connecti
     assert {job.attempt for job in direct.perform(STORE.find({}))} == {0}
 
 
+@pytest.mark.dj(151)
 def test_an_outcome_whose_answer_was_lost_is_written_once(connections, direct, proxy):
     direct.perform(STORE.insert(draft()))
     (job,) = connections.perform(claiming()).claimed

@@ -252,7 +252,7 @@ connections.close()
 """
 
 
-@pytest.mark.dj(317, 352)
+@pytest.mark.dj(112, 317, 352)
 @pytest.mark.parametrize(("child", "paused"), [("uses", "child later parent"), ("leaves", "later parent")])
 def test_a_fork_shares_no_connection(database, child, paused):
     url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target

@@ -61,6 +61,7 @@ def released(process: subprocess.Popen[str]) -> None:
     process.wait(30)
 
 
+@pytest.mark.dj(106)
 def test_two_writers_wait_for_a_long_transaction_of_another_process(connections, locked):
     tried = threading.Semaphore(0)
     open_one = connections.pool.open
