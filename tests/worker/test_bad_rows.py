@@ -80,7 +80,6 @@ def test_what_can_never_run_fails_at_once(payload: str, error: str, lite: Jobs) 
     assert states(first, last) == [State.SUCCEEDED, State.SUCCEEDED]
 
 
-@pytest.mark.dj(224, 286)
 @pytest.mark.dj(171)
 @pytest.mark.parametrize(
     ("own", "setting", "kept"), [(None, False, 0), (None, True, 1), (False, True, 0), (True, False, 1)]
@@ -98,6 +97,7 @@ def test_what_can_never_run_is_kept_as_its_row_says_or_else_the_settings(
     assert len(jobs.find()) == kept
 
 
+@pytest.mark.dj(224, 286)
 @pytest.mark.parametrize(("payload", "error"), LATER.values(), ids=LATER)
 def test_what_another_worker_may_know_goes_back_uncharged(payload: str, error: str, lite: Jobs) -> None:
     first, bad, last = double.enqueue(1), broken(lite, payload), double.enqueue(2)
@@ -246,6 +246,8 @@ def test_an_outage_while_a_row_is_loaded_is_a_failure_as_any_other(jobs: Jobs, c
     assert (job.refresh().state, job.attempt, job.failures) == (State.SCHEDULED, 1, 1)
     assert job.error == "ConnectionError: the database of the rows is down"
     assert "load_row" in (job.attempts[0].traceback or "")
+
+
 @pytest.mark.dj(27)
 def test_a_method_of_a_row_that_is_gone_fails_its_attempt(lite: Jobs, calls: list[Any]) -> None:
     job = delay(tasks.Row("gone")).shown()

@@ -16,8 +16,7 @@ import pytest
 from belayed import Draft, Job, Outcome, Plugin, State, enqueue
 from belayed.errors import BrokenPayload
 from belayed.jobs import Jobs
-from tests.worker.helpers import due, logged, states, worked, worker
-from tests.worker.helpers import due, execute, logged, states, worked
+from tests.worker.helpers import due, execute, logged, states, worked, worker
 from tests.worker.tasks import Custom, CustomAsync, Declined, Exits, aact, act, double, fails
 
 Body = Callable[[Callable[..., Any]], str]

@@ -34,7 +34,6 @@ def test_a_job_s_life_is_told_in_lines(lite: Jobs, caplog: pytest.LogCaptureFixt
     assert "secret" not in caplog.text
 
 
-@pytest.mark.dj(282)
 @pytest.mark.dj(131, 136)
 def test_a_worker_of_the_program_prints_nothing_and_leaves_its_logging_alone(
     lite: Jobs, capfd: pytest.CaptureFixture[str]
@@ -50,6 +49,7 @@ def test_a_worker_of_the_program_prints_nothing_and_leaves_its_logging_alone(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.dj(282)
 @pytest.mark.dj(153)
 def test_records_carry_what_is_known_of_the_job(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "belayed")

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, task
-from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, enqueue_many
+from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, enqueue_many, task
 from belayed.errors import JobNotFound
 from belayed.jobs import Jobs
 from belayed.retry import default_wait

@@ -95,8 +95,6 @@ def test_the_settings_limit_holds_for_jobs_without_one(sqlite_path: Any, opened:
     assert job.refresh().attempts[0].outcome is Outcome.TIMED_OUT
 
 
-@pytest.mark.dj(284)
-@pytest.mark.dj(178)
 def left() -> float:
     """Seconds until the deadline of the job that runs."""
     return (current_job().deadline or 0.0) - time.monotonic()
@@ -142,6 +140,7 @@ def test_the_time_that_the_store_takes_for_the_outcome_is_not_the_job_s(lite: Jo
     assert (before, job.result) == ([State.RUNNING], "done")
 
 
+@pytest.mark.dj(178, 284)
 @TASKS
 def test_a_job_sees_its_deadline_and_that_it_is_to_stop(task: Any, lite: Jobs, body: Body) -> None:
     left: list[float | None] = []
