@@ -116,7 +116,7 @@ class Notes(Plugin):
         ran.append("on_failure")
 
 
-@pytest.mark.dj(121, 244)
+@pytest.mark.dj(121, 244, 345, 347)
 @pytest.mark.parametrize("target", [double, adouble], ids=["def", "async def"])
 def test_a_job_runs_at_once_and_is_not_saved(inline_jobs, do, target):
     job = do(target, "enqueue", 21)

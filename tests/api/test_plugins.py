@@ -315,7 +315,7 @@ def test_a_job_of_many_that_is_not_wanted_is_left_out(make_jobs, url, do):
     assert {job.id for job in do(jobs, "find")} == {made[0].id, made[2].id}
 
 
-@pytest.mark.dj(188, 189, 190, 192)
+@pytest.mark.dj(188, 189, 190, 192, 352)
 def test_what_is_around_an_enqueue_is_entered_in_order_and_left_in_the_opposite_one(make_jobs, sqlite_url, do):
     seen: list[str] = []
     make_jobs(sqlite_url, plugins=[Around("a", seen), Around("b", seen)])

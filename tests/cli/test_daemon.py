@@ -159,7 +159,7 @@ def test_a_restart_without_a_worker_starts_one(process, shop, folder):
     assert running(folder / "belayed.pid")
 
 
-@pytest.mark.dj(307, 318)
+@pytest.mark.dj(138, 307, 318)
 def test_an_identifier_tells_workers_of_a_machine_apart(process, shop, folder):
     for name in ("a", "b"):
         assert process("start", "--app", "shop", "--identifier", name).returncode == 0

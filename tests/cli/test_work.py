@@ -482,6 +482,7 @@ def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, to
     assert re.search(r"stopped after .+: 2 succeeded, 1 to be tried again", text)
 
 
+@pytest.mark.dj(231, 303)
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -69,6 +69,7 @@ def reloaded(worker: Tree, children: list[int]) -> bool:
     return bool(worker.children()) and not set(children) & set(worker.children())
 
 
+@pytest.mark.dj(139, 238, 357)
 def test_children_are_replaced_when_code_changes(lite: Jobs, code: Path, enqueue: Enqueue, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with tree(lite, log, app="shifting", cwd=code.parent, reload=True) as worker:

@@ -381,6 +381,16 @@ def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, bo
         gate.set()
 
 
+@pytest.mark.dj(127, 148)
+def test_a_worker_may_be_told_to_end_when_all_is_done(jobs: Jobs) -> None:
+    job, later = double.enqueue(1), double.using(run_at=timedelta(hours=1)).enqueue(2)
+
+    summary = worker(jobs, exit_on_complete=True).run()
+
+    assert summary.succeeded == 1
+    assert states(job, later) == [State.SUCCEEDED, State.SCHEDULED]
+
+
 @pytest.mark.dj(362)
 def test_the_read_ahead_is_a_limit_though_only_coroutines_have_room() -> None:
     demand = Demand(threads=1, async_slots=100, most=3)

@@ -193,6 +193,49 @@ def test_a_child_that_sends_no_frames_is_ended_and_replaced(lite: Jobs, log: Pat
     assert worker.logged("child process [0-9]+ was killed by SIGKILL")
 
 
+@pytest.mark.dj(184)
+def test_a_quit_lets_jobs_take_their_time(lite: Jobs, log: Path, effects: Path) -> None:
+    job, later = wild.ends.enqueue(str(effects), 1.0), None
+    with tree(lite, log, grace="0.1s") as worker:
+        eventually(lambda: runs(effects))
+        worker.signal(signal.SIGQUIT)
+        eventually(lambda: worker.logged("may finish, as long as they take"))
+        later = wild.ends.enqueue(str(effects))
+
+        code = worker.ended()
+
+    assert (code, states(job, later)) == (0, [State.SUCCEEDED, State.READY])
+
+
+@pytest.mark.dj(184)
+def test_a_hang_up_stops_as_a_termination_does(lite: Jobs, log: Path, effects: Path) -> None:
+    job = wild.ends.enqueue(str(effects), 0.3)
+    with tree(lite, log) as worker:
+        eventually(lambda: runs(effects))
+        worker.signal(signal.SIGHUP)
+
+        assert worker.ended() == 0
+    assert states(job) == [State.SUCCEEDED]
+
+
+@pytest.mark.dj(184)
+def test_a_paused_worker_claims_nothing_until_it_goes_on(jobs: Jobs, log: Path, effects: Path) -> None:
+    with tree(jobs, log) as worker:
+        over(wild.ends.enqueue(str(effects)))
+        worker.signal(signal.SIGUSR2)
+        eventually(lambda: worker.logged("paused: nothing more is claimed until SIGCONT"))
+        job = wild.ends.enqueue(str(effects))
+        beat = jobs.workers()[0].beat_at
+        eventually(lambda: jobs.workers()[0].beat_at != beat)
+        before = states(job)
+
+        worker.signal(signal.SIGCONT)
+        over(job)
+
+    assert before == [State.READY]
+    assert states(job) == [State.SUCCEEDED]
+
+
 @pytest.mark.dj(188, 190, 191)
 def test_plugins_wrap_the_run_of_each_child_and_its_passes(
     lite: Jobs, log: Path, tmp_path: Path, effects: Path

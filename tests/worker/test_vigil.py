@@ -20,7 +20,7 @@ from belayed.worker.vigil import Vigil
 from tests import servers
 from tests.worker import wild
 from tests.worker.helpers import eventually
-from tests.worker.tree import over, tree
+from tests.worker.tree import over, runs, tree
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_worker_without_a_child_that_runs_is_not_ready(lite: Jobs, log: Path, 
 def test_a_worker_that_stops_is_not_ready_any_more(lite: Jobs, log: Path, port: int, effects: Path) -> None:
     wild.ends.enqueue(str(effects), 1.5)
     with tree(lite, log, health=port, grace="5s") as worker:
-        eventually(effects.exists)
+        eventually(lambda: runs(effects))
 
         worker.signal(signal.SIGTERM)
 

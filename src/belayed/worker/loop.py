@@ -8,24 +8,21 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Outcome, State
-from belayed.steps import Steps
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.contract import Slots
+from belayed.worker.line import Line
 from belayed.worker.page import clock
 from belayed.worker.report import Report, Summary
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import plain
 from belayed.worker.wakeup import Wakeup
-
-T = TypeVar("T")
 
 log = logging.getLogger("belayed")
 
@@ -47,46 +44,32 @@ class Loop:
         self.jobs, self.config, self.row, self.slots = jobs, config, row, slots
         self.store = jobs.store
         # A store that does not answer must be noticed while there is time for another try.
-        self.timeout = config.lapse.total_seconds() / 3
+        self.line = Line(jobs, config.lapse.total_seconds() / 3)
+        self.perform = self.line.perform
         # Who is back late after an outage is dead to those that were back early.
         self.longest_pause = min(5.0, config.lapse.total_seconds() / 6)
         self.report = Report(jobs.config)
-        self.wakeup = Wakeup(self.open_listener, config.poll_interval.total_seconds())
+        self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds())
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.summary = Summary()
-        self.connection: Any = None
         self.unwritten: list[Finished] = []
         self.resent: set[int] = set()
         """The jobs whose outcomes have been sent, and not answered."""
         self.first_unwritten = 0.0
         self.poll_at = self.eager_until = self.wrote_at = 0.0
         self.version: int | None = None
-        self.until_empty = self.stop_asked = self.now_asked = False
+        self.until_empty = self.stop_asked = self.now_asked = self.patient = self.paused = False
         self.stop_by: float | None = None
         self.look_at = self.tend_at = 0.0
         self.outages = 0
         self.passed_at = time.monotonic()
         """When the last pass began."""
+        self.news = ""
+        """What a signal handler must not log itself."""
         self.around_pass: Callable[[], AbstractContextManager[None]] = nullcontext
         """Entered around each pass, but not around the waits between them."""
-
-    def open_listener(self) -> Any:
-        channel = getattr(self.store, "channel", None)
-        return None if channel is None else self.jobs.connections.listener(channel, self.timeout)
-
-    def perform(self, steps: Steps[T]) -> T:
-        """An operation on this loop's own connection."""
-        if self.connection is None or not self.connection.usable():
-            self.disconnect()
-            self.connection = self.jobs.connections.open(self.timeout)
-        return self.connection.perform(steps)  # type: ignore[no-any-return]
-
-    def disconnect(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
 
     def run(self, until_empty: bool = False) -> Summary:
         """Work until stopped, or until no job is ready."""
@@ -101,11 +84,28 @@ class Loop:
         self.summary.seconds = time.monotonic() - begun
         return self.summary
 
-    def stop(self, now: bool = False) -> None:
-        """Ask the loop to end: from any thread or signal handler. *now* stops what runs at once."""
+    def stop(self, now: bool = False, patient: bool = False) -> None:
+        """Ask the loop to end: from any thread or signal handler.
+
+        *now* stops what runs at once; *patient* lets it take its time, as long as it takes.
+        """
         self.stop_asked = True
         self.now_asked |= now
+        self.patient |= patient
         self.wakeup.alarm()
+
+    def pause(self, paused: bool = True) -> None:
+        """Claim nothing more, or claim again; what has been claimed is run. From any thread or signal handler."""
+        if paused != self.paused:
+            self.news = "paused: nothing more is claimed until SIGCONT" if paused else "goes on claiming"
+        self.paused = paused
+        self.poll_at = 0.0
+        self.wakeup.alarm()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is to be claimed."""
+        return self.stop_asked or self.paused
 
     def guarded(self, one_pass: Callable[[], None]) -> None:
         """One pass; an outage of the store is waited out, and what has ended meanwhile is kept."""
@@ -114,7 +114,7 @@ class Loop:
         except SchemaMissing:
             raise
         except StoreError as error:
-            self.disconnect()
+            self.line.close()
             self.lanes.lanes = []
             # Hints that come meanwhile are lost.
             self.poll_at = self.upkeep.promote_at = 0.0
@@ -147,6 +147,9 @@ class Loop:
     def work(self) -> None:
         """Do what is due: first what needs no store, which may be away for long."""
         now = time.monotonic()
+        if self.news:
+            log.info(self.news)
+            self.news = ""
         if self.stop_asked:
             self.wind_up(now)
         self.tend_at = self.slots.tend(now)
@@ -205,11 +208,11 @@ class Loop:
         if self.unwritten:
             full = len(self.unwritten) >= self.config.read_ahead // 2
             return full or self.slots.starving() or now - self.first_unwritten >= LINGER
-        return now >= self.poll_at and not self.stop_asked and self.slots.room() > 0
+        return now >= self.poll_at and not self.closed and self.slots.room() > 0
 
     def turn(self) -> None:
         """Write what has ended and claim for the free slots, in one trip."""
-        count = 0 if self.stop_asked else self.slots.room()
+        count = 0 if self.closed else self.slots.room()
         wanted = Wanted(self.row.id, count, self.lanes) if count else None
         finished = self.unwritten
         # Before it is asked: what is claimed while this process is suspended counts as of now.
@@ -308,7 +311,7 @@ class Loop:
         if (self.until_empty or self.stop_asked) and self.slots.idle():
             return
         due = [self.upkeep.next_at(), self.wakeup.prove_at, self.tend_at, now + 60.0]
-        if not self.stop_asked and self.slots.room() > 0:
+        if not self.closed and self.slots.room() > 0:
             due.append(self.poll_at)
         if self.stop_by is not None:
             due.append(self.look_at or self.stop_by)
@@ -317,11 +320,11 @@ class Loop:
 
     def watcher(self) -> Callable[[], bool] | None:
         """On SQLite: whether another connection has written since the last look."""
-        if self.store.dialect != "sqlite" or self.stop_asked or self.slots.room() <= 0:
+        if self.store.dialect != "sqlite" or self.closed or self.slots.room() <= 0:
             return None
 
         def changed() -> bool:
-            version = self.connection.data_version() if self.connection else None
+            version = self.line.data_version()
             if version == self.version:
                 return False
             self.version = version
@@ -350,7 +353,7 @@ class Loop:
         if self.stop_asked:
             return True
         # Without room nobody knows: a child may just be on its way.
-        if not self.until_empty or self.slots.room() <= 0:
+        if not self.until_empty or self.paused or self.slots.room() <= 0:
             return False
         self.lanes.scanned_at = float("-inf")
         self.guarded(self.last_look)
@@ -364,11 +367,12 @@ class Loop:
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""
         self.slots.take_back()
-        grace = self.config.grace.total_seconds()
+        grace = float("inf") if self.patient else self.config.grace.total_seconds()
         if self.stop_by is None:
             self.stop_by = now + grace
             if running := len(self.slots.known()):
-                log.info("stopping: %d jobs may finish within %g s", running, grace)
+                within = "as long as they take" if self.patient else f"within {grace:g} s"
+                log.info("stopping: %d jobs may finish, %s", running, within)
         if now >= self.stop_by or self.now_asked:
             self.look_at = now + 1
             self.slots.interrupt("its worker was stopped")
@@ -380,7 +384,7 @@ class Loop:
                 self.perform(self.store.retire(self.row.id))
         except StoreError as error:
             log.warning("could not sign off from the store: %s", error)
-        self.disconnect()
+        self.line.close()
         self.slots.close()
         self.wakeup.close()
         self.report.tick(last=True)

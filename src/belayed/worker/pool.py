@@ -52,14 +52,14 @@ class Pool:
             self.failure = self.failure or error
             self.nursery.end(0)
 
-    def asked(self) -> None:
-        """Stop; asked a second time: now. From a signal handler or any thread."""
+    def asked(self, patient: bool = False) -> None:
+        """Stop, *patient* with what runs or within the grace; asked a second time: now. From a signal handler too."""
         self.stops += 1
         now = time.monotonic()
-        grace = self.config.grace.total_seconds() + BEYOND_GRACE
+        grace = float("inf") if patient else self.config.grace.total_seconds() + BEYOND_GRACE
         self.end_by = min(self.end_by, now + (grace if self.stops == 1 else AT_ONCE + BEYOND_GRACE))
         if self.loop is not None:
-            self.loop.stop(now=self.stops > 1)
+            self.loop.stop(now=self.stops > 1, patient=patient)
         self.nursery.alarm()
 
     def step(self, longest: float) -> None:

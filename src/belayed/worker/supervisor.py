@@ -68,8 +68,17 @@ class Supervisor:
 
         Raises ConfigError if the first child does not start, and the errors of a store that cannot be used.
         """
-        before = {number: signal.signal(number, self.asked) for number in (signal.SIGTERM, signal.SIGINT)}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self.woken)
+        handlers = {
+            signal.SIGTERM: self.asked,
+            signal.SIGINT: self.asked,
+            # The terminal is gone.
+            signal.SIGHUP: self.asked,
+            signal.SIGQUIT: self.asked,
+            signal.SIGUSR2: self.held,
+            signal.SIGCONT: self.held,
+            signal.SIGCHLD: self.woken,
+        }
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             with ExitStack() as stack:
                 stack.enter_context(self.vigil)
@@ -104,14 +113,21 @@ class Supervisor:
                 told = True
                 self.stop()
 
-    def asked(self, _number: int, _frame: FrameType | None) -> None:
-        """A signal: stop; a second one: now."""
-        self.stop()
+    def asked(self, number: int, _frame: FrameType | None) -> None:
+        """A signal: stop; a second one: now. SIGQUIT has all the time that running jobs take."""
+        self.stop(patient=number == signal.SIGQUIT)
 
-    def stop(self) -> None:
+    def stop(self, patient: bool = False) -> None:
         self.vigil.stopping()
         for pool in self.pools:
-            pool.asked()
+            pool.asked(patient)
+
+    def held(self, number: int, _frame: FrameType | None) -> None:
+        """SIGUSR2: claim nothing more, until SIGCONT."""
+        paused = number == signal.SIGUSR2
+        for pool in self.pools:
+            if pool.loop is not None and pool.loop.paused != paused:
+                pool.loop.pause(paused)
 
     def woken(self, _number: int, _frame: FrameType | None) -> None:
         """A child has died."""

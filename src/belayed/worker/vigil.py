@@ -107,6 +107,8 @@ class Vigil:
                 return "it is starting"
             if loop.outages:
                 return "the database is not available"
+            if loop.paused:
+                return "it is paused"
             if not one.has_slots():
                 return "no child process is ready"
         return self.stuck()

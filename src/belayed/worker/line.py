@@ -1,0 +1,39 @@
+"""The connection of a worker's loop: its own, opened anew when it has become unusable."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from belayed.database import Database
+from belayed.steps import Steps
+
+T = TypeVar("T")
+
+
+class Line:
+    """A connection to the jobs' database for one thread, whose answers may take *timeout* seconds each."""
+
+    def __init__(self, jobs: Database, timeout: float) -> None:
+        self.jobs, self.timeout = jobs, timeout
+        self.connection: Any = None
+
+    def perform(self, steps: Steps[T]) -> T:
+        """An operation's answer. Raises StoreError."""
+        if self.connection is None or not self.connection.usable():
+            self.close()
+            self.connection = self.jobs.connections.open(self.timeout)
+        return self.connection.perform(steps)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def listener(self) -> Any:
+        """A connection that hears of news, where the database can tell any; None where it cannot."""
+        channel = getattr(self.jobs.store, "channel", None)
+        return None if channel is None else self.jobs.connections.listener(channel, self.timeout)
+
+    def data_version(self) -> Any:
+        """On SQLite: a number that changes when another connection writes."""
+        return self.connection.data_version() if self.connection else None
