@@ -37,8 +37,9 @@ log = logging.getLogger("belayed")
 def work(place: Place, /, **given: Any) -> None:
     """Run jobs until stopped.
 
-    SIGTERM or Ctrl-C stops it: running jobs may finish within the grace, then it exits with 0. A second one stops
-    them at once; what did not finish is run again later.
+    SIGTERM or Ctrl-C stops it: running jobs may finish within the grace, then it exits with 0; SIGQUIT gives them all
+    the time that they take. A second signal stops them at once; what did not finish is run again later. SIGUSR2 lets it
+    claim nothing more, until SIGCONT.
     """
     summary = worked(place, given)
     log.info("stopped after %s: %s", span(timedelta(seconds=summary.seconds)), in_words(summary))
