@@ -139,16 +139,18 @@ class Saving(Database):
 
     def _complete(self, draft: Draft) -> None:
         """Let the hooks change the draft, or raise Cancel, and write its payload."""
-        self.plugins.notify("on_enqueue", draft)
+        if self.plugins.all:
+            self.plugins.notify("on_enqueue", draft)
         completed(draft, self.config, self.names, self.codec)
 
     def _batch(self, jobs: Iterable[Any], options: Mapping[str, Any], stack: ExitStack) -> Batch:
         """What is to become of each of *jobs*; the plugins' contexts are left with the *stack*."""
-        batch = Batch()
+        batch, wrapped = Batch(), bool(self.plugins.by_hook["around_enqueue"])
         for place, job in enumerate(jobs):
             draft = self._draft(job, options)
             try:
-                stack.enter_context(self.plugins.around("around_enqueue", draft))
+                if wrapped:
+                    stack.enter_context(self.plugins.around("around_enqueue", draft))
                 self._complete(draft)
             except Cancel as reason:
                 batch.jobs[place] = self._cancelled(draft, reason)
