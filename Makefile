@@ -21,7 +21,7 @@ help: ## list these targets
 demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by workers
 	$(BIN)/python examples/newsletter/demo.py
 
-test: $(VENV)/.installed-test ## run every test, on SQLite and on a PostgreSQL of its own
+test: $(VENV)/.installed-test $(VENV)/.installed-djangos ## run every test, on SQLite and on a PostgreSQL of its own
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 chaos: $(VENV)/.installed-test ## kill workers at random under load: MINUTES=10 STORE=postgresql SEED=1
@@ -50,6 +50,11 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	"Belayed needs Python 3.11 or later, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
+
+# Newer Djangos, for newer Pythons, where one is found.
+$(VENV)/.installed-djangos: tests/djangosite/environments.py pyproject.toml | $(VENV)/.installed-test
+	$(BIN)/python tests/djangosite/environments.py $(VENV)
+	@touch $@
 
 # One stamp for each extra: nothing is installed again until pyproject.toml changes.
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python

@@ -18,6 +18,9 @@ from tests import inventory, servers
 hypothesis.settings.register_profile("belayed", deadline=None)
 hypothesis.settings.load_profile("belayed")
 
+collect_ignore = ["djangosite"]
+"""A project of its own: tests/integrations/test_django.py runs its tests."""
+
 SHARED = pytest.StashKey[Path]()
 OF_DELAYED_JOB = ("QUEUE", "QUEUES", "MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD", "QUIET")
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from belayed.errors import BelayedError
+from belayed.errors import BelayedError, ConfigError
 from belayed.job import Job, Keeper, Outcome, State
 
 
@@ -170,19 +170,23 @@ class CurrentJob(Job):
         """Whether the attempt was asked to stop (cancelled, timed out, shutdown): end soon, by an error or not."""
         return self.running.stopping is not None
 
-    def transaction(self, connection: Any) -> Transaction:
+    def transaction(self, connection: Any = None, *, using: str | None = None) -> Transaction:
         """A block whose effects and the job's completion are committed together, or neither is.
 
         `with` on a sync *connection* of the application's, `async with` on an async one, which must have no transaction
         open. The block's own begins with it and is committed at its end, with the job's success as the last statement
         before: then the job has succeeded, whatever the code after the block does. A block that raises is rolled back.
 
+        In a Django project say `using="default"` instead: it is Django's own `atomic()`, on the database of that name.
+
         The block is given a `Completion`, whose `result` may be set. Raises ClaimLost, with everything rolled back, if
         this attempt does not hold the job any more; StoreUnavailable with `uncertain` set if the commit got no answer;
         ConfigError for a connection that cannot do it, BelayedError if the job has been completed already. In an inline
         run there is no completion to commit: the block is a transaction.
         """
-        begun: Transaction = self._keeper().transaction_of(self.running, connection)
+        if (connection is None) is (using is None):
+            raise ConfigError("current_job().transaction() takes a connection, or using= with a database of Django's")
+        begun: Transaction = self._keeper().transaction_of(self.running, connection, using)
         return begun
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Unpack, cast
 
+from belayed.codec.registry import behind
 from belayed.errors import OptionError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import Draft, Options
@@ -38,7 +39,7 @@ class Delayed:
     __slots__ = ("_options", "_save", "_subject")
 
     def __init__(self, subject: Any, options: dict[str, Any], save: Callable[[Draft], Any]) -> None:
-        self._subject, self._options, self._save = subject, options, save
+        self._subject, self._options, self._save = behind(subject), options, save
 
     def __repr__(self) -> str:
         return f"<delay of {short(self._subject)}>"

@@ -144,7 +144,7 @@ class Keeper(Protocol):
     ) -> int: ...
     def attempts(self, id: int) -> list[Attempt]: ...
     def decode(self, text: str) -> Any: ...
-    def transaction_of(self, run: Any, connection: Any) -> Any: ...
+    def transaction_of(self, run: Any, connection: Any, using: str | None = None) -> Any: ...
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -295,7 +295,7 @@ class Job:
     def _has_news(self) -> bool:
         """Whether there may be something to read. Raises BelayedError for a job that waits without being saved."""
         if not self.saved and not self.ended:
-            raise BelayedError(f"{self!r} is held back: it was never saved, so no worker will run it")
+            raise BelayedError(f"{self!r} is held back: it was never saved, or not yet, so no worker can run it")
         return self.saved
 
     def _keeper(self) -> Keeper:

@@ -13,7 +13,7 @@ from belayed.claim import Running
 from belayed.completion import JobTransaction
 from belayed.config import Config, current, settings
 from belayed.database import Plan
-from belayed.errors import JobNotFound, OptionError
+from belayed.errors import ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
 from belayed.options import check_filter, check_queue
 from belayed.plugin import Plugin
@@ -31,6 +31,9 @@ class Jobs(Saving):
 
     def __init__(self, url: str | None = None, *, plugins: Iterable[Plugin] = (), **given: Any) -> None:
         super().__init__(settings(Config, {**given, **({"url": url} if url else {})}), plugins)
+
+    def prepare(self) -> None:
+        """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
 
     # Reading jobs.
 
@@ -181,8 +184,10 @@ class Jobs(Saving):
         """A stored value. Raises PayloadError."""
         return self.codec.loads(text)
 
-    def transaction_of(self, run: Running, connection: Any) -> JobTransaction:
+    def transaction_of(self, run: Running, connection: Any, using: str | None = None) -> JobTransaction:
         """See CurrentJob.transaction."""
+        if using is not None:
+            raise ConfigError(f"using={using!r} names a database of Django's, and this is no Django project")
         return JobTransaction(self.store, self.config, self.codec, run, self._wrapped(connection))
 
     # How it is done.

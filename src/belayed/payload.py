@@ -78,6 +78,17 @@ class Target:
 registry: dict[str, Target] = {}
 """Tasks by name and alias. What is registered is trusted."""
 
+adapters: dict[type, Callable[[Any], Target]] = {}
+"""How the tasks of other libraries become ours, by their class."""
+
+
+def adapted(found: Any) -> Any:
+    """A task of another library as one of ours; anything else as it is."""
+    for base in type(found).__mro__ if adapters else ():
+        if base in adapters:
+            return adapters[base](found)
+    return found
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -244,7 +255,7 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
         raise BrokenPayload("the payload names no function")
     found: Any = registry.get(name) if name is not None else None
     if found is None:
-        found = resolve(ref, codec.trust)
+        found = adapted(resolve(ref, codec.trust))
         found = registry.get(name, found) if name is not None else found
     function = found.function if isinstance(found, Target) else found
     if not callable(function) or isinstance(function, type):

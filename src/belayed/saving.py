@@ -88,8 +88,7 @@ class Saving(Database):
                 self._complete(draft)
                 if self._kept_here(draft):
                     return self._held(draft) or ran(self, draft)
-                insert = self.store.insert
-                return self._saved(draft, self.do(lambda: insert(draft, hint=self._hint([draft])), draft.connection))
+                return self._inserted(draft)
         except Cancel as reason:
             return self._cancelled(draft, reason)
 
@@ -101,9 +100,7 @@ class Saving(Database):
                 self._complete(draft)
                 if self._kept_here(draft):
                     return self._held(draft) or await aran(self, draft)
-                insert = self.store.insert
-                inserted = self.ado(lambda: insert(draft, hint=self._hint([draft])), draft.connection)
-                return self._saved(draft, await inserted)
+                return await self._ainserted(draft)
         except Cancel as reason:
             return self._cancelled(draft, reason)
 
@@ -113,10 +110,7 @@ class Saving(Database):
             batch = self._batch(jobs, options, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: ran(self, draft) for place, draft in batch.inline.items()})
-            if not drafts:
-                return batch.all([])
-            found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-            return batch.all(map(self._saved, drafts, found))
+            return batch.all(self._inserted_many(drafts, connection) if drafts else [])
 
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """As `enqueue_many`, without blocking the event loop."""
@@ -124,10 +118,30 @@ class Saving(Database):
             batch = self._batch(jobs, options, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
-            if not drafts:
-                return batch.all([])
-            found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-            return batch.all(map(self._saved, drafts, found))
+            return batch.all(await self._ainserted_many(drafts, connection) if drafts else [])
+
+    def _inserted(self, draft: Draft) -> Job:
+        """The Job of a completed draft, saved."""
+        insert = self.store.insert
+        return self._saved(draft, self.do(lambda: insert(draft, hint=self._hint([draft])), draft.connection))
+
+    async def _ainserted(self, draft: Draft) -> Job:
+        insert = self.store.insert
+        inserted = self.ado(lambda: insert(draft, hint=self._hint([draft])), draft.connection)
+        return self._saved(draft, await inserted)
+
+    def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
+        """The Jobs of completed drafts, saved all or none."""
+        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        return [*map(self._saved, drafts, found)]
+
+    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
+        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        return [*map(self._saved, drafts, found)]
+
+    def _joins(self, draft: Draft) -> bool:
+        """Whether a draft is saved in a transaction of the application's, which may be rolled back."""
+        return draft.connection is not None
 
     def _draft(self, job: Any, options: Mapping[str, Any]) -> Draft:
         draft = draft_of(job, options)
@@ -174,9 +188,13 @@ class Saving(Database):
         """The Job of a draft that is held back; None: it is not."""
         if self.held is None:
             return None
-        job = unsaved(draft, self, State.READY if draft.run_at is None else State.SCHEDULED)
+        job = self._waiting(draft)
         self.held.append(job)
         return job
+
+    def _waiting(self, draft: Draft) -> Job:
+        """The Job of a draft that is not saved, or not yet."""
+        return unsaved(draft, self, State.READY if draft.run_at is None else State.SCHEDULED)
 
     def _cancelled(self, draft: Draft, reason: Cancel) -> Job:
         """The Job of a draft that a hook did not want."""
@@ -219,7 +237,7 @@ class Saving(Database):
         hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
         if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
             hint = LOOK
-        if draft.connection is not None:
+        if self._joins(draft):
             return hint
         now = time.monotonic()
         if now - self._hinted.get(hint, 0.0) < DEBOUNCE:

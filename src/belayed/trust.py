@@ -7,17 +7,21 @@ import reprlib
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import GenericAlias, MethodType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from belayed.errors import BrokenPayload, ConfigError, NotImportable, NotTrusted, UnknownTask, UntrustedPayload
 
 # multiprocessing's spawn runs the parent's script under the second name.
 _MAIN = ("__main__", "__mp_main__")
+
+
+holders: dict[type, Callable[[Any], object]] = {}
+"""Classes whose objects stand in the place of a function, and what gets it out of them: tasks of other libraries."""
 
 
 class Main(NamedTuple):
@@ -153,9 +157,10 @@ def resolve(name: str, trust: Trust) -> object:
             raise UnknownTask(
                 f"{name}: this worker's {module} has no {qualname} ({error}); deploy the code that has it"
             ) from error
-    owner = getattr(found, "__module__", None)
+    function = holders[type(found)](found) if type(found) in holders else found
+    owner = getattr(function, "__module__", None)
     at_home = owner == module or (root is sys.modules.get("__main__") and owner in _MAIN)
-    if not (at_home and getattr(found, "__qualname__", None) == qualname) and not _known_elsewhere(found, trust):
+    if not (at_home and getattr(function, "__qualname__", None) == qualname) and not _known_elsewhere(found, trust):
         raise UntrustedPayload(f"{name} is not defined in {module}, but only found there; name it by its own module")
     trust.resolved[name] = found
     return found

@@ -161,7 +161,7 @@ def test_a_job_that_is_held_back_says_so_when_it_is_waited_for(jobs):
         job = send.enqueue("ada@example.org")
 
     for call in (job.wait, job.refresh):
-        with pytest.raises(BelayedError, match="is held back: it was never saved, so no worker will run it"):
+        with pytest.raises(BelayedError, match="is held back: it was never saved, or not yet, so no worker can run it"):
             call()
 
 

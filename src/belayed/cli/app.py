@@ -19,6 +19,10 @@ from belayed.jobs import Jobs
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+DJANGO = "belayed.django.start:jobs"
+"""The application of a Django project."""
+
+
 @dataclass
 class Place:
     """Which application, and where its jobs are, as the command line says."""
@@ -34,7 +38,11 @@ class Place:
             return Application(given, "BELAYED_APP" if self.app is None else "--app", Path.cwd()) if given else None
         project = nearest_project()
         name = named_in(project) if project else None
-        return Application(name, str(project), project.parent) if project and name else None
+        if project and name:
+            return Application(name, str(project), project.parent)
+        if os.environ.get("DJANGO_SETTINGS_MODULE"):
+            return Application(DJANGO, "DJANGO_SETTINGS_MODULE", Path.cwd())
+        return None
 
     def jobs(self, *, create: bool = False) -> Jobs:
         """The application's `Jobs`, or else those of the URL; they are closed with the command.

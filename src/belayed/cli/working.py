@@ -79,7 +79,9 @@ def working(command: F) -> F:
                 help="What tells this worker from others of the machine: its name.",
             ),
             click.option("--prefix", metavar="TEXT", help="Call its processes TEXT/belayed.ID in lists of processes."),
-            click.option("--reload", is_flag=True, help="Replace the child processes when Python code changes."),
+            click.option(
+                "--reload/--no-reload", default=False, help="Replace the child processes when Python code changes."
+            ),
             setting("health", "Answer /healthz and /readyz by HTTP at this port, or host:port.", metavar="[HOST:]PORT"),
             click.option("--quiet", is_flag=True, help="Log warnings and errors only. Also by the variable QUIET."),
             click.option("--log-level", type=click.Choice(list(LEVELS)), help="What to log. Default: info."),

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from belayed.codec.kinds import FROM_PLAIN, TO_PLAIN, check_float, check_int, check_text, expect
 from belayed.codec.records import RECORDS, decode_enum, encode_enum, record_of
 from belayed.codec.refusals import Refused, refusal, shorten
-from belayed.codec.registry import by_name, registered_for
+from belayed.codec.registry import behind, by_name, registered_for
 from belayed.errors import BrokenPayload, NotImportable, NotSerializable, NotTrusted
 from belayed.trust import Trust, name_of, resolve
 
@@ -184,6 +184,8 @@ class _Walk:
             parts = [self.item(part, "{{{0}}}", part) for part in value]
             # In a stable order, so that equal arguments have equal texts in every process.
             return {"$": kind.__name__, "v": sorted(parts, key=_ENCODER.encode)}
+        if (real := behind(value)) is not value:
+            return self.plain(real)
         if (registered := registered_for(kind)) is not None:
             return {"$": registered.name, "v": self.plain(registered.stand_in(value))}
         if issubclass(kind, _CODE) or _stands_for_code(value):

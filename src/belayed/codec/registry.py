@@ -31,6 +31,20 @@ def register_reference(type_: type[T], *, name: str, key: Callable[[T], Any], lo
     _add(Reference(type_, name, key, load))
 
 
+def register_proxy(type_: type, content: Callable[[Any], Any]) -> None:
+    """Let objects of *type_* and its subclasses stand for what *content* gets out of them."""
+    _proxies[type_] = content
+
+
+def behind(value: Any) -> Any:
+    """The object that a proxy stands for; any other is itself."""
+    if _proxies:
+        for base in type(value).__mro__:
+            if base in _proxies:
+                return behind(_proxies[base](value))
+    return value
+
+
 def registered_for(kind: type) -> Registered | Reference | None:
     """How values of *kind* travel: as registered, or as the nearest class above it that is a reference."""
     if (registered := _by_type.get(kind)) is not None:
@@ -106,6 +120,7 @@ by_name: dict[str, Registered | Reference] = {}
 
 _by_type: dict[type, Registered] = {}
 _references: dict[type, Reference] = {}
+_proxies: dict[type, Callable[[Any], Any]] = {}
 _OWN_TYPES = frozenset({*TO_PLAIN, str, int, float, bool, type(None), list, dict, tuple, set, frozenset})
 
 

@@ -283,5 +283,12 @@ class Store(ABC):
         """The version of the tables. Raises SchemaMissing without them, SchemaNewer for a newer version's."""
 
     @abstractmethod
-    def migrate(self) -> Steps[list[int]]:
-        """Bring the tables to this version; the versions applied. Two at once: the second finds nothing to do."""
+    def migrate(self, upto: int | None = None) -> Steps[list[int]]:
+        """Bring the tables to this version, or *upto* an earlier one; the versions applied.
+
+        Two at once: the second finds nothing to do.
+        """
+
+    @abstractmethod
+    def drop(self) -> Steps[None]:
+        """Drop the tables, with all jobs."""

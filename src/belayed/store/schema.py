@@ -42,7 +42,7 @@ def checked(version: int | None, dialect: str) -> int:
     return version
 
 
-def migrate(store: Any) -> Steps[list[int]]:
+def migrate(store: Any, upto: int | None = None) -> Steps[list[int]]:
     """Apply what is missing, in one transaction, for as long as it takes: it may build an index on a big table."""
     table = store.tables.named("versions")
     yield Ask(store.calls("lock_versions", table=table), patient=True)
@@ -54,7 +54,7 @@ def migrate(store: Any) -> Steps[list[int]]:
         checked(have, store.dialect)
     applied = []
     for number, statements in migrations(store.dialect, store.tables).items():
-        if have is None or number > have:
+        if (have is None or number > have) and (upto is None or number <= upto):
             calls = [*((one, {}) for one in statements), *store.calls("migrated", version=number)]
             yield Ask(calls, patient=True)
             applied.append(number)

@@ -344,5 +344,8 @@ class SqlStore(Dialect):
         rows = yield from self.ask("version", last=True, read=True)
         return schema.checked(rows[0][0], self.dialect)
 
-    def migrate(self) -> Steps[list[int]]:
-        return (yield from schema.migrate(self))
+    def migrate(self, upto: int | None = None) -> Steps[list[int]]:
+        return (yield from schema.migrate(self, upto))
+
+    def drop(self) -> Steps[None]:
+        yield from self.ask("drop", last=True)

@@ -262,6 +262,7 @@ def application(first: dict[str, Any]) -> Any:
     """The application's `Jobs`."""
     named = first["app"]
     jobs = loaded(Application(named[0], named[1], Path(named[2])) if named else None, first["url"])
+    jobs.prepare()
     if first["log_arguments"]:
         jobs.config = replace(jobs.config, log_arguments=True)
     return jobs

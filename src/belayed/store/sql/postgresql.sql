@@ -64,6 +64,14 @@ FROM {versions};
 INSERT INTO {versions} (version)
 VALUES (:version);
 
+-- name: drop
+DROP TABLE {jobs};
+DROP TABLE {history};
+DROP TABLE {attempts};
+DROP TABLE {workers};
+DROP TABLE {queues};
+DROP TABLE {versions};
+
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
 

@@ -1,0 +1,258 @@
+"""Backends for `TASKS`: the one that keeps tasks as jobs, and doubles for tests that know its options, too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.core import checks
+from django.db import connections, transaction
+
+from belayed.claim import current_job
+from belayed.config import current
+from belayed.django import compat
+from belayed.django.compat import BaseTaskBackend, TaskContext, TaskResultDoesNotExist, signals, task_backends
+from belayed.django.tasks import MARK, OF_JOB, BelayedTask, local, result_of
+from belayed.errors import JobNotFound, NotSerializable
+from belayed.job import Draft, Job
+from belayed.payload import NO_RULES, FunctionCall, Target, adapters, signature_of
+from belayed.plugin import Plugin
+from belayed.retry import Fail
+from belayed.tasks import check_call
+from belayed.trust import holders
+
+OPTIONS = ("ANY_ARGUMENTS",)
+
+
+class TasksBackend(BaseTaskBackend):
+    """Tasks are jobs in the project's database, saved in the transaction that is open."""
+
+    task_class = BelayedTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    @property
+    def any_arguments(self) -> bool:
+        """Whether arguments may be all that Belayed takes, and not only JSON."""
+        return bool(self.options.get("ANY_ARGUMENTS"))
+
+    def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
+        """Save a job that runs *task*; its result as it is now."""
+        self.validate_task(task)
+        jobs = current()
+        job = jobs.enqueue(self.draft_of(task, args, kwargs))
+        result = result_of(job, self.alias, any_arguments=self.any_arguments)
+        if job.saved or job.ended:
+            signals.task_enqueued.send(type(self), task_result=result)
+        else:
+            # It waits for the commit of another database's transaction, and has no id until then.
+            transaction.on_commit(lambda: self.saved_later(job, result), using=jobs.elsewhere())
+        return result
+
+    def saved_later(self, job: Job, result: Any) -> None:
+        object.__setattr__(result, "id", str(job.id))
+        signals.task_enqueued.send(type(self), task_result=result)
+
+    def draft_of(self, task: Any, args: Any, kwargs: Any) -> Draft:
+        """The job not yet saved that runs *task*."""
+        if not self.any_arguments:
+            args, kwargs = strict(compat.normalize_json(args)), strict(compat.normalize_json(kwargs))
+        function = task.func
+        call = FunctionCall(task.module_path, f"{function.__module__}:{function.__qualname__}", tuple(args), kwargs)
+        check_call(signature_of(Adapter(task)), task.module_path, tuple(args), kwargs)
+        options: dict[str, Any] = {name: getattr(task, name, None) for name in OF_JOB}
+        draft = Draft(call, task.module_path, task.queue_name, -task.priority, task.run_after, **options)
+        draft.meta[MARK] = self.alias
+        return draft
+
+    def get_result(self, result_id: str) -> Any:
+        """The result of a task by its id. Raises TaskResultDoesNotExist."""
+        if not str(result_id).isdecimal():
+            raise TaskResultDoesNotExist(result_id)
+        try:
+            job = current().get(int(result_id))
+        except JobNotFound as error:
+            raise TaskResultDoesNotExist(result_id) from error
+        return result_of(job, self.alias, any_arguments=self.any_arguments)
+
+    async def aget_result(self, result_id: str) -> Any:
+        """As `get_result`."""
+        return await sync_to_async(self.get_result, thread_sensitive=True)(result_id)
+
+    def check(self, **_given: Any) -> Iterable[checks.CheckMessage]:
+        """What is wrong with this entry of TASKS."""
+        found = []
+        if not apps.is_installed("belayed.django"):
+            found.append(
+                checks.Error(
+                    f"TASKS[{self.alias!r}] is Belayed's, which is not installed",
+                    hint="Add 'belayed.django' to INSTALLED_APPS.",
+                    id="belayed.E005",
+                )
+            )
+        found += [
+            checks.Error(
+                f"TASKS[{self.alias!r}]['OPTIONS'] has no option {name!r}",
+                hint=f"There are: {', '.join(OPTIONS)}. Settings of Belayed are in BELAYED.",
+                id="belayed.E004",
+            )
+            for name in self.options
+            if name not in OPTIONS
+        ]
+        return found
+
+
+class ImmediateBackend(compat.ImmediateBackend):
+    """Django's, which runs tasks at once, with the options of ours."""
+
+    task_class = BelayedTask
+
+
+class DummyBackend(compat.DummyBackend):
+    """Django's, which only remembers tasks, with the options of ours."""
+
+    task_class = BelayedTask
+
+
+class NotJson(Fail, TypeError):
+    """A task has returned what is no JSON: it fails for good, as its work is done."""
+
+
+class Adapter(Target):
+    """A task of `django.tasks` as one of ours."""
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(wrapped(task), task.rules() if isinstance(task, BelayedTask) else NO_RULES)
+        self.is_async = inspect.iscoroutinefunction(task.func)
+
+
+def wrapped(task: Any) -> Any:
+    """The function of a task, given its context, with a result that is JSON."""
+    function, signature = task.func, inspect.signature(task.func)
+    if task.takes_context:
+        parameters = list(signature.parameters.values())[1:]
+        signature = signature.replace(parameters=parameters)
+    if inspect.iscoroutinefunction(function):
+
+        async def acalled(*args: Any, **kwargs: Any) -> Any:
+            return returned(task, await function(*context(task), *args, **kwargs))
+
+        called: Any = acalled
+    else:
+
+        def scalled(*args: Any, **kwargs: Any) -> Any:
+            return returned(task, function(*context(task), *args, **kwargs))
+
+        called = scalled
+    called.__signature__ = signature
+    return called
+
+
+def context(task: Any) -> list[Any]:
+    """The first argument of a task that takes its context."""
+    if not task.takes_context:
+        return []
+    job = current_job()
+    return [TaskContext(task_result=result_of(job, str(job.meta[MARK]), any_arguments=True))]
+
+
+def returned(task: Any, value: Any) -> Any:
+    """What a task has returned, in JSON. Raises NotJson."""
+    backend: Any = task_backends[task.backend]
+    if getattr(backend, "any_arguments", False):
+        return value
+    try:
+        return strict(compat.normalize_json(value))
+    except (TypeError, ValueError) as error:
+        raise NotJson(f"{task.module_path} returned what is no JSON: {error}") from error
+
+
+def strict(value: Any) -> Any:
+    """*value*, if it is JSON that comes back as it was. Raises NotSerializable."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NotSerializable("arguments", f"{value} is no JSON", "pass None in its place")
+    if isinstance(value, dict):
+        if wrong := next((key for key in value if not isinstance(key, str)), None):
+            raise NotSerializable("arguments", f"the key {wrong!r} is no text", LIFTED)
+        for inner in value.values():
+            strict(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            strict(inner)
+    return value
+
+
+LIFTED = "pass texts, or let TASKS[…]['OPTIONS'] = {'ANY_ARGUMENTS': True} lift Django's rule"
+
+
+class Signals(Plugin):
+    """Tells Django's receivers what becomes of its tasks."""
+
+    @contextmanager
+    def around_attempt(self, job: Job) -> Iterator[None]:
+        alias = job.meta.get(MARK)
+        if alias is None:
+            yield
+            return
+        off_loop(lambda: self.tell(signals.task_started, job, alias))
+        yield
+        off_loop(lambda: self.tell(signals.task_finished, job, alias, compat.TaskResultStatus.SUCCESSFUL))
+
+    def on_failure(self, job: Job, error: BaseException) -> None:
+        alias = job.meta.get(MARK)
+        if alias is None:
+            return
+
+        def tell() -> None:
+            try:
+                # Receivers look at sys.exc_info().
+                raise error
+            except BaseException:
+                self.tell(signals.task_finished, job, alias, compat.TaskResultStatus.FAILED)
+
+        off_loop(tell)
+
+    def tell(self, signal: Any, job: Job, alias: str, status: Any = None) -> None:
+        """Send a signal about a job, which may have just ended, and is not recorded as such yet."""
+        if job.attempt <= 1 and job.loaded_attempts is None:
+            job.loaded_attempts = ()
+        result = result_of(job, alias, any_arguments=True)
+        if status is not None:
+            object.__setattr__(result, "status", status)
+            object.__setattr__(result, "finished_at", local(job.finished_at or datetime.now(UTC)))
+        signal.send(type(task_backends[alias]), task_result=result)
+
+
+def off_loop(call: Callable[[], None]) -> None:
+    """Make a call that may use the database: in a thread of its own, if an event loop runs in this one."""
+    if asyncio._get_running_loop() is None:
+        call()
+        return
+
+    def called() -> None:
+        try:
+            call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="belayed-django") as pool:
+        pool.submit(contextvars.copy_context().run, called).result()
+
+
+def install() -> None:
+    """Let jobs run tasks of `django.tasks`."""
+    adapters[compat.Task] = Adapter
+    for kind in (compat.Task, BelayedTask):
+        holders[kind] = attrgetter("func")

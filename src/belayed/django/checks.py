@@ -1,0 +1,109 @@
+"""System checks: what is wrong is said by `manage.py check`, before a request finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core import checks
+from django.db import connections
+
+from belayed.django import conf
+from belayed.django.jobs import DjangoJobs, where
+from belayed.errors import BelayedError, SchemaMissing, SchemaNewer, StoreError
+
+Found = list[checks.CheckMessage]
+
+
+def install() -> None:
+    checks.register(settings, "belayed")
+    checks.register(databases, checks.Tags.database)
+
+
+def settings(app_configs: Any, **_given: Any) -> Found:
+    """The setting BELAYED."""
+    try:
+        DjangoJobs()
+    except BelayedError as error:
+        return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
+    return on_sqlite(conf.alias()) if conf.dialect_of(conf.alias()) == "sqlite" else driver()
+
+
+def on_sqlite(alias: str) -> Found:
+    """How transactions begin in SQLite: one that first reads and then writes fails while another writes."""
+    options = connections.databases[alias].get("OPTIONS", {})
+    found: Found = []
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        found.append(
+            checks.Warning(
+                f"transactions of the database {alias!r} begin DEFERRED: one that reads before it enqueues fails with "
+                "'database is locked' while a worker writes",
+                hint="DATABASES[…]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', …}",
+                id="belayed.W001",
+            )
+        )
+    if "timeout" in options and float(options["timeout"]) < 5:
+        found.append(
+            checks.Warning(
+                f"the database {alias!r} waits {options['timeout']} s for a lock: workers write often",
+                hint="DATABASES[…]['OPTIONS'] = {'timeout': 20, …}",
+                id="belayed.W002",
+            )
+        )
+    return found
+
+
+def driver() -> Found:
+    """PostgreSQL is reached by psycopg 3."""
+    from importlib.util import find_spec
+
+    if find_spec("psycopg") is not None:
+        return []
+    return [
+        checks.Error(
+            "Belayed takes psycopg 3, which is not installed",
+            hint="pip install 'psycopg[binary]' (Django prefers it to psycopg2)",
+            id="belayed.E002",
+        )
+    ]
+
+
+def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given: Any) -> Found:
+    """The tables, and on SQLite the write-ahead log: only where Django is told to look at the database."""
+    alias = ""
+    try:
+        alias = conf.alias()
+        if alias not in (databases or ()):
+            return []
+        jobs = DjangoJobs()
+        jobs.check_schema()
+    except SchemaNewer as error:
+        return [checks.Error(str(error), id="belayed.E003")]
+    except SchemaMissing:
+        # No error: `migrate` looks first, and would not go on.
+        return [
+            checks.Warning(
+                f"the tables of jobs are not in the database {alias!r}, or of an older version",
+                hint=f"python manage.py migrate{where(alias)}",
+                id="belayed.W005",
+            )
+        ]
+    except StoreError as error:
+        return [checks.Warning(f"the database {alias!r} cannot be looked at: {error}", id="belayed.W004")]
+    except BelayedError:
+        # The other check says it.
+        return []
+    return journal(jobs)
+
+
+def journal(jobs: DjangoJobs) -> Found:
+    found = jobs.do(jobs.store.check)
+    if jobs.address.dialect != "sqlite" or found.journal in ("wal", "memory"):
+        return []
+    return [
+        checks.Warning(
+            f"the journal mode of {jobs.alias!r} is {found.journal}, not wal: workers and requests block one another",
+            hint="DATABASES[…]['OPTIONS'] = {'init_command': 'PRAGMA journal_mode=WAL', …}",
+            id="belayed.W003",
+        )
+    ]

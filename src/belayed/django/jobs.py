@@ -1,0 +1,239 @@
+"""Jobs in one of Django's databases: every operation on Django's own connection, in the transaction that is open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connections, transaction
+
+from belayed.claim import Running
+from belayed.completion import JobTransaction
+from belayed.config import current
+from belayed.connections import wrap
+from belayed.connections.base import ENDED, OPEN
+from belayed.connections.sqlite import MEMORY
+from belayed.database import Operation, Plan
+from belayed.django import conf
+from belayed.django.connections import Upkeep
+from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.job import Draft, Job
+from belayed.jobs import Jobs
+from belayed.plugin import Plugin
+from belayed.steps import Ask, Request, Steps, run
+
+T = TypeVar("T")
+
+log = logging.getLogger("belayed")
+
+MIGRATE = "Belayed's tables are not in the database {!r}: run `python manage.py migrate{}`"
+
+
+OF_TASKS: list[Plugin] = []
+"""What tells receivers of Django's tasks, where there are any."""
+
+
+class DjangoConnection:
+    """The thread's connection to a database, in whose transaction operations take part."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def perform(self, steps: Steps[T]) -> T:
+        """The result of *steps*: in the open transaction, or in one of their own."""
+        outer = connections[self.alias]
+        outer.ensure_connection()
+        outer.validate_no_broken_transaction()
+        inner: Any = wrap(raw(outer))
+        with ExitStack() as stack:
+
+            def send(request: Request) -> Any:
+                # One statement alone needs no transaction, nor the two trips that begin and end one.
+                alone = isinstance(request, Ask) and (request.read or (request.last and len(request.calls) == 1))
+                if not (outer.in_atomic_block or alone):
+                    stack.enter_context(transaction.atomic(using=self.alias))
+                try:
+                    return inner.send(request)
+                except StoreError:
+                    outer.errors_occurred = True
+                    raise
+
+            return run(steps, send)
+
+
+class DjangoBlock:
+    """Django's atomic() as the block of a job's own transaction."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias, self.dialect = alias, conf.dialect_of(alias)
+        self.atomic: Any = None
+
+    def perform(self, steps: Steps[T]) -> T:
+        return DjangoConnection(self.alias).perform(steps)
+
+    def begin(self) -> None:
+        # Durable: it is committed at its end, and not with a block around it.
+        atomic = transaction.atomic(using=self.alias, durable=True)
+        try:
+            atomic.__enter__()
+        except RuntimeError as error:
+            raise BelayedError(OPEN) from error
+        self.atomic = atomic
+
+    def intact(self) -> None:
+        if not connections[self.alias].in_atomic_block:
+            raise BelayedError(ENDED)
+        connections[self.alias].validate_no_broken_transaction()
+
+    def commit(self) -> None:
+        atomic, self.atomic = self.atomic, None
+        try:
+            atomic.__exit__(None, None, None)
+        except DatabaseError as error:
+            raise StoreUnavailable(f"the commit got no answer: {error}", uncertain=True) from error
+
+    def roll_back(self) -> None:
+        if self.atomic is not None:
+            atomic, self.atomic = self.atomic, None
+            transaction.set_rollback(True, using=self.alias)
+            atomic.__exit__(None, None, None)
+
+
+def raw(outer: Any) -> Any:
+    """The driver's connection below Django's. Raises ConfigError for a driver that Belayed does not know."""
+    found = outer.connection
+    if type(found).__module__.partition(".")[0] == "psycopg2":
+        raise ConfigError("Belayed takes psycopg 3, and Django uses psycopg2 here: pip install 'psycopg[binary]'")
+    return found
+
+
+class DjangoJobs(Jobs):
+    """The `Jobs` of a project: those of the setting BELAYED, in its database."""
+
+    def __init__(self, alias: str | None = None) -> None:
+        self.alias = alias or conf.alias()
+        super().__init__(conf.url_of(self.alias), plugins=[Upkeep(), *OF_TASKS, *conf.plugins()], **conf.of_jobs())
+        for package in conf.installed():
+            self.trust.add(package)
+
+    def __repr__(self) -> str:
+        return f"<Jobs in Django's database {self.alias!r}>"
+
+    @property
+    def url(self) -> str:
+        """Where the database is now: tests move it."""
+        return conf.url_of(self.alias)
+
+    @url.setter
+    def url(self, _value: str) -> None:
+        """Said by DATABASES."""
+
+    def prepare(self) -> None:
+        """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
+        if self.address.target == MEMORY:
+            raise ConfigError(
+                f"the database {self.alias!r} is in memory, where no other process reaches it: name a file, or run "
+                "jobs by belayed.testing.drain()"
+            )
+        self.check_schema()
+        connections.close_all()
+
+    def migrate(self) -> list[int]:
+        """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
+        raise ConfigError(
+            f"the tables of jobs are made by Django's migrations here: python manage.py migrate{where(self.alias)}"
+        )
+
+    async def amigrate(self) -> list[int]:
+        """As `migrate`."""
+        return self.migrate()
+
+    def do(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer, in Django's transaction or that of the caller's connection."""
+        if connection is not None:
+            return super().do(operation, connection)
+        return run(self.existing(operation), DjangoConnection(self.alias).perform)
+
+    async def ado(self, operation: Operation[T], connection: Any = None) -> T:
+        """The operation's answer. Django's connections are of threads: it is asked for in that of the request."""
+        if connection is not None:
+            return await super().ado(operation, connection)
+        return await sync_to_async(self.do, thread_sensitive=True)(operation)
+
+    def existing(self, operation: Operation[T]) -> Plan[T]:
+        """The operation's answer. Tables are made by `migrate` alone."""
+        try:
+            return (yield operation())
+        except SchemaMissing as error:
+            raise SchemaMissing(MIGRATE.format(self.alias, where(self.alias))) from error
+
+    def transaction_of(self, run: Running, connection: Any, using: str | None = None) -> JobTransaction:
+        """See CurrentJob.transaction."""
+        if using is None:
+            return super().transaction_of(run, connection)
+        if using != self.alias:
+            raise ConfigError(f"using={using!r}: a job is completed where jobs live, in the database {self.alias!r}")
+        return JobTransaction(self.store, self.config, self.codec, run, DjangoBlock(using))
+
+    def _perform(self, steps: Steps[T]) -> T:
+        return DjangoConnection(self.alias).perform(steps)
+
+    async def _aperform(self, steps: Steps[T]) -> T:
+        return await sync_to_async(self._perform, thread_sensitive=True)(steps)
+
+    def _joins(self, draft: Draft) -> bool:
+        return draft.connection is not None or connections[self.alias].in_atomic_block
+
+    def _inserted(self, draft: Draft) -> Job:
+        elsewhere = None if draft.connection is not None else self.elsewhere()
+        if elsewhere is None:
+            return super()._inserted(draft)
+        job = self._waiting(draft)
+        transaction.on_commit(lambda: self._later(job, draft), using=elsewhere)
+        return job
+
+    async def _ainserted(self, draft: Draft) -> Job:
+        return await sync_to_async(self._inserted, thread_sensitive=True)(draft)
+
+    def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
+        elsewhere = None if connection is not None else self.elsewhere()
+        if elsewhere is None:
+            return super()._inserted_many(drafts, connection)
+        return [self._inserted(draft) for draft in drafts]
+
+    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
+        return await sync_to_async(self._inserted_many, thread_sensitive=True)(drafts, connection)
+
+    def _later(self, job: Job, draft: Draft) -> None:
+        """Save a job after the commit that it has waited for."""
+        job.take(super()._inserted(draft))
+
+    def elsewhere(self) -> str | None:
+        """The database whose transaction is open here, if it is not that of the jobs: then they wait for its commit."""
+        if connections[self.alias].in_atomic_block:
+            return None
+        return next((one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block), None)
+
+
+def where(alias: str) -> str:
+    """What to add to `manage.py migrate` for a database."""
+    return "" if alias == "default" else f" --database={alias}"
+
+
+def install() -> None:
+    """Let the program's `Jobs` be Django's."""
+    current.make = partial(made, DjangoJobs)
+
+
+def changed(*, setting: str, **_more: Any) -> None:
+    """Settings were changed by a test: the next use reads them again."""
+    if setting in ("BELAYED", "DATABASES"):
+        current.jobs = None
+
+
+def made(kind: Callable[[], DjangoJobs], *_args: Any, **_settings: Any) -> DjangoJobs:
+    return kind()

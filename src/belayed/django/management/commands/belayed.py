@@ -1,0 +1,60 @@
+"""`manage.py belayed COMMAND`: the same commands as `belayed`, of this project."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from importlib.util import find_spec
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from belayed.cli.app import DJANGO
+
+WORKERS = ("work", "workoff", "start", "restart")
+"""The commands that start workers, whose supervisor must not have imported the project."""
+
+
+class Command(BaseCommand):
+    help = "Background jobs: work, workoff, start, stop, status, jobs, retry, cancel, check, doctor …"
+    requires_system_checks: list[str] = []
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Hand the words on, without those of Django's own that any command takes."""
+        parser = ArgumentParser(add_help=False)
+        for name in ("--settings", "--pythonpath"):
+            parser.add_argument(name)
+        parser.add_argument("--verbosity", "-v")
+        for flag in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
+            parser.add_argument(flag, action="store_true")
+        _, words = parser.parse_known_args(argv[2:])
+        self.execute_words(words)
+
+    def handle(self, *words: str, **_options: Any) -> None:
+        """For call_command("belayed", "status")."""
+        self.execute_words(list(words))
+
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("words", nargs="*")
+
+    def execute_words(self, words: list[str]) -> None:
+        os.environ["BELAYED_APP"] = DJANGO
+        command = next((word for word in words if not word.startswith("-")), None)
+        helped = {"-h", "--help"} & set(words)
+        if command in WORKERS and not helped:
+            if command == "work" and wants_reload(words):
+                words = [*words, "--reload"]
+            sys.stdout.flush()
+            # A fresh process: a supervisor of tens of megabytes, not of the whole project.
+            os.execv(sys.executable, [sys.executable, "-m", "belayed", *words])  # noqa: S606
+        from belayed.cli import main
+
+        main(words, prog_name=f"{os.path.basename(sys.argv[0]) or 'manage.py'} belayed")  # noqa: PTH119
+
+
+def wants_reload(words: list[str]) -> bool:
+    """Whether to replace children when code changes: while DEBUG is on, unless said otherwise."""
+    said = {"--reload", "--no-reload"} & set(words)
+    return bool(settings.DEBUG) and not said and find_spec("watchfiles") is not None

@@ -1,0 +1,140 @@
+"""What a task of `django.tasks` is on our backends, and what a job that runs one looks like as a result."""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from belayed.django.compat import InvalidTask, Task, TaskError, TaskResult, TaskResultDoesNotExist, TaskResultStatus
+from belayed.errors import ConfigError, OptionError, PayloadError
+from belayed.job import Job, State
+from belayed.options import CHECKS
+from belayed.retry import Backoff, Errors, Rules
+
+MARK = "django_tasks"
+"""In a job's `meta`: the alias of the backend that it was enqueued by."""
+
+OWN = ("max_attempts", "max_run_time", "keep_failed", "retry_on", "discard_on", "backoff")
+OF_JOB = OWN[:3]
+STATUS = {
+    State.SCHEDULED: TaskResultStatus.READY,
+    State.READY: TaskResultStatus.READY,
+    State.RUNNING: TaskResultStatus.RUNNING,
+    State.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
+    State.FAILED: TaskResultStatus.FAILED,
+    State.CANCELLED: TaskResultStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BelayedTask(Task):
+    """A task with what Belayed knows beyond Django: `@task(max_attempts=5)`, or `.using(max_attempts=5)`."""
+
+    # Django 6.0 has no defaults for these.
+    priority: int = 0
+    backend: str = "default"
+    queue_name: str = "default"
+    run_after: datetime | None = None
+    takes_context: bool = False
+    max_attempts: int | None = None
+    max_run_time: timedelta | None = None
+    keep_failed: bool | None = None
+    retry_on: Errors | None = None
+    discard_on: Errors = ()
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            for name in OF_JOB:
+                CHECKS[name](getattr(self, name))
+            self.rules()
+        except (OptionError, ConfigError) as error:
+            raise InvalidTask(str(error)) from error
+        # Without super(): a class with slots is made anew, and this would be of the one before.
+        Task.__post_init__(self)
+
+    def using(self, *, run_after: datetime | timedelta | None = None, **changes: Any) -> BelayedTask:
+        """The same task with other options. *run_after* may be a timedelta from now."""
+        own = {name: changes.pop(name) for name in OWN if name in changes}
+        if isinstance(run_after, timedelta):
+            run_after = timezone.now() + run_after
+        found = Task.using(self, run_after=run_after, **changes)
+        return replace(found, **own) if own else found
+
+    def rules(self) -> Rules:
+        return Rules(self.retry_on, self.discard_on, self.backoff)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyResult(TaskResult):
+    """A result whose arguments are more than JSON."""
+
+    def __post_init__(self) -> None:
+        """Leave them as they are."""
+
+
+def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
+    """The TaskResult of a job. Raises TaskResultDoesNotExist for one that is of no task of this backend."""
+    if job.meta.get(MARK) != alias:
+        raise TaskResultDoesNotExist(str(job.id))
+    try:
+        task = import_string(job.task)
+    except ImportError as error:
+        raise TaskResultDoesNotExist(f"{job.id}: there is no task {job.task} any more") from error
+    args, kwargs = arguments(job)
+    failed = job.attempts
+    started = [one.started_at for one in failed if one.started_at] + ([job.started_at] if job.started_at else [])
+    workers = [one.worker or "" for one in failed]
+    if job.state in (State.RUNNING, State.SUCCEEDED):
+        workers.append(job.worker or "")
+    kind = AnyResult if any_arguments else TaskResult
+    result = kind(
+        task=task.using(priority=-job.priority, queue_name=job.queue),
+        id=str(job.id) if job.saved else "",
+        status=STATUS[job.state],
+        enqueued_at=local(job.created_at),
+        started_at=local(started[0]) if started else None,
+        last_attempted_at=local(started[-1]) if started else None,
+        finished_at=local(job.finished_at),
+        args=args,
+        kwargs=kwargs,
+        backend=alias,
+        errors=[error_of(one.error_type, one.message, one.traceback) for one in failed if one.error_type],
+        worker_ids=workers,
+    )
+    if job.state is State.SUCCEEDED:
+        object.__setattr__(result, "_return_value", job.result)
+    return result
+
+
+def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a job. Those of a large one that has succeeded are not kept."""
+    if job.payload is None or job.jobs is None:
+        return [], {}
+    try:
+        envelope = job.jobs.decode(job.payload)
+    except PayloadError:
+        return [], {}
+    return list(envelope["args"]), dict(envelope["kwargs"])
+
+
+def error_of(kind: str | None, message: str | None, traceback: str | None) -> Any:
+    """An attempt's error, as Django tells it."""
+    path = kind or "Exception"
+    if "." not in path:
+        path = f"{'builtins' if hasattr(builtins, path) else 'belayed.errors'}.{path}"
+    return TaskError(exception_class_path=path, traceback=traceback or f"{path}: {message or ''}")
+
+
+def local(moment: datetime | None) -> datetime | None:
+    """A time as the project has them: aware, or naive with USE_TZ off."""
+    from django.conf import settings
+
+    if moment is None or settings.USE_TZ:
+        return moment
+    return timezone.make_naive(moment)

@@ -1,0 +1,57 @@
+"""Models with methods that are jobs."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from belayed import Delayable, handle_asynchronously
+
+
+class Visible(models.Manager):
+    """Hides what is hidden, as a default manager may."""
+
+    def get_queryset(self):
+        return super().get_queryset().filter(hidden=False)
+
+    def like_all(self, by: int = 1) -> int:
+        return self.get_queryset().update(likes=models.F("likes") + by)
+
+    @handle_asynchronously(queue="likes")
+    def reset(self) -> int:
+        return self.get_queryset().update(likes=0)
+
+
+class Post(Delayable, models.Model):
+    title = models.CharField(max_length=100)
+    likes = models.IntegerField(default=0)
+    hidden = models.BooleanField(default=False)
+    error = models.TextField(default="")
+
+    objects = Visible()
+
+    def like(self, by: int = 1) -> int:
+        self.likes += by
+        self.save(update_fields=["likes"])
+        return self.likes
+
+    @handle_asynchronously(queue="likes", priority=lambda self: -self.likes)
+    def publish(self, to: str = "all") -> str:
+        return f"{self.title} to {to}"
+
+
+class Ticket(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+    def ring(self) -> str:
+        return str(self.id)
+
+
+class Log(models.Model):
+    """Lives in another database."""
+
+    text = models.TextField()
+
+    def shout(self) -> str:
+        return self.text.upper()

@@ -1,0 +1,100 @@
+"""Tasks of Belayed's and of Django's."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import django
+from django.db import connection, transaction
+
+from belayed import current_job
+from belayed import task as belayed_task
+from shop.models import Post
+
+if django.VERSION >= (6, 0):
+    from django.tasks import task
+else:
+    from django_tasks import task
+
+seen: list = []
+
+
+@belayed_task
+def greet(who: object) -> str:
+    return f"hello {who}"
+
+
+@belayed_task
+async def agreet(who: str) -> str:
+    return f"hello {who}"
+
+
+@belayed_task
+def likes_and_fails(post: Post) -> None:
+    post.like()
+    raise ValueError("no")
+
+
+@belayed_task
+def leaves_open() -> None:
+    connection.set_autocommit(False)
+    Post.objects.create(title="left open")
+
+
+@belayed_task
+def like_once(post: Post, fail: bool = False) -> None:
+    with current_job().transaction(using="default") as completion:
+        post.like()
+        completion.result = "liked"
+        if fail:
+            raise ValueError("no")
+
+
+@belayed_task
+def begins(given: dict) -> None:
+    with current_job().transaction(**given):
+        pass
+
+
+@belayed_task
+def enqueues(title: str, fail: bool = False) -> None:
+    with transaction.atomic():
+        Post.objects.create(title=title)
+        greet.enqueue(title)
+        if fail:
+            raise ValueError("no")
+
+
+@task
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@task
+async def aadd(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@task(takes_context=True, queue_name="mail")
+def told(context, text: str) -> list:
+    return [text, context.attempt, context.task_result.id]
+
+
+@task
+def fails(times: int = 99) -> str:
+    job = current_job()
+    if job.attempt <= times:
+        raise KeyError("no")
+    return "done"
+
+
+@task
+def returns_a_set() -> set:
+    return {1}
+
+
+if django.VERSION >= (6, 1) or django.VERSION < (6, 0):
+
+    @task(max_attempts=2, max_run_time=timedelta(seconds=9), backoff=timedelta(seconds=1))
+    def sturdy() -> int:
+        return 1

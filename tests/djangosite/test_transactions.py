@@ -1,0 +1,214 @@
+"""Jobs in the transactions of a request, of another database, and of their own."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection, transaction
+from django.test import TestCase, TransactionTestCase, override_settings
+from shop import tasks
+from shop.models import Log, Post
+from shop.tasks import enqueues, greet, leaves_open, like_once
+
+from belayed import State, enqueue_many
+from belayed.config import current
+from belayed.errors import BelayedError, ConfigError
+from belayed.testing import assert_enqueued, drain, held, inline, refute_enqueued
+
+ALL = pytest.mark.django_db(databases=["default", "other"])
+COMMITS = pytest.mark.django_db(databases=["default", "other"], transaction=True)
+
+
+@COMMITS
+def test_a_job_is_there_when_its_transaction_is_committed():
+    with transaction.atomic():
+        job = greet.enqueue("ada")
+        assert connection.in_atomic_block
+
+    assert current().get(job.id).state is State.READY
+
+
+@COMMITS
+def test_a_job_of_a_transaction_that_is_rolled_back_was_never_there():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        greet.enqueue("ada")
+        enqueue_many([greet.draft("bob"), greet.draft("eve")])
+        raise ZeroDivisionError
+
+    assert current().find() == []
+
+
+@COMMITS
+def test_a_savepoint_that_is_rolled_back_takes_its_jobs_along():
+    with transaction.atomic():
+        kept = greet.enqueue("ada")
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            greet.enqueue("bob")
+            raise ZeroDivisionError
+
+    assert current().find() == [kept]
+
+
+@COMMITS
+def test_without_a_transaction_a_job_is_saved_at_once(django_assert_num_queries):
+    with django_assert_num_queries(0):  # Django sees none: it is one statement of ours
+        job = greet.enqueue("ada")
+
+    assert job.refresh().state is State.READY
+    assert not connection.in_atomic_block
+
+
+@COMMITS
+def test_many_are_saved_all_or_none():
+    made = enqueue_many([greet.draft(number) for number in range(100)])
+
+    assert len({job.id for job in made}) == 100
+    assert connection.get_autocommit()
+
+
+@COMMITS
+def test_a_job_waits_for_the_commit_of_another_database():
+    with transaction.atomic(using="other"):
+        Log.objects.create(text="x")
+        job = greet.enqueue("ada")
+        before = (job.saved, current().find())
+
+    assert before == (False, [])
+    assert (job.saved, job.refresh().state) == (True, State.READY)
+
+
+@COMMITS
+def test_a_job_is_not_saved_when_the_other_transaction_is_rolled_back():
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using="other"):
+        job = greet.enqueue("ada")
+        raise ZeroDivisionError
+
+    assert (job.saved, current().find()) == (False, [])
+
+
+@COMMITS
+def test_a_job_joins_its_own_database_whatever_else_is_open():
+    with transaction.atomic(using="other"), transaction.atomic():
+        job = greet.enqueue("ada")
+
+    assert job.saved
+
+
+@COMMITS
+def test_what_a_job_enqueues_in_a_transaction_that_fails_is_not_there():
+    good, bad = enqueues.enqueue("a"), enqueues.using(max_attempts=1).enqueue("b", fail=True)
+
+    drain(raises=False)
+
+    assert (good.refresh().state, bad.refresh().state) == (State.SUCCEEDED, State.FAILED)
+    assert [post.title for post in Post.objects.all()] == ["a"]
+    assert len(current().find(tasks=["shop.tasks.greet"])) == 1
+
+
+@COMMITS
+def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(caplog):
+    leaves_open.enqueue()
+
+    drain()
+
+    assert connection.get_autocommit()
+    assert Post.objects.count() == 0
+    assert "left a transaction open on the database 'default': it is rolled back" in caplog.text
+
+
+@COMMITS
+def test_effects_and_completion_are_committed_together():
+    post = Post.objects.create(title="news")
+    job = like_once.enqueue(post)
+
+    drain()
+
+    assert (job.refresh().state, job.result) == (State.SUCCEEDED, "liked")
+    assert Post.objects.get().likes == 1
+
+
+@COMMITS
+def test_effects_of_a_block_that_fails_are_rolled_back():
+    post = Post.objects.create(title="news")
+    job = like_once.using(max_attempts=1).enqueue(post, fail=True)
+
+    drain(raises=False)
+
+    assert (job.refresh().state, Post.objects.get().likes) == (State.FAILED, 0)
+
+
+@COMMITS
+def test_a_block_within_another_transaction_is_refused():
+    post = Post.objects.create(title="news")
+    job = like_once.using(max_attempts=1).enqueue(post)
+
+    with transaction.atomic(), pytest.raises(BelayedError, match="one is open on this connection already"):
+        drain()
+
+    assert job.refresh().state is State.FAILED
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("given", "why"), [({"using": "other"}, "where jobs live"), ({}, "takes a connection, or using=")]
+)
+def test_a_transaction_elsewhere_is_refused(given, why):
+    with inline(), pytest.raises(ConfigError, match=why):
+        tasks.begins.enqueue(given)
+
+
+class InTestCase(TestCase):
+    """Nothing commits."""
+
+    databases = {"default"}
+
+    def test_jobs_are_seen_and_run_in_the_transaction_of_the_test(self):
+        post = Post.objects.create(title="news")
+        post.publish("friends")
+
+        assert_enqueued(post.publish, args=["friends"], queue="likes")
+        drain()
+
+        refute_enqueued()
+
+    def test_a_job_s_own_transaction_works_in_a_test(self):
+        post = Post.objects.create(title="news")
+        like_once.enqueue(post)
+
+        drain()
+
+        assert Post.objects.get().likes == 1
+
+    def test_nothing_is_left_of_another_test(self):
+        assert current().find() == []
+
+    @override_settings(BELAYED={"MAX_ATTEMPTS": 1})
+    def test_settings_can_be_overridden(self):
+        post = Post.objects.create(title="news")
+        job = tasks.likes_and_fails.enqueue(post)
+
+        drain(raises=False)
+
+        assert job.refresh().state is State.FAILED
+
+    def test_jobs_can_be_held_and_run_inline(self):
+        with held() as found:
+            greet.enqueue("ada")
+        with inline():
+            assert greet.enqueue("bob").result == "hello bob"
+
+        assert len(found) == 1
+
+
+class InTransactionTestCase(TransactionTestCase):
+    databases = {"default", "other"}
+    available_apps = None
+
+    def test_jobs_are_committed(self):
+        job = greet.enqueue("ada")
+
+        drain()
+
+        assert job.refresh().result == "hello ada"
+
+    def test_the_tables_are_emptied_between_tests(self):
+        assert current().find() == []
