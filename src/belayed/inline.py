@@ -28,39 +28,40 @@ log = logging.getLogger("belayed")
 def ran(jobs: Any, draft: Draft) -> Job:
     """Run a completed draft: the Job as it ended, which is not saved. Raises what the job raised."""
     inline = Inline(jobs, draft)
-    if inline.loaded.is_async:
-        value, error = awaited(lambda: inline.attempts.arun(inline.run, inline.loaded))
+    loaded = inline.attempts.load(inline.run)
+    if loaded.is_async:
+        value, error = awaited(lambda: inline.attempts.arun(inline.run, loaded))
     else:
-        value, error = inline.attempts.run(inline.run, inline.loaded)
-    return inline.ended(value, error)
+        value, error = inline.attempts.run(inline.run, loaded)
+    return inline.ended(loaded, value, error)
 
 
 async def aran(jobs: Any, draft: Draft) -> Job:
     """As `ran`; a coroutine is awaited in the running event loop."""
     inline = Inline(jobs, draft)
-    if inline.loaded.is_async:
-        value, error = await inline.attempts.arun(inline.run, inline.loaded)
+    loaded = await inline.attempts.aload(inline.run)
+    if loaded.is_async:
+        value, error = await inline.attempts.arun(inline.run, loaded)
     else:
-        value, error = inline.attempts.run(inline.run, inline.loaded)
-    return inline.ended(value, error)
+        value, error = inline.attempts.run(inline.run, loaded)
+    return inline.ended(loaded, value, error)
 
 
 class Inline:
-    """One inline run. Raises PayloadError for a payload that does not come back."""
+    """One inline run."""
 
     def __init__(self, jobs: Any, draft: Draft) -> None:
         self.jobs, self.draft = jobs, draft
         self.attempts = Attempts(jobs)
         self.run: Running = self.attempts.begun(claimed_of(draft, jobs))
-        self.loaded: Loaded = self.attempts.load(self.run)
 
-    def ended(self, value: Any, error: BaseException | None) -> Job:
+    def ended(self, loaded: Loaded, value: Any, error: BaseException | None) -> Job:
         """The Job as the attempt left it: succeeded or cancelled. Raises the error of any other."""
         claimed, jobs = self.run.claimed, self.jobs
         seconds = time.monotonic() - self.run.begun
         finished = self.run.completed
         if finished is None:
-            told = Ended(value, error, seconds, self.loaded.rules, self.loaded.hooks)
+            told = Ended(value, error, seconds, loaded.rules, loaded.hooks)
             finished = verdict(claimed, told, jobs.config, jobs.codec)
         if error is not None and finished.state not in (State.SUCCEEDED, State.CANCELLED):
             if isinstance(error, AttemptStopped):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Unpack, cast
+from typing import Any, TypeVar, Unpack, cast
 
 from belayed.changes import Action, bulk_change, each_batch, move
 from belayed.claim import Running
@@ -22,6 +22,8 @@ from belayed.steps import arun, run
 from belayed.store.base import Counts, Overdue, WorkerRow
 from belayed.waiting import pauses
 
+T = TypeVar("T")
+
 
 class Jobs(Saving):
     """Jobs in one store. Nothing is opened before it is first needed.
@@ -34,6 +36,14 @@ class Jobs(Saving):
 
     def prepare(self) -> None:
         """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
+
+    def loading(self, load: Callable[[], T]) -> T:
+        """What *load* makes of a payload, which may be of objects that come from the application's database."""
+        return load()
+
+    async def aloading(self, load: Callable[[], T]) -> T:
+        """As `loading`, in an event loop."""
+        return load()
 
     # Reading jobs.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 from shop.models import Log, Post, Ticket
-from shop.tasks import greet, likes_and_fails
+from shop.tasks import agreet, greet, likes_and_fails
 
 from belayed import delay
 from belayed.config import current
 from belayed.errors import NotSaved, NotSerializable, ObjectNotFound
-from belayed.testing import assert_enqueued, drain, perform
+from belayed.testing import adrain, assert_enqueued, drain, perform
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
 
@@ -83,6 +84,18 @@ def test_instances_anywhere_in_the_arguments_are_references():
 
     assert '"$":"django","v":["shop.post"' in job.payload
     assert job.refresh().result == f"hello {{'posts': [{post!r}], 'ticket': ({ticket!r},)}}"
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_instances_reach_coroutines():
+    post = Post.objects.create(title="news")
+
+    async def request():
+        job = await agreet.aenqueue(post)
+        await adrain()
+        return await job.arefresh()
+
+    assert async_to_sync(request)().result == f"hello {post}"
 
 
 def test_a_lazy_user_is_the_user():

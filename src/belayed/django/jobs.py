@@ -116,7 +116,8 @@ class DjangoJobs(Jobs):
 
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
-        super().__init__(conf.url_of(self.alias), plugins=[Upkeep(), *OF_TASKS, *conf.plugins()], **conf.of_jobs())
+        self.upkeep, self.in_worker = Upkeep(), False
+        super().__init__(conf.url_of(self.alias), plugins=[self.upkeep, *OF_TASKS, *conf.plugins()], **conf.of_jobs())
         for package in conf.installed():
             self.trust.add(package)
 
@@ -141,6 +142,7 @@ class DjangoJobs(Jobs):
             )
         self.check_schema()
         connections.close_all()
+        self.in_worker = True
 
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
@@ -170,6 +172,24 @@ class DjangoJobs(Jobs):
             return (yield operation())
         except SchemaMissing as error:
             raise SchemaMissing(MIGRATE.format(self.alias, where(self.alias))) from error
+
+    def loading(self, load: Callable[[], T]) -> T:
+        """What *load* makes of a payload, whose rows come through this thread's connection: made usable before."""
+        self.upkeep.freshen()
+        return load()
+
+    async def aloading(self, load: Callable[[], T]) -> T:
+        """As `loading`, in a thread: Django's connections are not for event loops."""
+
+        def loaded() -> T:
+            try:
+                return self.loading(load)
+            finally:
+                # A worker's threads stay; those of a program's event loop end with it, and leave nothing open.
+                if not self.in_worker:
+                    connections.close_all()
+
+        return await sync_to_async(loaded, thread_sensitive=False)()
 
     def transaction_of(self, run: Running, connection: Any, using: str | None = None) -> JobTransaction:
         """See CurrentJob.transaction."""

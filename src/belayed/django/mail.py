@@ -21,7 +21,7 @@ from belayed.tasks import Task, registered
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 ALTERNATIVE = "alternatives"
-NOT_KEPT = ("connection", "attachments", ALTERNATIVE, "mailer")
+NOT_KEPT = ("connection", "_connection", "attachments", ALTERNATIVE)
 """Attributes of a message that do not travel as they are."""
 MAILERS = django.VERSION >= (6, 1)
 """Whether Django has the setting MAILERS."""
@@ -106,11 +106,12 @@ def rebuilt(found: dict[str, Any]) -> EmailMessage:
     if not (isinstance(kind, type) and issubclass(kind, EmailMessage)):
         raise ConfigError(f"{found['class']} is no class of mails")
     message: Any = object.__new__(kind)
-    message.__dict__.update(copy.deepcopy(found["attributes"]))
+    # The attribute's name changed with Django 6.1.
+    message.__dict__.update(copy.deepcopy(found["attributes"]), connection=None, _connection=None)
     message.attachments = []
     for one in found["attachments"]:
         if "part" in one:
-            message.attach(message_from_bytes(one["part"], policy=policy.default if MAILERS_PARTS else policy.compat32))
+            message.attachments.append(part_of(one["part"]))
         elif "message" in one:
             message.attach(one["name"], message_from_bytes(one["message"]), one["mimetype"] or "message/rfc822")
         else:
@@ -119,11 +120,20 @@ def rebuilt(found: dict[str, Any]) -> EmailMessage:
         message.alternatives = []
         for content, mimetype in found["alternatives"]:
             message.attach_alternative(content, mimetype)
-    message.connection = None
     return cast(EmailMessage, message)
 
 
-MAILERS_PARTS = django.VERSION >= (6, 0)
+def part_of(content: bytes) -> Any:
+    """A part of a message, of the class that this Django takes."""
+    if MODERN:
+        return message_from_bytes(content, policy=policy.default)
+    part = message_from_bytes(content)
+    old = MIMEBase(part.get_content_maintype(), part.get_content_subtype())
+    old.__dict__.update(part.__dict__)
+    return old
+
+
+MODERN = django.VERSION >= (6, 0)
 """Whether attachments are of Python's newer classes of messages."""
 
 

@@ -110,12 +110,12 @@ class Attempted:
         self.loaded: Loaded | None = None
         self.value: Any = None
         self.error: BaseException | None = None
+
+    def perform(self) -> Finished:
         try:
             self.loaded = self.attempts.load(self.run)
         except Exception as error:
             self.error = error
-
-    def perform(self) -> Finished:
         if self.loaded is not None and self.loaded.is_async:
             loaded = self.loaded
             self.value, self.error = awaited(lambda: self.attempts.arun(self.run, loaded))
@@ -124,6 +124,10 @@ class Attempted:
         return self.finished()
 
     async def aperform(self) -> Finished:
+        try:
+            self.loaded = await self.attempts.aload(self.run)
+        except Exception as error:
+            self.error = error
         if self.loaded is not None and self.loaded.is_async:
             self.value, self.error = await self.attempts.arun(self.run, self.loaded)
         elif self.loaded is not None:

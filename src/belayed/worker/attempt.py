@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from belayed.claim import Claimed, Finished, Running, running
 from belayed.errors import AttemptCrashed, AttemptStopped, ObjectNotFound, PayloadError, StoreError
@@ -49,14 +49,14 @@ class Attempts:
         text = run.claimed.payload
         if text is None:
             text = self.jobs.do(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
-        return self.loaded(run, text)
+        return cast(Loaded, self.jobs.loading(lambda: self.loaded(run, text)))
 
     async def aload(self, run: Running) -> Loaded:
         """The payload, ready to run. Raises PayloadError, and what the application's code raises in it."""
         text = run.claimed.payload
         if text is None:
             text = await self.jobs.ado(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
-        return self.loaded(run, text)
+        return cast(Loaded, await self.jobs.aloading(lambda: self.loaded(run, text)))
 
     def loaded(self, run: Running, text: str | None) -> Loaded:
         if text is None:

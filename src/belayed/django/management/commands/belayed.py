@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from belayed.cli.app import DJANGO
 
@@ -34,10 +34,15 @@ class Command(BaseCommand):
 
     def handle(self, *words: str, **_options: Any) -> None:
         """For call_command("belayed", "status")."""
-        self.execute_words(list(words))
+        try:
+            self.execute_words(list(words))
+        except SystemExit as ended:
+            if ended.code:
+                code = ended.code if isinstance(ended.code, int) else 1
+                raise CommandError(f"belayed {' '.join(words)} failed", returncode=code) from None
 
     def add_arguments(self, parser: Any) -> None:
-        parser.add_argument("words", nargs="*")
+        parser.add_argument("args", nargs="*")
 
     def execute_words(self, words: list[str]) -> None:
         os.environ["BELAYED_APP"] = DJANGO

@@ -1,0 +1,203 @@
+"""`manage.py belayed`, with real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import HERE, environment, eventually
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from shop.models import Post
+from shop.tasks import aadd, add, agreet, fails, greet, like_once
+
+from belayed import State, delay
+from belayed.config import current
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def working(*words: str):
+    """A worker, as manage.py starts it."""
+    command = [sys.executable, str(HERE / "manage.py"), "belayed", "work", *words]
+    process = subprocess.Popen(
+        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_worker_runs_jobs_of_all_kinds():
+    post = Post.objects.create(title="news")
+    other = Post.objects.create(title="other")
+    jobs = [greet.enqueue("ada"), agreet.enqueue(post), delay(post).like(by=2), like_once.enqueue(other)]
+    results = [add.enqueue(1, 2), aadd.enqueue(3, 4), fails.using(max_attempts=1).enqueue()]
+
+    with working("--threads", "2") as worker:
+        eventually(lambda: all(job.refresh().ended for job in jobs))
+        eventually(lambda: all(result.refresh() or result.is_finished for result in results))
+        worker.send_signal(signal.SIGTERM)
+        text, _ = worker.communicate(timeout=30)
+
+    assert worker.returncode == 0, text
+    assert [job.state for job in jobs] == [State.SUCCEEDED] * 4
+    assert [result.status.value for result in results] == ["SUCCESSFUL", "SUCCESSFUL", "FAILED"]
+    assert [one.likes for one in Post.objects.order_by("id")] == [2, 1]
+    # Django's own receiver has told of its task, in the child.
+    assert "path=shop.tasks.fails state=FAILED" in text
+
+
+def test_workoff_ends_when_all_is_done(manage):
+    job = greet.enqueue("ada")
+
+    ended = manage("belayed", "workoff")
+
+    assert ended.returncode == 0, ended.stderr
+    assert job.refresh().result == "hello ada"
+
+
+def test_the_supervisor_is_a_fresh_process_of_belayed():
+    with working() as worker:
+        eventually(lambda: current().workers())
+        process = Path(f"/proc/{worker.pid}")
+        if not process.exists():
+            pytest.skip("there is no /proc to look into")
+        words = (process / "cmdline").read_text().split("\0")
+
+    assert words[1:4] == ["-m", "belayed", "work"]
+
+
+def test_a_worker_in_the_background(manage, tmp_path):
+    files = ["--pid-file", str(tmp_path / "w.pid"), "--log-file", str(tmp_path / "w.log")]
+    begun = manage("belayed", "start", *files)
+    job = greet.enqueue("ada")
+    eventually(lambda: job.refresh().ended)
+    ended = manage("belayed", "stop", "--pid-file", str(tmp_path / "w.pid"))
+
+    assert (begun.returncode, ended.returncode) == (0, 0), begun.stderr
+    assert job.result == "hello ada"
+
+
+def test_commands_show_and_change_jobs(manage):
+    job = fails.using(max_attempts=1).enqueue()
+    manage("belayed", "workoff")
+    listed = json.loads(manage("belayed", "jobs", "--json", "--state", "failed").stdout)
+    retried = manage("belayed", "retry", job.id)
+    status = manage("belayed", "status")
+    checked = manage("belayed", "check", "--max-age", "1h")
+
+    assert [one["id"] for one in listed["jobs"]] == [int(job.id)]
+    assert (retried.returncode, retried.stdout) == (0, "Retried 1 job.\n")
+    assert "default" in status.stdout
+    assert checked.returncode == 0
+
+
+def test_a_wrong_command_is_told(manage):
+    ended = manage("belayed", "wrok")
+
+    assert ended.returncode == 2
+    assert "No such command 'wrok'" in ended.stderr
+
+
+def test_migrate_is_django_s(manage):
+    ended = manage("belayed", "migrate")
+
+    assert ended.returncode == 2
+    assert "the tables of jobs are made by Django's migrations here: python manage.py migrate" in ended.stderr
+
+
+def test_help_is_belayed_s(manage):
+    ended = manage("belayed", "work", "--help")
+
+    assert ended.returncode == 0
+    assert "--processes" in ended.stdout
+
+
+def test_call_command_runs_one(capsys):
+    call_command("belayed", "status")
+
+    assert "No jobs wait or run." in "".join(capsys.readouterr())
+
+
+def test_call_command_raises_what_went_wrong():
+    with pytest.raises(CommandError, match="belayed jobs 99 failed"):
+        call_command("belayed", "jobs", "99")
+
+
+def test_the_doctor_is_content(manage):
+    ended = manage("belayed", "doctor", "--json")
+
+    checks = {one["check"]: one["result"] for one in json.loads(ended.stdout)["checks"]}
+    assert checks["tables"] == checks["code"] == checks["application"] == "ok"
+
+
+def test_migrations_are_complete_and_can_be_undone(manage):
+    complete = manage("makemigrations", "--check", "--dry-run")
+    try:
+        undone = manage("migrate", "belayed", "zero")
+        missing = manage("belayed", "workoff")
+        enqueued = manage("shell", "-c", "from shop.tasks import greet; greet.enqueue('x')")
+        warned = manage("check", "--database", "default")
+    finally:
+        done = manage("migrate", "belayed")
+
+    assert complete.returncode == 0, complete.stdout
+    assert (undone.returncode, done.returncode) == (0, 0), undone.stderr
+    assert missing.returncode == 2
+    assert "run `python manage.py migrate`" in missing.stderr
+    assert "run `python manage.py migrate`" in enqueued.stderr
+    assert "belayed.W005" in warned.stderr
+    assert current().check_schema() == 1
+
+
+def test_tables_and_migrations_are_those_of_belayed_itself():
+    from belayed import Jobs
+    from belayed.django.conf import url_of
+
+    own = Jobs(url_of("default"))
+    version = own.check_schema()
+    job = own.enqueue(greet.draft("ada"))
+    own.close()
+
+    assert (version, current().get(job.id).state) == (1, State.READY)
+
+
+def test_a_worker_keeps_its_connection_between_jobs_and_survives_its_loss():
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server that ends connections")
+    jobs = [greet.enqueue(number) for number in range(3)]
+    post = Post.objects.create(title="news")
+    with working("--threads", "1"):
+        eventually(lambda: all(job.refresh().ended for job in jobs))
+        first = delay(post).like()
+        eventually(lambda: first.refresh().ended)
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        second = delay(post).like()
+        eventually(lambda: second.refresh().ended or second.failures)
+        third = delay(post).like()
+        eventually(lambda: third.refresh().ended)
+
+    assert (first.state, third.state) == (State.SUCCEEDED, State.SUCCEEDED)
+
+
+def test_users_of_the_project_are_references_in_a_worker(manage):
+    user = User.objects.create(username="ada")
+    job = greet.enqueue(user)
+
+    manage("belayed", "workoff")
+
+    assert job.refresh().result == "hello ada"

@@ -1,0 +1,229 @@
+"""Mail by jobs, to a real server."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from email.mime.image import MIMEImage
+from email.mime.text import MIMEText
+
+import django
+import pytest
+from aiosmtpd.controller import Controller
+from django.core import mail
+from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
+from django.db import transaction
+from django.test import override_settings
+from django.utils.translation import gettext_lazy
+
+from belayed import State, delay
+from belayed.config import current
+from belayed.errors import BelayedError, NotSerializable
+from belayed.testing import drain, held, travel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PORT = int(os.environ.get("SITE_SMTP", "2525"))
+MAILERS = django.VERSION >= (6, 1)
+
+
+class Inbox:
+    """A mail server's handler that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.envelopes: list = []
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.envelopes.append(envelope)
+        return "250 OK"
+
+    @property
+    def mails(self):
+        import email
+        from email import policy
+
+        return [email.message_from_bytes(one.content, policy=policy.default) for one in self.envelopes]
+
+
+@pytest.fixture(autouse=True)
+def real_backend(settings):
+    """The test runner takes the memory for the backend: here it is the site's own."""
+    import site_settings
+
+    if MAILERS:
+        settings.MAILERS = site_settings.MAILERS
+    else:
+        settings.EMAIL_BACKEND = site_settings.EMAIL_BACKEND
+
+
+@pytest.fixture
+def inbox():
+    handler = Inbox()
+    controller = Controller(handler, hostname="127.0.0.1", port=PORT)
+    controller.start()
+    yield handler
+    controller.stop()
+
+
+def test_a_mail_is_a_job_and_is_sent_by_it(inbox):
+    count = send_mail("Welcome", "Hello, Ada.", "shop@example.org", ["ada@example.org"])
+    (job,) = current().find()
+    before = list(inbox.envelopes)
+
+    drain()
+
+    assert (count, before) == (1, [])
+    assert (job.task, job.queue, job.refresh().state) == ("belayed.django.deliver_mail", "mail", State.SUCCEEDED)
+    (found,) = inbox.mails
+    assert (found["Subject"], found["From"], found["To"]) == ("Welcome", "shop@example.org", "ada@example.org")
+    assert found.get_content().strip() == "Hello, Ada."
+
+
+def test_a_mail_of_a_transaction_that_is_rolled_back_is_never_sent():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        send_mail("Welcome", "Hello.", "shop@example.org", ["ada@example.org"])
+        raise ZeroDivisionError
+
+    assert current().find() == []
+
+
+def test_all_of_a_message_arrives(inbox):
+    message = EmailMultiAlternatives(
+        gettext_lazy("Your bill"),
+        "See the bill.",
+        "shop@example.org",
+        ["ada@example.org"],
+        bcc=["books@example.org"],
+        cc=["bob@example.org"],
+        reply_to=["help@example.org"],
+        headers={"X-Shop": "7"},
+    )
+    message.attach_alternative("<p>See the bill.</p>", "text/html")
+    message.attach("bill.pdf", b"%PDF-1.7 \xff\x00", "application/pdf")
+    message.attach("note.txt", "Ärger", "text/plain")
+
+    message.send()
+    drain()
+
+    (found,) = inbox.mails
+    assert (found["Subject"], found["X-Shop"], found["Reply-To"]) == ("Your bill", "7", "help@example.org")
+    assert sorted(inbox.envelopes[0].rcpt_tos) == ["ada@example.org", "bob@example.org", "books@example.org"]
+    parts = {part.get_content_type(): part for part in found.walk() if not part.is_multipart()}
+    assert parts["text/html"].get_content().strip() == "<p>See the bill.</p>"
+    assert parts["application/pdf"].get_content() == b"%PDF-1.7 \xff\x00"
+    assert parts["application/pdf"].get_filename() == "bill.pdf"
+    assert [part.get_content().strip() for part in found.walk() if part.get_filename() == "note.txt"] == ["Ärger"]
+
+
+def test_parts_and_messages_may_be_attached(inbox):
+    message = EmailMessage("Look", "See below.", "shop@example.org", ["ada@example.org"])
+    if django.VERSION >= (6, 0):
+        from email.message import MIMEPart
+
+        image = MIMEPart()
+        image.set_content(b"GIF89a", "image", "gif", cid="<logo>")
+    else:
+        image = MIMEImage(b"GIF89a", "gif")
+        image["Content-ID"] = "<logo>"
+        message.attach(MIMEText("a text of its own"))
+    message.attach(image)
+    inner = EmailMessage("Inner", "Within.", "shop@example.org", ["ada@example.org"])
+    message.attach("inner.eml", inner.message().as_bytes(), "message/rfc822")
+
+    message.send()
+    drain()
+
+    (found,) = inbox.mails
+    (part,) = [part for part in found.walk() if part.get_content_type() == "image/gif"]
+    assert (part.get_content(), part["Content-ID"]) == (b"GIF89a", "<logo>")
+    assert any(part.get("Subject") == "Inner" for part in found.walk())
+
+
+class Tagged(EmailMessage):
+    """As anymail's messages are."""
+
+
+def test_what_other_packages_put_on_a_message_is_kept():
+    message = Tagged("Look", "x", "shop@example.org", ["ada@example.org"])
+    message.tags, message.metadata, message.esp_extra = ["bill"], {"order": 7}, {"track": True}
+
+    with held() as found:
+        message.send()
+
+    from belayed.django.mail import rebuilt
+
+    envelope = current().decode(found[0].payload)
+    again = rebuilt(envelope["args"][0])
+    assert (type(again), again.tags, again.metadata, again.esp_extra) == (
+        Tagged,
+        ["bill"],
+        {"order": 7},
+        {"track": True},
+    )
+
+
+def test_a_server_that_is_down_is_tried_again(request):
+    send_mail("Welcome", "Hello.", "shop@example.org", ["ada@example.org"])
+    (job,) = current().find()
+
+    drain(raises=False)
+    down = (job.refresh().state, job.failures, job.error)
+    inbox = request.getfixturevalue("inbox")
+    with travel(timedelta(minutes=1)):
+        drain()
+
+    assert down[:2] == (State.SCHEDULED, 1)
+    assert "ConnectionRefusedError" in down[2]
+    assert job.refresh().state is State.SUCCEEDED
+    assert len(inbox.mails) == 1
+
+
+def test_many_mails_are_jobs_each():
+    messages = [EmailMessage("x", "y", "shop@example.org", [f"{number}@example.org"]) for number in range(5)]
+    nobody = EmailMessage("x", "y", "shop@example.org", [])
+
+    connection = mail.mailers["default"] if MAILERS else mail.get_connection()
+    count = connection.send_messages([*messages, nobody])
+
+    assert (count, len(current().find())) == (5, 5)
+
+
+def test_a_header_that_cannot_be_is_refused_in_the_request():
+    with pytest.raises(ValueError, match=r"(?i)header"):
+        EmailMessage("a\nb", "y", "shop@example.org", ["ada@example.org"]).send()
+
+    assert current().find() == []
+
+
+def test_a_mail_that_is_built_is_not_for_delay():
+    message = EmailMessage("x", "y", "shop@example.org", ["ada@example.org"])
+
+    with pytest.raises(NotSerializable, match="delay a function that builds and sends one"):
+        delay(message).send()
+
+
+def test_a_function_that_sends_can_be_delayed(inbox):
+    delay(send_it)("ada@example.org")
+
+    drain()
+
+    assert [found["Subject"] for found in inbox.mails] == ["By a job"]
+
+
+def send_it(address: str) -> None:
+    EmailMessage("By a job", "x", "shop@example.org", [address]).send()
+
+
+@pytest.mark.skipif(not MAILERS, reason="before Django 6.1 there is no MAILERS")
+def test_a_mailer_that_sends_to_itself_is_refused():
+    wrong = {"default": {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "default"}}}
+    with override_settings(MAILERS=wrong), pytest.raises(BelayedError, match="to itself"):
+        send_mail("x", "y", "shop@example.org", ["ada@example.org"])
+
+
+@pytest.mark.skipif(MAILERS, reason="from Django 6.1 on MAILERS says it")
+def test_the_backend_behind_can_be_another():
+    with override_settings(BELAYED={"MAIL_USING": "django.core.mail.backends.locmem.EmailBackend"}):
+        send_mail("x", "y", "shop@example.org", ["ada@example.org"])
+        drain()
+
+    assert [one.subject for one in mail.outbox] == ["x"]
