@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
 from belayed.codec import Codec
+from belayed.codec.registry import Reference, by_name
 from belayed.errors import (
     BrokenPayload,
     NotSerializable,
@@ -344,3 +346,28 @@ def signature_of(found: Any) -> Signature:
 
 def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def rules_told(text: str, codec: Codec) -> Rules:
+    """The rules of a job whose arguments cannot be loaded, as far as its payload's text tells. Never raises."""
+    try:
+        envelope = json.loads(text)
+        if "method" in envelope:
+            found = inspect.getattr_static(kind_told(envelope["self"], codec), envelope["method"])
+        elif "class" in envelope:
+            return rules_of(resolve(envelope["class"], codec.trust))
+        elif "perform" in envelope:
+            return rules_of(kind_told(envelope["perform"], codec))
+        else:
+            found = registry.get(envelope.get("task")) or adapted(resolve(envelope["call"], codec.trust))
+    except Exception:
+        return NO_RULES
+    return found.rules if isinstance(found, Target) else NO_RULES
+
+
+def kind_told(plain: Any, codec: Codec) -> Any:
+    """The class of a saved object. Raises whatever there is to raise for one that cannot be told."""
+    entry = by_name.get(plain["$"])
+    if isinstance(entry, Reference):
+        return entry.kind(plain["v"]) if entry.kind else entry.type_
+    return resolve(plain["v"][0], codec.trust)

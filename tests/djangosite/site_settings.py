@@ -10,7 +10,7 @@ import django
 
 BASE = Path(__file__).parent
 SECRET_KEY = "of the tests"
-DEBUG = False
+DEBUG = bool(os.environ.get("SITE_DEBUG"))
 USE_TZ = True
 ROOT_URLCONF = "site_urls"
 ALLOWED_HOSTS = ["*"]

@@ -19,6 +19,7 @@ from shop.tasks import aadd, add, agreet, fails, greet, like_once
 
 from belayed import State, delay
 from belayed.config import current
+from belayed.django.management.commands.belayed import wants_reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,10 +104,10 @@ def test_commands_show_and_change_jobs(manage):
 
 
 def test_a_wrong_command_is_told(manage):
-    ended = manage("belayed", "wrok")
+    ended = manage("belayed", "nosuch")
 
     assert ended.returncode == 2
-    assert "No such command 'wrok'" in ended.stderr
+    assert "No such command 'nosuch'" in ended.stderr
 
 
 def test_migrate_is_django_s(manage):
@@ -200,4 +201,50 @@ def test_users_of_the_project_are_references_in_a_worker(manage):
 
     manage("belayed", "workoff")
 
+    assert job.refresh().result == "hello ada"
+
+
+@pytest.mark.parametrize(
+    ("debug", "words", "wanted"),
+    [(True, ["work"], True), (False, ["work"], False), (True, ["work", "--no-reload"], False)],
+)
+def test_a_worker_reloads_while_debug_is_on(settings, debug, words, wanted):
+    settings.DEBUG = debug
+
+    assert wants_reload(words) is wanted
+
+
+def test_code_that_changes_is_taken_while_debug_is_on(manage, tmp_path):
+    ended = manage("belayed", "work", "--exit-on-complete", SITE_DEBUG="1")
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_project_without_belayed_is_told_what_to_do(tmp_path):
+    (tmp_path / "bare.py").write_text("SECRET_KEY = 'x'\nDATABASES = {}\nINSTALLED_APPS = []\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "belayed", "status"],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**environment(), "DJANGO_SETTINGS_MODULE": "bare"},
+    )
+
+    assert ended.returncode == 2
+    assert "add 'belayed.django' to INSTALLED_APPS" in ended.stderr
+
+
+def test_the_commands_of_belayed_itself_find_the_project():
+    job = greet.enqueue("ada")
+    ended = subprocess.run(
+        [sys.executable, "-m", "belayed", "workoff"],
+        check=False,
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        env={**environment(), "DJANGO_SETTINGS_MODULE": "site_settings"},
+    )
+
+    assert ended.returncode == 0, ended.stderr
     assert job.refresh().result == "hello ada"

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 from shop.models import Log, Post, Ticket
-from shop.tasks import agreet, greet, likes_and_fails
+from shop.tasks import agreet, forgets, greet, likes_and_fails
 
 from belayed import delay
 from belayed.config import current
@@ -170,6 +170,28 @@ def test_a_row_that_is_gone_is_an_error_of_the_job_as_any_other():
         drain()
 
     assert (job.refresh().state, job.failures) == ("scheduled", 1)
+
+
+@pytest.mark.parametrize("make", [lambda post: post.expire(), forgets.enqueue])
+def test_a_job_may_be_discarded_when_its_row_is_gone(make):
+    post = Post.objects.create(title="news")
+    job = make(post)
+    Post.objects.all().delete()
+
+    drain()
+
+    assert job.refresh().state == "cancelled"
+    assert "is not in its database any more" in job.error
+
+
+def test_a_job_may_fail_at_once_when_its_row_is_gone():
+    post = Post.objects.create(title="news")
+    job = post.archive()
+    Post.objects.all().delete()
+
+    drain(raises=False)
+
+    assert job.refresh().state == "failed"
 
 
 def test_a_field_that_is_called_as_a_hook_is_none():

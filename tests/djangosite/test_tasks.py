@@ -270,6 +270,7 @@ def test_all_is_supported():
         ({"BELAYED": {"DATABASE": "nowhere"}}, "belayed.E001"),
         ({"BELAYED": {"PLUGINS": ["shop.nothing"]}}, "belayed.E001"),
         ({"BELAYED": []}, "belayed.E001"),
+        ({"BELAYED": {"DATABASE": "other"}}, "belayed.I001"),
     ],
 )
 def test_wrong_settings_are_found_by_the_checks(settings, id):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from belayed import Job, current_job, register_reference, task
+from belayed.errors import ObjectNotFound
 
 bodies: dict[str, Callable[..., Any]] = {}
 """What `act` and `aact` run, by name: the tests' own functions, in this process."""
@@ -235,6 +236,22 @@ def load_row(key: str) -> Row | None:
 
 
 register_reference(Row, name="worker.row", key=lambda row: row.key, load=load_row)
+
+
+@task(discard_on=ObjectNotFound)
+def reads_or_forgets(row: Row) -> None: ...
+
+
+@task(retry_on=ConnectionError)
+def reads_or_fails(row: Row) -> None: ...
+
+
+@dataclass
+class Forgetful:
+    row: Row
+    discard_on: ClassVar[type[Exception]] = ObjectNotFound
+
+    def perform(self) -> None: ...
 
 
 @task

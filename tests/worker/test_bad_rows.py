@@ -275,3 +275,22 @@ def test_an_unknown_job_of_another_queue_is_left_alone(lite: Jobs) -> None:
     worked(lite, queues=("default",))
 
     assert (lite.get(bad).state, lite.get(bad).error) == (State.READY, None)
+
+
+@pytest.mark.dj(160)
+@pytest.mark.parametrize(
+    ("draft", "state"),
+    [
+        (tasks.reads_or_forgets.draft, State.CANCELLED),
+        (tasks.reads_or_fails.draft, State.FAILED),
+        (tasks.Forgetful, State.CANCELLED),
+        (tasks.reads.draft, State.SCHEDULED),
+    ],
+    ids=["discard_on", "retry_on", "custom job", "neither"],
+)
+def test_a_row_that_is_gone_meets_the_rules_of_its_job(draft: Any, state: State, jobs: Jobs) -> None:
+    job = jobs.enqueue(draft(tasks.Row("gone")))
+
+    worked(jobs)
+
+    assert job.refresh().state is state

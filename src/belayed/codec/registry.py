@@ -22,13 +22,21 @@ def register(type_: type[T], *, name: str, encode: Callable[[T], Any], decode: C
     _add(Registered(type_, name, encode, decode))
 
 
-def register_reference(type_: type[T], *, name: str, key: Callable[[T], Any], load: Callable[[Any], T | None]) -> None:
+def register_reference(
+    type_: type[T],
+    *,
+    name: str,
+    key: Callable[[T], Any],
+    load: Callable[[Any], T | None],
+    kind: Callable[[Any], type] | None = None,
+) -> None:
     """Let objects of *type_* and its subclasses travel as their *key*, and be loaded again when the job runs.
 
     A key of None means that the object is not saved yet. *load* answers None or raises LookupError if it is gone.
-    *name* is the tag in saved payloads. Raises ConfigError.
+    *kind* tells the class of the object with a key, where it may be a subclass. *name* is the tag in saved payloads.
+    Raises ConfigError.
     """
-    _add(Reference(type_, name, key, load))
+    _add(Reference(type_, name, key, load, kind))
 
 
 def register_proxy(type_: type, content: Callable[[Any], Any]) -> None:
@@ -86,6 +94,8 @@ class Reference:
     name: str
     key: Callable[[Any], Any]
     load: Callable[[Any], Any]
+    kind: Callable[[Any], type] | None = None
+    """The class of the object that a key is of; None: *type_*."""
 
     def stand_in(self, value: object) -> Any:
         try:

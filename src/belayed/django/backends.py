@@ -146,16 +146,16 @@ def wrapped(task: Any) -> Any:
         signature = signature.replace(parameters=parameters)
     if inspect.iscoroutinefunction(function):
 
-        async def acalled(*args: Any, **kwargs: Any) -> Any:
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
             return returned(task, await function(*context(task), *args, **kwargs))
 
-        called: Any = acalled
+        called: Any = awaited
     else:
 
-        def scalled(*args: Any, **kwargs: Any) -> Any:
+        def plainly(*args: Any, **kwargs: Any) -> Any:
             return returned(task, function(*context(task), *args, **kwargs))
 
-        called = scalled
+        called = plainly
     called.__signature__ = signature
     return called
 

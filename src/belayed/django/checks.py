@@ -26,7 +26,26 @@ def settings(app_configs: Any, **_given: Any) -> Found:
         DjangoJobs()
     except BelayedError as error:
         return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
-    return on_sqlite(conf.alias()) if conf.dialect_of(conf.alias()) == "sqlite" else driver()
+    return [*elsewhere(conf.alias()), *at_hand(conf.alias())]
+
+
+def elsewhere(alias: str) -> Found:
+    """Jobs of another database are not saved in the transactions of this one."""
+    if alias == "default":
+        return []
+    return [
+        checks.Info(
+            f"jobs live in the database {alias!r}: one that is enqueued in a transaction of another database is saved "
+            "after that one's commit, and lost if the process dies in between",
+            hint="Jobs in the database of what they are about are saved with it. Silence this if it is meant.",
+            id="belayed.I001",
+        )
+    ]
+
+
+def at_hand(alias: str) -> Found:
+    """How the database of the jobs is reached."""
+    return on_sqlite(alias) if conf.dialect_of(alias) == "sqlite" else driver()
 
 
 def on_sqlite(alias: str) -> Found:

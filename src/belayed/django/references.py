@@ -51,7 +51,7 @@ def content(lazy: LazyObject) -> Any:
 
 def install() -> None:
     """Teach the codec Django's models."""
-    register_reference(Model, name="django", key=key_of, load=load_instance)
+    register_reference(Model, name="django", key=key_of, load=load_instance, kind=lambda key: apps.get_model(key[0]))
     register_reference(BaseManager, name="django.manager", key=key_of_manager, load=load_manager)
     register_proxy(LazyObject, content)
     register_proxy(Promise, str)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from belayed.claim import Claimed, Finished, Running, running
 from belayed.errors import AttemptCrashed, AttemptStopped, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Job, Outcome, State
-from belayed.payload import Loaded, call_hook, load
+from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
 from belayed.results import safe_str
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
@@ -231,7 +231,8 @@ class Attempts:
         started = (of_application and stopped is None) or stopped is Outcome.TIMED_OUT
         reason = run.reason or safe_str(error)
         seconds = time.monotonic() - run.begun
-        ended = Ended(None, error, seconds, started=started, stopped=stopped, reason=reason)
+        rules = rules_told(run.claimed.payload or "", self.codec) if started else NO_RULES
+        ended = Ended(None, error, seconds, rules, started=started, stopped=stopped, reason=reason)
         finished = verdict(run.claimed, ended, self.config, self.codec)
         if finished.state is State.FAILED and self.plugins.all:
             try:

@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 
 from belayed import Delayable, handle_asynchronously
+from belayed.errors import ObjectNotFound
 
 
 class Visible(models.Manager):
@@ -39,6 +40,14 @@ class Post(Delayable, models.Model):
     @handle_asynchronously(queue="likes", priority=lambda self: -self.likes)
     def publish(self, to: str = "all") -> str:
         return f"{self.title} to {to}"
+
+    @handle_asynchronously(discard_on=ObjectNotFound)
+    def expire(self) -> None:
+        """Of no interest for a post that is gone."""
+
+    @handle_asynchronously(retry_on=ConnectionError)
+    def archive(self) -> None:
+        """Nothing but a lost connection is worth another try."""
 
 
 class Ticket(models.Model):

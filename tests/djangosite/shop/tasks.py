@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from belayed import current_job
 from belayed import task as belayed_task
+from belayed.errors import ObjectNotFound
 from shop.models import Post
 
 if django.VERSION >= (6, 0):
@@ -33,6 +34,10 @@ async def agreet(who: str) -> str:
 def likes_and_fails(post: Post) -> None:
     post.like()
     raise ValueError("no")
+
+
+@belayed_task(discard_on=ObjectNotFound)
+def forgets(post: Post) -> None: ...
 
 
 @belayed_task
