@@ -18,6 +18,7 @@ from belayed.config import current
 from belayed.django.models import EndedJob, FailedAttempt, LiveJob
 from belayed.errors import BelayedError
 from belayed.redaction import redacted
+from belayed.worker.report import humane
 
 COUNTED = 10_000
 """Jobs are counted up to so many: a list of a million costs no more."""
@@ -63,6 +64,7 @@ class JobAdmin(admin.ModelAdmin):
 
     paginator = Pages
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     ordering = ("-id",)
     search_fields = ("task",)
@@ -110,6 +112,11 @@ class JobAdmin(admin.ModelAdmin):
         text = (job.error or "").partition("\n")[0]
         return text if len(text) <= SHORT else f"{text[:SHORT]}…"
 
+    @admin.display(description="took")
+    def took(self, job: Any) -> str:
+        """How long the last attempt ran."""
+        return "" if job.seconds is None else humane(job.seconds)
+
     @admin.display(description="arguments")
     def arguments(self, job: Any) -> SafeString | str:
         """What it runs, without what looks like a secret."""
@@ -153,7 +160,7 @@ class JobAdmin(admin.ModelAdmin):
 
 @admin.register(LiveJob)
 class LiveJobAdmin(JobAdmin):
-    list_display = ("id", "task", "queue", "state", "priority", "attempt", "run_at", "problem")
+    list_display = ("id", "task", "state", "problem", "queue", "priority", "attempt", "run_at")
     list_filter = (LiveStates,)
     actions = ("run_now", "cancel", "delete_jobs")
     shown = (
@@ -172,11 +179,11 @@ class LiveJobAdmin(JobAdmin):
 
 @admin.register(EndedJob)
 class EndedJobAdmin(JobAdmin):
-    list_display = ("id", "task", "queue", "state", "attempt", "finished_at", "seconds", "problem")
+    list_display = ("id", "task", "state", "problem", "queue", "attempt", "finished_at", "took")
     list_filter = (EndedStates,)
     actions = ("retry", "delete_jobs")
     shown = (
-        "id", "task", "state", "queue", "priority", "run_at", "created_at", "finished_at", "seconds", "worker",
+        "id", "task", "state", "queue", "priority", "run_at", "created_at", "finished_at", "took", "worker",
         "attempt", "failures", "crashes", "rescues", "max_attempts", "max_run_time", "error", "result", "arguments",
         "attempts",
     )  # fmt: skip
