@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from shop import tasks
 from shop.models import Log, Post
@@ -11,6 +11,8 @@ from shop.tasks import enqueues, greet, leaves_open, like_once
 
 from belayed import State, enqueue_many
 from belayed.config import current
+from belayed.django import conf
+from belayed.django.jobs import raw
 from belayed.errors import BelayedError, ConfigError
 from belayed.testing import assert_enqueued, drain, held, inline, refute_enqueued
 
@@ -86,6 +88,27 @@ def test_a_job_is_not_saved_when_the_other_transaction_is_rolled_back():
 
 
 @COMMITS
+def test_a_task_that_waits_for_another_commit_has_its_id_then():
+    with transaction.atomic(using="other"):
+        result = tasks.add.enqueue(1, 2)
+        before = result.id
+    drain()
+
+    assert before == ""
+    assert tasks.add.get_result(result.id).return_value == 3
+
+
+@COMMITS
+def test_many_wait_for_the_commit_of_another_database():
+    with transaction.atomic(using="other"):
+        made = enqueue_many([greet.draft("ada"), greet.draft("bob")])
+        before = [job.saved for job in made]
+
+    assert before == [False, False]
+    assert [job.refresh().state for job in made] == [State.READY, State.READY]
+
+
+@COMMITS
 def test_a_job_joins_its_own_database_whatever_else_is_open():
     with transaction.atomic(using="other"), transaction.atomic():
         job = greet.enqueue("ada")
@@ -154,6 +177,80 @@ def test_a_block_within_another_transaction_is_refused():
 def test_a_transaction_elsewhere_is_refused(given, why):
     with inline(), pytest.raises(ConfigError, match=why):
         tasks.begins.enqueue(given)
+
+
+@COMMITS
+def test_a_connection_that_was_idle_is_closed_before_the_next_job(monkeypatch):
+    jobs = current()
+    greet.enqueue("ada")
+    drain()
+    kept = connection.connection
+    greet.enqueue("bob")
+    drain()
+    same = connection.connection is kept
+
+    monkeypatch.setattr("belayed.django.connections.IDLE", 0.0)
+    jobs.upkeep.freshen()
+
+    assert same
+    assert connection.connection is None
+
+
+@COMMITS
+def test_a_connection_in_a_transaction_is_left_alone(monkeypatch):
+    monkeypatch.setattr("belayed.django.connections.IDLE", 0.0)
+    with transaction.atomic():
+        current().upkeep.freshen()
+
+        assert greet.enqueue("ada").saved
+
+
+def test_psycopg2_is_refused():
+    class Connection:
+        __module__ = "psycopg2.extensions"
+
+    class Outer:
+        connection = Connection()
+
+    with pytest.raises(ConfigError, match="Belayed takes psycopg 3"):
+        raw(Outer())
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        (
+            {"ENGINE": "django.db.backends.postgresql", "NAME": "a b", "USER": "u", "PASSWORD": "p@/:", "HOST": "h"},
+            "postgresql://u:p%40%2F%3A@h/a%20b",
+        ),
+        (
+            {"ENGINE": "django.db.backends.postgresql", "NAME": "n", "HOST": "/run/pg", "PORT": "5433"},
+            "postgresql:///n?host=%2Frun%2Fpg&port=5433",
+        ),
+        (
+            {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "n", "HOST": "::1", "PORT": 5432},
+            "postgresql://[::1]:5432/n",
+        ),
+        (
+            {"ENGINE": "x.postgresql", "NAME": "n", "OPTIONS": {"sslmode": "require", "pool": True}},
+            "postgresql:///n?sslmode=require",
+        ),
+        ({"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/a b.db"}, "sqlite:////srv/a%20b.db"),
+        ({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}, "sqlite:///:memory:"),
+    ],
+)
+def test_workers_are_given_the_url_of_the_database(monkeypatch, settings, url):
+    monkeypatch.setitem(connections.databases, "default", settings)
+    monkeypatch.setattr(connections["default"], "settings_dict", settings)
+
+    assert conf.url_of("default") == url
+
+
+def test_a_database_of_another_kind_is_refused(monkeypatch):
+    monkeypatch.setitem(connections.databases, "default", {"ENGINE": "django.db.backends.oracle"})
+
+    with pytest.raises(ConfigError, match=r"is of django\.db\.backends\.oracle: Belayed keeps jobs in"):
+        conf.dialect_of("default")
 
 
 class InTestCase(TestCase):
