@@ -26,6 +26,8 @@ from belayed.trust import name_of, resolve, running_main
 
 VERSION = 1
 NO_RULES = Rules()
+HEAP_TYPE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: a class made by a class statement."""
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
 
@@ -142,9 +144,18 @@ class MethodCall:
                 f"delay({short(self.subject)}).{self.method}: neither its class nor the method is the application's "
                 "own code; write a function of yours that calls it, or name its package in configure(trust=[…])"
             )
-        subject = codec.encode(self.subject, "self")
         args, kwargs = codec.encode_call(self.args, self.kwargs)
-        return codec.text({"v": VERSION, "method": self.method, "self": subject, "args": args, "kwargs": kwargs})
+        call = {"method": self.method, "args": args, "kwargs": kwargs}
+        try:
+            subject = codec.encode(self.subject, "self")
+        except NotSerializable as error:
+            # A service without any state needs no text form: another object of its class is the same.
+            if error.path != "self" or not stateless(self.subject):
+                raise
+            ref = name_of(type(self.subject))
+            codec.trust.require(ref)
+            return codec.text({"v": VERSION, "of": ref, **call})
+        return codec.text({"v": VERSION, "self": subject, **call})
 
 
 @dataclass(slots=True)
@@ -167,6 +178,11 @@ class Performance:
             fields = {name: codec.encode(value, f"job.{name}") for name, value in vars(self.subject).items()}
             return codec.text({"v": VERSION, "class": ref, "fields": fields})
         return codec.text({"v": VERSION, "perform": perform})
+
+
+def stateless(subject: Any) -> bool:
+    """Whether an object of a class of the application's has nothing that another of that class had not."""
+    return type(subject).__flags__ & HEAP_TYPE != 0 and getattr(subject, "__dict__", None) == {}
 
 
 def performance(subject: Any) -> Performance:
@@ -270,6 +286,11 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
 def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
     """A call of a method: an override in a subclass is honoured, and a decorated one runs its body."""
     subject, method = envelope.get("self"), envelope["method"]
+    if "of" in envelope:
+        cls = resolve(str(envelope["of"]), codec.trust)
+        if not isinstance(cls, type):
+            raise BrokenPayload(f"{envelope['of']!r} is no class")
+        subject = object.__new__(cls)
     if not isinstance(method, str) or method.startswith("__"):
         raise BrokenPayload(f"the payload names no method: {method!r}")
     try:
@@ -353,7 +374,8 @@ def rules_told(text: str, codec: Codec) -> Rules:
     try:
         envelope = json.loads(text)
         if "method" in envelope:
-            found = inspect.getattr_static(kind_told(envelope["self"], codec), envelope["method"])
+            kind = resolve(envelope["of"], codec.trust) if "of" in envelope else kind_told(envelope["self"], codec)
+            found = inspect.getattr_static(kind, envelope["method"])
         elif "class" in envelope:
             return rules_of(resolve(envelope["class"], codec.trust))
         elif "perform" in envelope:

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import pprint
+import string
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from belayed import Delayable, adelay, delay, handle_asynchronously, task
-from belayed.errors import NotImportable, NotTrusted, OptionError
+from belayed.errors import NotImportable, NotSerializable, NotTrusted, OptionError
 from tests.api.rows import saved_by_hand
 
 
@@ -460,3 +461,43 @@ def test_a_row_written_by_hand_runs_no_code_that_is_not_trusted(each_jobs, work_
     assert not target.exists()
     assert job.refresh().state != "succeeded"
     assert job.error.startswith("belayed.errors.")
+
+
+class Service:
+    """A class whose objects have no state."""
+
+    def double(self, number: int) -> int:
+        return 2 * number
+
+    @handle_asynchronously(queue="service")
+    def triple(self, number: int) -> int:
+        return 3 * number
+
+
+class Counter:
+    """A class whose objects have some, and no text form."""
+
+    def __init__(self) -> None:
+        self.count = 1
+
+    def get(self) -> int:
+        return self.count
+
+
+def test_an_object_without_state_needs_no_text_form(each_jobs, work_off):
+    one, two = delay(Service()).double(4), Service().triple(4)
+
+    work_off(each_jobs)
+
+    assert (one.refresh().result, two.refresh().result, two.queue) == (8, 12, "service")
+    assert '"of":' in one.payload
+
+
+def test_an_object_with_state_needs_one(jobs):
+    with pytest.raises(NotSerializable, match=r"self: .*Counter objects have no text form"):
+        delay(Counter()).get()
+
+
+def test_an_object_without_state_of_somebody_else_s_class_is_refused(jobs):
+    with pytest.raises(NotTrusted):
+        delay(string.Formatter()).format("{}", 1)
