@@ -18,8 +18,8 @@ from tests import inventory, servers
 hypothesis.settings.register_profile("belayed", deadline=None)
 hypothesis.settings.load_profile("belayed")
 
-collect_ignore = ["djangosite"]
-"""A project of its own: tests/integrations/test_django.py runs its tests."""
+collect_ignore = ["djangosite", "examples/favorites"]
+"""Of projects of their own: tests/integrations/test_django.py and tests/examples/test_favorites.py run them."""
 
 SHARED = pytest.StashKey[Path]()
 OF_DELAYED_JOB = ("QUEUE", "QUEUES", "MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD", "QUIET")

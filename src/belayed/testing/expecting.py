@@ -13,7 +13,7 @@ from belayed.config import current
 from belayed.errors import PayloadError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import LIVE, Filter, Job
-from belayed.payload import Loaded, Performance, Signature, home, load, performance, readable, signature_of
+from belayed.payload import Loaded, Performance, Signature, home, load, performance, readable, signature_of, stateless
 from belayed.tasks import Task, check_call
 from belayed.trust import name_of
 
@@ -130,7 +130,7 @@ class Wish:
             return None
         if isinstance(value, Performance):
             return load(value.write(self.codec), self.codec).hooks
-        return self.codec.loads(self.codec.text(self.codec.encode(value, "self")))
+        return value if stateless(value) else self.codec.loads(self.codec.text(self.codec.encode(value, "self")))
 
     def operation(self) -> Any:
         """Find the live jobs that may be like it."""

@@ -1,0 +1,79 @@
+"""The example with favorites, before and after it has jobs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.djangosite.environments import folder, python
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "favorites"
+TESTS = Path(__file__).parent / "favorites"
+
+
+@pytest.mark.xdist_group("favorites")
+@pytest.mark.parametrize("django", ["5.2", "6.1"])
+@pytest.mark.parametrize("state", ["starter", "solution"])
+def test_its_own_tests_pass(state: str, django: str, tmp_path: Path) -> None:
+    interpreter = Path(sys.executable)
+    if django != "5.2":
+        if python() is None:
+            pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
+        interpreter = folder(Path(sys.prefix), django) / "bin" / "python"
+    site = tmp_path / state
+    subprocess.run(["cp", "-r", EXAMPLE / state, site], check=True)
+    for name in ("test_pages.py", f"test_{state}.py"):
+        (site / "blog" / name).write_bytes((TESTS / name).read_bytes())
+
+    ran = subprocess.run(
+        [interpreter, "manage.py", "test"], check=False, cwd=site, capture_output=True, text=True, env=environment()
+    )
+    migrations = subprocess.run(
+        [interpreter, "manage.py", "makemigrations", "--check", "--dry-run"],
+        check=False,
+        cwd=site,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Ran 0 tests" not in ran.stderr
+    assert migrations.returncode == 0, migrations.stdout
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "DJANGO_SETTINGS_MODULE")}
+
+
+def files(state: str) -> dict[str, list[str]]:
+    found = [path for path in (EXAMPLE / state).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(EXAMPLE / state)): path.read_text("utf-8").splitlines() for path in found}
+
+
+def test_jobs_take_few_lines() -> None:
+    before, after = files("starter"), files("solution")
+    changed = {}
+    for name in before.keys() | after.keys():
+        lines = [
+            line
+            for line in difflib.unified_diff(before.get(name, []), after.get(name, []), n=0, lineterm="")
+            if line[0] in "+-" and not line.startswith(("+++", "---"))
+        ]
+        if lines:
+            changed[name] = lines
+
+    assert set(changed) == {
+        "Procfile",
+        "accounts/views.py",
+        "background_jobs/settings.py",
+        "blog/services.py",
+        "requirements.txt",
+    }
+    assert sum(map(len, changed.values())) <= 16
