@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint docs bench clean
+.PHONY: help demo example test chaos lint docs bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 # For make chaos; SEED is another each time unless given, DEFAULTS=1 leaves beat and lapse as they are.
 MINUTES ?= 1
+EXAMPLE ?= examples/favorites/solution
 STORE ?= sqlite
 
 BIN := $(VENV)/bin
@@ -20,6 +21,11 @@ help: ## list these targets
 
 demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by workers
 	$(BIN)/python examples/newsletter/demo.py
+
+example: $(VENV)/.installed-example ## run the blog of examples/favorites, with its worker, until Ctrl-C
+	cd $(EXAMPLE) && $(CURDIR)/$(BIN)/python manage.py migrate --verbosity 0 && $(CURDIR)/$(BIN)/python manage.py seed
+	@echo "http://127.0.0.1:8000/ (ada@example.org, password)"
+	cd $(EXAMPLE) && PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 honcho start
 
 test: $(VENV)/.installed-test $(VENV)/.installed-djangos ## run every test, on SQLite and on a PostgreSQL of its own
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)

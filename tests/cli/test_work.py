@@ -517,3 +517,17 @@ def test_workoff_ends_when_all_pools_are_empty(process, enqueue):
 
     assert ended.returncode == 0
     assert re.search(r"no job is ready after .+: 1 succeeded, 1 failed$", ended.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_application_that_has_set_up_our_logger_alone_gets_each_line_once(process, enqueue, shop, processes):
+    setup = (
+        "import logging; log = logging.getLogger('belayed'); log.setLevel('INFO'); "
+        "log.addHandler(logging.StreamHandler())\n"
+    )
+    shop.write_text(setup + shop.read_text())
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", "--processes", processes)
+
+    assert ended.stderr.count("shop.send #1 succeeded") == 1

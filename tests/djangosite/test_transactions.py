@@ -14,7 +14,7 @@ from belayed.config import current
 from belayed.django import conf
 from belayed.django.jobs import raw
 from belayed.errors import BelayedError, ConfigError
-from belayed.testing import assert_enqueued, drain, held, inline, refute_enqueued
+from belayed.testing import assert_enqueued, drain, held, inline, isolated, refute_enqueued
 
 ALL = pytest.mark.django_db(databases=["default", "other"])
 COMMITS = pytest.mark.django_db(databases=["default", "other"], transaction=True)
@@ -251,6 +251,11 @@ def test_a_database_of_another_kind_is_refused(monkeypatch):
 
     with pytest.raises(ConfigError, match=r"is of django\.db\.backends\.oracle: Belayed keeps jobs in"):
         conf.dialect_of("default")
+
+
+def test_another_url_is_refused():
+    with pytest.raises(ConfigError, match=r"live where DATABASES .* say"), isolated():
+        pass
 
 
 class InTestCase(TestCase):

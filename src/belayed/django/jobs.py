@@ -133,6 +133,13 @@ class DjangoJobs(Jobs):
     def url(self, _value: str) -> None:
         """Said by DATABASES."""
 
+    def move(self, url: str) -> None:
+        """Refuse: jobs live where Django's settings say. Raises ConfigError."""
+        raise ConfigError(
+            "jobs of a Django project live where DATABASES and BELAYED['DATABASE'] say, so no other URL is taken; in "
+            "tests its test database keeps them apart (TestCase, pytest.mark.django_db)"
+        )
+
     def prepare(self) -> None:
         """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
         if self.address.target == MEMORY:

@@ -33,9 +33,11 @@ def say_to_log(
     root = logging.getLogger()
     handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if format == "json" else Lines())
-    if root.handlers and always:
+    # A project of Django's configures single loggers.
+    configured = bool(root.handlers or log.handlers)
+    if configured and always:
         log.addHandler(handler)
-    if not root.handlers:
+    if not configured:
         root.addHandler(handler)
         # Libraries at DEBUG would drown the rest.
         root.setLevel(max(LEVELS[level or "info"], logging.INFO))
