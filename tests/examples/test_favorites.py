@@ -53,7 +53,12 @@ def environment() -> dict[str, str]:
 
 
 def files(state: str) -> dict[str, list[str]]:
-    found = [path for path in (EXAMPLE / state).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    """The files of one state of the example, but for what running it leaves behind."""
+    found = [
+        path
+        for path in (EXAMPLE / state).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("db.sqlite3")
+    ]
     return {str(path.relative_to(EXAMPLE / state)): path.read_text("utf-8").splitlines() for path in found}
 
 
