@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
@@ -34,8 +36,8 @@ def test_no_value_of_a_field_is_in_the_payload():
 
     job = delay(post).like(by=3)
 
-    subject = f'{{"$":"django","v":["shop.post",{post.pk},"default"]}}'
-    assert job.payload == f'{{"v":1,"method":"like","self":{subject},"args":[],"kwargs":{{"by":3}}}}'
+    subject = {"$": "django", "v": ["shop.post", post.pk, "default"]}
+    assert json.loads(job.payload) == {"v": 1, "method": "like", "self": subject, "args": [], "kwargs": {"by": 3}}
 
 
 def test_a_method_that_is_handled_asynchronously_enqueues():
