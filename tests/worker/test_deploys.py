@@ -143,9 +143,7 @@ def test_a_new_task_goes_back_from_old_workers_uncharged_and_new_ones_run_it(
     with old.worker() as worker:
         eventually(lambda: put_back(job))
         over(neighbour)
-        assert worker.logged(
-            f"shop.appears #{job.id} went back to its queue, not charged: belayed.errors.UnknownTask: "
-        )
+        assert worker.says(f"shop.appears #{job.id} went back to its queue, not charged: belayed.errors.UnknownTask: ")
         assert (job.attempt, job.failures, job.crashes, job.attempts) == (0, 0, 0, ())
         assert "UnknownTask" in (job.error or "")
 
@@ -169,7 +167,7 @@ def test_what_nobody_knows_fails_at_the_limit(release: Callable[[str, str], Rele
 
     with release("limited", OLD + limited).worker() as worker:
         eventually(lambda: due_again(job), within=20)
-        eventually(lambda: worker.logged("FAILED permanently before it could start: .*UnknownTask: shop:appears"))
+        worker.says("FAILED permanently before it could start: .*UnknownTask: shop:appears")
 
     assert (job.state, job.attempt) == (State.FAILED, 0)
     assert "shop:appears" in (job.error or "")

@@ -45,7 +45,7 @@ def test_a_failover_that_loses_the_last_transactions(
 
         after = eventually(lambda: enqueue_many(wild.ends.draft(str(effects)) for _ in range(50)))
         over(long, *after)
-        assert worker.logged("the store is available again")
+        assert worker.says("the store is available again")
         assert worker.logged("was refused|gave back|rescued") == []
     assert set(states(*before, long, *after)) == {State.SUCCEEDED}
     assert {job.id for job in after} & {job.id for job in forgotten}

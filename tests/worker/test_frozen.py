@@ -72,7 +72,7 @@ def test_nobody_rescues_anybody_after_an_outage_of_twice_the_limit(
             passed(2 * LAPSE)
 
         over(*long, *short)
-        assert all(worker.logged("the store is available again") for worker in workers)
+        assert all(worker.says("the store is available again") for worker in workers)
         assert [line for worker in workers for line in worker.logged("was refused|rescued")] == []
     assert set(states(*long, *short)) == {State.SUCCEEDED}
     assert {(job.attempt, job.rescues, job.failures) for job in (*long, *short)} == {(1, 0, 0)}
@@ -126,7 +126,7 @@ def test_a_worker_that_has_slept_past_the_limit_changes_and_starts_nothing(
             for pid in (*own, sleeper.pid):
                 os.kill(pid, signal.SIGCONT)
 
-            (line,) = eventually(lambda: sleeper.logged("was refused"))
+            (line,) = sleeper.says("was refused")
             over(again := wild.ends.enqueue(str(tmp_path / "log-3")))
 
             assert f"#{long.id} was refused: its claim had lapsed (succeeded)" in line
@@ -166,7 +166,7 @@ def test_a_backend_that_is_frozen_is_left(fragile: Jobs, log: Path, effects: Pat
             for pid in stuck:
                 os.kill(pid, signal.SIGCONT)
         over(job)
-        assert worker.logged("the store is not available, running jobs go on: .*no answer")
+        assert worker.says("the store is not available, running jobs go on: .*no answer")
 
     assert {(one.state, one.attempt, one.rescues) for one in (job, *others)} == {(State.SUCCEEDED, 1, 0)}
     assert len(runs(effects)) == 21

@@ -231,7 +231,7 @@ def test_a_second_signal_is_now(lite: Jobs, log: Path, effects: Path) -> None:
     with tree(lite, log, grace="60s") as worker:
         eventually(lambda: runs(effects))
         worker.signal(signal.SIGTERM)
-        eventually(lambda: worker.logged("stopping"))
+        worker.says("stopping")
         begun = time.monotonic()
         assert worker.stopped() == 0
 

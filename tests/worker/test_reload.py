@@ -83,7 +83,7 @@ def test_children_are_replaced_when_code_changes(lite: Jobs, code: Path, enqueue
         assert (before.result, after.result) == ("old", "new")
         assert worker.popen.pid == supervisor
         assert worker.popen.poll() is None
-        assert worker.logged("is replaced: shifting.py changed")
+        assert worker.says("is replaced: shifting.py changed")
 
 
 def test_a_running_job_ends_with_the_code_that_it_began_with(
@@ -94,7 +94,7 @@ def test_a_running_job_ends_with_the_code_that_it_began_with(
         eventually((code.parent / "began").exists)
 
         code.write_text(APP.format(answer="new"))
-        eventually(lambda: worker.logged("is replaced"))
+        worker.says("is replaced")
         other = lite.get(enqueue("which")).wait(timeout=10)
         (code.parent / "go on").touch()
 
@@ -112,7 +112,7 @@ def test_broken_code_is_told_and_mended_code_is_taken_at_once(
         lite.get(id).wait(timeout=10)
 
         code.write_text("def broken(:\n")
-        eventually(lambda: worker.logged("SyntaxError"))
+        worker.says("SyntaxError")
         code.write_text(APP.format(answer="mended"))
 
         assert lite.get(enqueue("which")).wait(timeout=10).result == "mended"

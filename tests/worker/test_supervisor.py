@@ -77,7 +77,7 @@ def test_a_later_child_that_cannot_start_is_tried_again_and_said_once(
         mended.unlink()
         os.kill(child, signal.SIGKILL)
         # Two waits: a second, and two.
-        eventually(lambda: worker.logged("a child cannot start"))
+        worker.says("a child cannot start")
         job = wild.ends.enqueue(str(effects))
         since_then = time.monotonic()
         eventually(lambda: since(since_then) > 2)
@@ -121,6 +121,7 @@ def test_a_process_is_replaced_after_so_many_jobs_without_hurting_any(jobs: Jobs
 
     with tree(jobs, log, max_jobs=10) as worker:
         over(long, *saved)
+        worker.says("is replaced: it has had 10 jobs")
 
     counted: dict[int, int] = {}
     for pid, _ in runs(effects):
@@ -128,7 +129,6 @@ def test_a_process_is_replaced_after_so_many_jobs_without_hurting_any(jobs: Jobs
     assert len(counted) >= 4
     assert max(counted.values()) <= 10
     assert {job.attempt for job in (long, *saved)} == {1}
-    assert worker.logged("is replaced: it has had 10 jobs")
 
 
 @pytest.mark.dj(243, 356)
@@ -137,7 +137,7 @@ def test_a_process_that_has_grown_is_replaced_without_hurting_any(lite: Jobs, lo
         long = wild.ends.enqueue(str(effects), 3)
         eventually(lambda: runs(effects))
         over(wild.grows.enqueue(200))
-        eventually(lambda: worker.logged("is replaced: it has [0-9]+ MiB"))
+        worker.says("is replaced: it has [0-9]+ MiB")
 
         over(long)
 
@@ -187,10 +187,10 @@ def test_a_child_that_sends_no_frames_is_ended_and_replaced(lite: Jobs, log: Pat
         over(job)
         last = wild.ends.enqueue(str(effects))
         over(last)
+        worker.says("child process [0-9]+ was killed by SIGKILL")
 
     assert (job.state, job.crashes) == (State.FAILED, 1)
     assert "it sent what is no frame" in (job.attempts[0].message or "")
-    assert worker.logged("child process [0-9]+ was killed by SIGKILL")
 
 
 @pytest.mark.dj(184)
@@ -199,7 +199,7 @@ def test_a_quit_lets_jobs_take_their_time(lite: Jobs, log: Path, effects: Path) 
     with tree(lite, log, grace="0.1s") as worker:
         eventually(lambda: runs(effects))
         worker.signal(signal.SIGQUIT)
-        eventually(lambda: worker.logged("may finish, as long as they take"))
+        worker.says("may finish, as long as they take")
         later = wild.ends.enqueue(str(effects))
 
         code = worker.ended()
@@ -223,7 +223,7 @@ def test_a_paused_worker_claims_nothing_until_it_goes_on(jobs: Jobs, log: Path, 
     with tree(jobs, log) as worker:
         over(wild.ends.enqueue(str(effects)))
         worker.signal(signal.SIGUSR2)
-        eventually(lambda: worker.logged("paused: nothing more is claimed until SIGCONT"))
+        worker.says("paused: nothing more is claimed until SIGCONT")
         job = wild.ends.enqueue(str(effects))
         beat = jobs.workers()[0].beat_at
         eventually(lambda: jobs.workers()[0].beat_at != beat)

@@ -100,7 +100,7 @@ def test_a_worker_without_a_child_that_runs_is_not_ready(lite: Jobs, log: Path, 
         works.unlink()
         wild.exits.enqueue()
         eventually(lambda: asked(port, "/readyz") == (503, "no child process is ready"))
-        eventually(lambda: worker.logged("a child cannot start, trying again"))
+        worker.says("a child cannot start, trying again")
         works.touch()
 
         assert asked(port, "/healthz")[0] == 200

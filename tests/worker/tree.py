@@ -65,6 +65,10 @@ class Tree:
         """The lines of the log with *text*."""
         return [line for line in self.text.splitlines() if re.search(text, line)]
 
+    def says(self, text: str) -> list[str]:
+        """The lines with *text*, waited for: what has ended in the database may not be in the log yet."""
+        return eventually(lambda: self.logged(text))
+
     def children(self) -> list[int]:
         """The process ids of the children, oldest first."""
         output = subprocess.run(
