@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
-import threading
 import time
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from belayed.claim import Claimed, Running
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
 from belayed.payload import Loaded
-from belayed.worker.attempt import Attempts
+from belayed.worker.attempt import Attempts, awaited
 from belayed.worker.report import humane
 from belayed.worker.verdict import Ended, verdict
-
-T = TypeVar("T")
 
 log = logging.getLogger("belayed")
 
@@ -30,7 +24,7 @@ def ran(jobs: Any, draft: Draft) -> Job:
     inline = Inline(jobs, draft)
     loaded = inline.attempts.load(inline.run)
     if loaded.is_async:
-        value, error = awaited(lambda: inline.attempts.arun(inline.run, loaded))
+        value, error = awaited(inline.attempts.arun(inline.run, loaded))
     else:
         value, error = inline.attempts.run(inline.run, loaded)
     return inline.ended(loaded, value, error)
@@ -126,17 +120,3 @@ def due(draft: Draft, now: datetime) -> datetime:
     if isinstance(draft.run_at, timedelta):
         return now + draft.run_at
     return draft.run_at or now
-
-
-def awaited(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What a coroutine returns, in an event loop of its own: in a thread, if one runs here already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine())
-    found: list[T] = []
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=lambda: found.append(context.run(asyncio.run, coroutine())), name="belayed-inline")
-    thread.start()
-    thread.join()
-    return found[0]

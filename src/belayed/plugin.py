@@ -40,7 +40,7 @@ class Plugin:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in vars(cls):
-            if name.startswith(("on_", "around_")) and name not in Plugin.HOOKS:
+            if name.startswith(("on_", "around_", "before_", "after_")) and name not in Plugin.HOOKS:
                 raise ConfigError(
                     f"{cls.__qualname__}.{name} is no hook of a plugin: there are {', '.join(Plugin.HOOKS)}"
                 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
-from belayed.payload import registry, signature_of
+from belayed.payload import VAR_POSITIONAL, registry, signature_of
 
 HIDDEN = "***"
 
@@ -32,19 +33,35 @@ def positional(values: list[Any], names: Sequence[str], task: str, wary: bool) -
     """Arguments by position, those hidden that are to be."""
     if task not in registry:
         return [HIDDEN for _ in values] if wary else values
-    parameters = [*signature_of(registry[task]).whole.parameters]
-    # What is beyond the named ones goes into *args.
-    called = [parameters[min(place, len(parameters) - 1)] if parameters else "" for place in range(len(values))]
-    return [HIDDEN if secret(name, names) else value for name, value in zip(called, values, strict=True)]
+    called = []
+    for parameter in signature_of(registry[task]).whole.parameters.values():
+        called.append(parameter.name)
+        if parameter.kind is VAR_POSITIONAL:
+            # All that follow are its.
+            called += [parameter.name] * (len(values) - len(called))
+            break
+    # More than the function takes now have no name.
+    named = zip_longest(called[: len(values)], values)
+    return [HIDDEN if name is None or secret(name, names) else value for name, value in named]
 
 
 def without(value: Any, names: Sequence[str]) -> Any:
     """A JSON value, with what is under a secret name hidden."""
     if isinstance(value, dict):
+        if value.get("$") == "dict" and isinstance(pairs := value.get("v"), list):
+            # A dict whose keys JSON has not: its pairs.
+            return {**value, "v": [hidden_pair(pair, names) for pair in pairs]}
         return {key: HIDDEN if secret(key, names) else without(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
         return [without(inner, names) for inner in value]
     return value
+
+
+def hidden_pair(pair: Any, names: Sequence[str]) -> Any:
+    """A key and its value, which is hidden if the key is a secret's name."""
+    if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and secret(pair[0], names):
+        return [pair[0], HIDDEN]
+    return without(pair, names)
 
 
 def secret(name: str, names: Sequence[str]) -> bool:

@@ -163,9 +163,12 @@ class Saving(Database):
         for place, job in enumerate(jobs):
             draft = self._draft(job, options)
             try:
-                if wrapped:
-                    stack.enter_context(self.plugins.around("around_enqueue", draft))
-                self._complete(draft)
+                with ExitStack() as own:
+                    if wrapped:
+                        own.enter_context(self.plugins.around("around_enqueue", draft))
+                    self._complete(draft)
+                    # Left when all are saved.
+                    stack.push(own.pop_all())
             except Cancel as reason:
                 batch.jobs[place] = self._cancelled(draft, reason)
                 continue
@@ -179,10 +182,9 @@ class Saving(Database):
 
     def _kept_here(self, draft: Draft) -> bool:
         """Whether a draft is not to be saved, but held back or run at once."""
-        if self.delay_jobs is True and self.held is None:
-            return False
-        delayed = called(self.delay_jobs, draft) if callable(self.delay_jobs) else self.delay_jobs
-        return self.held is not None or not delayed
+        if self.held is not None or isinstance(self.delay_jobs, bool):
+            return self.held is not None or not self.delay_jobs
+        return not called(self.delay_jobs, draft)
 
     def _held(self, draft: Draft) -> Job | None:
         """The Job of a draft that is held back; None: it is not."""

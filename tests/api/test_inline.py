@@ -41,6 +41,11 @@ async def adouble(number: int) -> int:
 
 
 @task
+def indirect(number: int) -> Any:
+    return adouble.function(number)
+
+
+@task
 def fail() -> None:
     raise ValueError("no")
 
@@ -242,6 +247,15 @@ def test_a_coroutine_runs_although_an_event_loop_runs_here(make_jobs, sqlite_url
         return adouble.enqueue(4).result
 
     assert asyncio.run(request()) == 8
+
+
+def test_a_coroutine_that_a_plain_job_returns_is_awaited_although_an_event_loop_runs_here(make_jobs, sqlite_url):
+    make_jobs(sqlite_url, delay_jobs=False)
+
+    async def request() -> list[Any]:
+        return [indirect.enqueue(4).result, (await indirect.aenqueue(5)).result]
+
+    assert asyncio.run(request()) == [8, 10]
 
 
 def test_an_error_of_a_coroutine_comes_out_although_an_event_loop_runs_here(make_jobs, sqlite_url):

@@ -237,11 +237,10 @@ def test_plugins_hear_of_attempts_errors_and_failures_in_their_order(make_jobs, 
 
 
 @pytest.mark.dj(200, 226)
-def test_a_misspelt_hook_is_refused_when_the_class_is_made():
-    with pytest.raises(ConfigError, match=r"Wrong\.on_enqueued is no hook of a plugin: there are around_enq"):
-
-        class Wrong(Plugin):
-            def on_enqueued(self, draft: Draft) -> None: ...
+@pytest.mark.parametrize("name", ["on_enqueued", "around_job", "before_attempt", "after_attempt"])
+def test_a_misspelt_hook_is_refused_when_the_class_is_made(name):
+    with pytest.raises(ConfigError, match=rf"Wrong\.{name} is no hook of a plugin: there are around_enq"):
+        type("Wrong", (Plugin,), {"__qualname__": "Wrong", name: lambda self, draft: None})
 
 
 @pytest.mark.dj(132, 202)
@@ -332,6 +331,20 @@ def test_what_is_around_an_enqueue_of_many_is_left_when_all_are_saved(make_jobs,
     do(belayed, "enqueue_many", [say.draft(), say.draft()])
 
     assert seen == ["into a", "on_enqueue of a"] * 2 + ["out of a"] * 2
+
+
+def test_what_is_around_an_enqueue_that_is_cancelled_is_left_at_once(make_jobs, sqlite_url, do):
+    class NoMail(Plugin):
+        def on_enqueue(self, draft: Draft) -> None:
+            if draft.queue == "mail":
+                raise Cancel("no mail today")
+
+    seen: list[str] = []
+    make_jobs(sqlite_url, plugins=[Around("a", seen), NoMail()])
+
+    do(belayed, "enqueue_many", [say.using(queue="mail").draft(), say.draft()])
+
+    assert seen == ["into a", "on_enqueue of a", "out of a"] * 2
 
 
 def test_what_is_around_an_enqueue_sees_its_error(make_jobs, sqlite_url):

@@ -259,6 +259,16 @@ def takes_all(password_hash: str, name: str, **more: Any) -> None:
     """Some of its arguments are secrets by their names."""
 
 
+@task
+def takes_secrets(name: str, *secrets: Any) -> None:
+    """What follows the name is secret."""
+
+
+@task
+def takes_any(value: Any) -> None:
+    """Its argument may be anything."""
+
+
 @dataclass
 class Keeper:
     secret: str

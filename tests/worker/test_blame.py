@@ -52,10 +52,21 @@ def test_a_job_that_ends_its_process_is_charged_three_times_and_put_aside(
     assert all(re.search(how, one.message or "") for one in job.attempts)
     assert "peak memory" in (last.message or "")
     heard = [line.split()[0] for line in diary.read_text().splitlines()]
-    # What a child was told that then died itself is lost: notices are best effort, but for the last one.
-    assert heard[-3:] == ["crash", "error", "failure"]
-    assert heard.count("failure") == 1
+    assert heard == [*["crash", "error"] * 3, "failure"]
     assert f"failure {job.id} AttemptCrashed" in diary.read_text()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_plugins_hear_of_a_crash_before_the_worker_ends(processes: int, jobs: Jobs, log: Path, effects: Path) -> None:
+    diary = effects.with_name("diary")
+    job = wild.exits.using(max_attempts=1).enqueue(4)
+
+    with tree(jobs, log, "workoff", wait=False, variables={"DIARY": str(diary)}, processes=processes) as worker:
+        assert worker.ended() == 0
+
+    assert diary.read_text().splitlines() == [
+        f"{what} {job.id} AttemptCrashed" for what in ("crash", "error", "failure")
+    ]
 
 
 def test_the_last_lines_of_a_dead_process_are_on_record(lite: Jobs, log: Path) -> None:

@@ -15,7 +15,7 @@ from belayed.jobs import Jobs
 from belayed.worker.logs import FIELDS
 from belayed.worker.report import Report, Summary
 from tests.worker.helpers import due, logged, worked
-from tests.worker.tasks import Keeper, double, fails, raises, takes_all
+from tests.worker.tasks import Keeper, double, fails, raises, takes_all, takes_any, takes_secrets
 
 Opened = Callable[..., Jobs]
 
@@ -166,6 +166,20 @@ def test_what_is_redacted_is_a_setting(caplog: pytest.LogCaptureFixture, opened:
     takes_all.enqueue("one", "two", user="ada", password="shown")
 
     assert '"kwargs":{"user":"***","password":"shown"}' in "".join(caplog.messages)
+
+
+def test_secrets_in_more_arguments_and_in_dicts_of_any_keys_are_hidden(
+    caplog: pytest.LogCaptureFixture, opened: Any, lite: Jobs
+) -> None:
+    opened(lite.url, log_arguments=True, redact=("secrets", "token"))
+    caplog.set_level("INFO", "belayed")
+
+    takes_secrets.enqueue("ada", "s3cret", "s3cret", {"token": "s3cret", 1: "shown"})
+    takes_any.enqueue({"token": "s3cret", 1: "shown"})
+
+    assert "s3cret" not in caplog.text
+    assert '"args":["ada","***","***","***"]' in caplog.text
+    assert '[["token","***"],[1,"shown"]]' in caplog.text
 
 
 def test_many_successes_are_summed_up(lite: Jobs, caplog: pytest.LogCaptureFixture) -> None:

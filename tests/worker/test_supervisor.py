@@ -7,7 +7,6 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,8 @@ from belayed.jobs import Jobs
 from tests.worker import wild
 from tests.worker.helpers import eventually, states
 from tests.worker.tree import alive, over, runs, since, tree
+
+PROCESSES = pytest.mark.parametrize("processes", [0, 1], ids=["in one process", "in a child"])
 
 
 @pytest.fixture
@@ -194,9 +195,10 @@ def test_a_child_that_sends_no_frames_is_ended_and_replaced(lite: Jobs, log: Pat
 
 
 @pytest.mark.dj(184)
-def test_a_quit_lets_jobs_take_their_time(lite: Jobs, log: Path, effects: Path) -> None:
+@PROCESSES
+def test_a_quit_lets_jobs_take_their_time(processes: int, lite: Jobs, log: Path, effects: Path) -> None:
     job, later = wild.ends.enqueue(str(effects), 1.0), None
-    with tree(lite, log, grace="0.1s") as worker:
+    with tree(lite, log, grace="0.1s", processes=processes) as worker:
         eventually(lambda: runs(effects))
         worker.signal(signal.SIGQUIT)
         worker.says("may finish, as long as they take")
@@ -208,9 +210,10 @@ def test_a_quit_lets_jobs_take_their_time(lite: Jobs, log: Path, effects: Path) 
 
 
 @pytest.mark.dj(184)
-def test_a_hang_up_stops_as_a_termination_does(lite: Jobs, log: Path, effects: Path) -> None:
+@PROCESSES
+def test_a_hang_up_stops_as_a_termination_does(processes: int, lite: Jobs, log: Path, effects: Path) -> None:
     job = wild.ends.enqueue(str(effects), 0.3)
-    with tree(lite, log) as worker:
+    with tree(lite, log, processes=processes) as worker:
         eventually(lambda: runs(effects))
         worker.signal(signal.SIGHUP)
 
@@ -219,8 +222,23 @@ def test_a_hang_up_stops_as_a_termination_does(lite: Jobs, log: Path, effects: P
 
 
 @pytest.mark.dj(184)
-def test_a_paused_worker_claims_nothing_until_it_goes_on(jobs: Jobs, log: Path, effects: Path) -> None:
-    with tree(jobs, log) as worker:
+@PROCESSES
+def test_a_worker_under_nohup_outlives_its_terminal(processes: int, lite: Jobs, log: Path, effects: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with tree(lite, log, processes=processes) as worker:
+            worker.signal(signal.SIGHUP)
+            over(wild.ends.enqueue(str(effects)))
+
+            assert worker.stopped() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.dj(184)
+@PROCESSES
+def test_a_paused_worker_claims_nothing_until_it_goes_on(processes: int, jobs: Jobs, log: Path, effects: Path) -> None:
+    with tree(jobs, log, processes=processes) as worker:
         over(wild.ends.enqueue(str(effects)))
         worker.signal(signal.SIGUSR2)
         worker.says("paused: nothing more is claimed until SIGCONT")
@@ -266,11 +284,11 @@ def test_workoff_ends_with_its_children(jobs: Jobs, log: Path, effects: Path) ->
     assert jobs.workers() == []
 
 
-@pytest.mark.parametrize("setting", [{"processes": 0}, {}], ids=["in one process", "in a child"])
-def test_what_jobs_print_is_seen(setting: Any, lite: Jobs, log: Path) -> None:
+@PROCESSES
+def test_what_jobs_print_is_seen(processes: int, lite: Jobs, log: Path) -> None:
     job = wild.prints.enqueue("to be seen")
 
-    with tree(lite, log, **setting) as worker:
+    with tree(lite, log, processes=processes) as worker:
         over(job)
         assert worker.stopped() == 0
 

@@ -10,7 +10,7 @@ from belayed.claim import Claimed, Finished
 from belayed.config import current
 from belayed.database import Plan
 from belayed.errors import BelayedError, StoreError
-from belayed.inline import aran, awaited, ran
+from belayed.inline import aran, ran
 from belayed.job import Draft, Job, Outcome, State
 from belayed.payload import Loaded
 from belayed.retry import Retry
@@ -18,7 +18,7 @@ from belayed.steps import arun, run
 from belayed.store.base import Turn, Wanted
 from belayed.store.lanes import Serving
 from belayed.testing.modes import inline
-from belayed.worker.attempt import Attempts
+from belayed.worker.attempt import Attempts, awaited
 from belayed.worker.report import Summary
 
 NAME = "belayed.testing"
@@ -34,7 +34,7 @@ def drain(*queues: str, raises: bool = True, most: int = 1000, connection: Any =
     *raises* is False: then errors count as they do in a worker. Raises BelayedError if it would be more jobs than
     *most*. A job is not stopped when its time is over.
     """
-    given: Any = jobs or current()
+    given = saving(jobs or current())
     return run(Drain(given, raises, most).all(queues), performer(given, connection))
 
 
@@ -42,7 +42,7 @@ async def adrain(
     *queues: str, raises: bool = True, most: int = 1000, connection: Any = None, jobs: Any = None
 ) -> Summary:
     """As `drain`; coroutines are awaited in the running event loop."""
-    given: Any = jobs or current()
+    given = saving(jobs or current())
     return await arun(Drain(given, raises, most).all(queues), aperformer(given, connection))
 
 
@@ -70,6 +70,13 @@ async def aperform(job: Any, *, connection: Any = None, jobs: Any = None) -> Any
         return (await aran(given, again(job))).result
     with inline(given):
         return (await given.aenqueue(job)).result
+
+
+def saving(jobs: Any) -> Any:
+    """*jobs*, if they are saved. Raises BelayedError while they are held back: what is due then is not the test's."""
+    if jobs.held is not None:
+        raise BelayedError("drain() runs saved jobs, and held() saves none: perform(job) each of those in its list")
+    return jobs
 
 
 def performer(jobs: Any, connection: Any) -> Callable[[Any], Any]:
@@ -118,7 +125,7 @@ class Attempted:
             self.error = error
         if self.loaded is not None and self.loaded.is_async:
             loaded = self.loaded
-            self.value, self.error = awaited(lambda: self.attempts.arun(self.run, loaded))
+            self.value, self.error = awaited(self.attempts.arun(self.run, loaded))
         elif self.loaded is not None:
             self.value, self.error = self.attempts.run(self.run, self.loaded)
         return self.finished()

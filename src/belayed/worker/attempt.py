@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from belayed.claim import Claimed, Finished, Running, running
-from belayed.errors import AttemptCrashed, AttemptStopped, ObjectNotFound, PayloadError, StoreError
-from belayed.job import Job, Outcome, State
+from belayed.errors import AttemptStopped, ObjectNotFound, PayloadError, StoreError
+from belayed.job import Outcome, State
 from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
+from belayed.plugin import NOTHING
 from belayed.results import safe_str
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
 T = TypeVar("T")
 
 log = logging.getLogger("belayed")
-NOTHING = nullcontext()
 TICK = 0.1
 """Seconds."""
 
@@ -75,7 +77,7 @@ class Attempts:
                     self.before(run, loaded)
                     value = loaded.call(*loaded.args, **loaded.kwargs)
                     if inspect.iscoroutine(value):
-                        value = asyncio.run(stoppable(value))
+                        value = awaited(stoppable(value))
                 except BaseException as raised:
                     error = raised
                     raise
@@ -176,46 +178,24 @@ class Attempts:
             self.codec,
         )
         if error is not None:
-            try:
-                self.notify(run, loaded, finished, error)
-            except BaseException:
-                log.exception(
-                    "a notice of the failure of %s #%d raised",
-                    run.claimed.task,
-                    run.claimed.id,
-                    extra=run.claimed.extra,
-                )
+            self.notify(run, loaded, finished, error)
         return finished
 
-    def notify(self, run: Running, loaded: Loaded, finished: Finished, error: BaseException) -> None:
+    def notify(self, run: Running, loaded: Loaded | None, finished: Finished, error: BaseException) -> None:
+        """Tell the job's own hook and the plugins of an attempt that failed. Raises nothing."""
         if finished.outcome is Outcome.INTERRUPTED:
             return
-        if self.plugins.all:
-            self.plugins.notify("on_error", run.job, error)
-        if finished.state is State.FAILED:
-            if loaded.hooks is not None:
-                self.hook(run, loaded, "failure", error=error)
-            self.plugins.notify("on_failure", run.job, error)
-
-    def announce(self, news: Finished | int) -> None:
-        """Tell the plugins of what was decided without the job's code: an outcome, or the id of a job put aside."""
-        if not self.plugins.all:
-            return
-        error: BaseException
-        if isinstance(news, int):
-            job: Job = self.jobs.get(news)
-            failed, error = True, AttemptCrashed(job.error or "its workers died")
-        else:
-            assert news.unheard is not None
-            job, failed = Running(news.unheard, self.jobs).job, news.state is State.FAILED
-            timed_out = news.outcome is Outcome.TIMED_OUT
-            text = news.message or news.outcome.value
-            error = AttemptStopped(news.outcome.value, text) if timed_out else AttemptCrashed(text)
-        if isinstance(error, AttemptCrashed):
-            self.plugins.notify("on_crash", job, error)
-        self.plugins.notify("on_error", job, error)
-        if failed:
-            self.plugins.notify("on_failure", job, error)
+        try:
+            # What has not started goes back to its queue until it has failed.
+            if self.plugins.all and (finished.started or finished.state is State.FAILED):
+                self.plugins.notify("on_error", run.job, error)
+            if finished.state is State.FAILED:
+                if loaded is not None and loaded.hooks is not None:
+                    self.hook(run, loaded, "failure", error=error)
+                self.plugins.notify("on_failure", run.job, error)
+        except BaseException:
+            claimed = run.claimed
+            log.exception("a notice of the failure of %s #%d raised", claimed.task, claimed.id, extra=claimed.extra)
 
     def refused(self, run: Running, error: BaseException) -> Finished:
         """The verdict on a job that could not be loaded, and so has not started."""
@@ -234,17 +214,18 @@ class Attempts:
         rules = rules_told(run.claimed.payload or "", self.codec) if started else NO_RULES
         ended = Ended(None, error, seconds, rules, started=started, stopped=stopped, reason=reason)
         finished = verdict(run.claimed, ended, self.config, self.codec)
-        if finished.state is State.FAILED and self.plugins.all:
-            try:
-                self.plugins.notify("on_failure", run.job, error)
-            except BaseException:
-                log.exception(
-                    "a notice of the failure of %s #%d raised",
-                    run.claimed.task,
-                    run.claimed.id,
-                    extra=run.claimed.extra,
-                )
+        self.notify(run, None, finished, error)
         return finished
+
+
+def awaited(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns, in an event loop of its own: in a thread, if one runs here, as it may inline."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1, thread_name_prefix="belayed-inline") as thread:
+        return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
 
 
 async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -237,6 +237,7 @@ def main(sock: int, page: int, cells: int) -> None:
     os.register_at_fork(after_in_child=channel.sock.close)
     with jobs.plugins.around("around_work", child):
         child.run()
+        child.slots.news.told()
     jobs.close()
     flush()
 

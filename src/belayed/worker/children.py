@@ -30,6 +30,8 @@ SUSPECT_PATIENCE = 10.0
 """Seconds that suspects wait behind one that runs, before they are let go."""
 SUSPECT_WAIT = 5.0
 """Seconds after which those may be claimed again, by a worker that has room."""
+NEWS = 1000
+"""So much that plugins are to be told is kept while there is no child."""
 
 
 class Children:
@@ -57,6 +59,8 @@ class Children:
         self.last_handed = self.last_alone = time.monotonic()
         self.stopping = False
         self.interrupted = ""
+        self.news: deque[Finished | int] = deque(maxlen=NEWS)
+        """What plugins are to be told of, by the next child that is there."""
 
     # What the store's loop calls.
 
@@ -127,8 +131,8 @@ class Children:
             return self.demand.starving(*self.counts())
 
     def idle(self) -> bool:
-        """Whether nothing runs, waits or has ended unnoticed."""
-        return not self.jobs
+        """Whether nothing runs, waits or has ended unnoticed. A worker that stops waits for no child to tell news."""
+        return not self.jobs and (self.stopping or not self.news)
 
     def renew(self, until: float, valid_from: float | None) -> None:
         """Let attempts start until then; those whose claims are older than *valid_from* must not start any more."""
@@ -215,18 +219,24 @@ class Children:
         self.alarm()
 
     def notify(self, news: Finished | int) -> None:
-        """Have a healthy child tell the plugins; if there is none, nobody does."""
+        """Have a healthy child tell the plugins, as soon as there is one."""
         with self.lock:
-            for child in self.list:
-                if child.working:
-                    child.process.send("news", news if isinstance(news, int) else finished_row(news))
-                    break
+            self.news.append(news)
         self.alarm()
 
     def close(self) -> None:
         """The supervisor ends the children."""
 
     # What children send.
+
+    def tell(self) -> None:
+        """Have a healthy child tell the plugins what there is to be told."""
+        with self.lock:
+            child = next((child for child in self.list if child.working), None)
+            while self.news and child is not None:
+                news = self.news.popleft()
+                child.process.send("news", news if isinstance(news, int) else finished_row(news))
+                self.wake()
 
     def hand_over(self) -> None:
         """Hand out what waits to the children that have room, the most urgent first."""

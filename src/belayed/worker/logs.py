@@ -38,12 +38,25 @@ def say_to_log(
     if configured and always:
         log.addHandler(handler)
     if not configured:
+        handler.addFilter(unsaid)
         root.addHandler(handler)
         # Libraries at DEBUG would drown the rest.
         root.setLevel(max(LEVELS[level or "info"], logging.INFO))
         log.setLevel(LEVELS[level or "info"])
     elif level is not None or always:
         log.setLevel(LEVELS[level or "info"])
+
+
+def unsaid(record: logging.LogRecord) -> bool:
+    """Whether no handler of the record's own logger, or of one above it, writes it to the terminal already."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger.parent is not None and logger.propagate:
+        for one in logger.handlers:
+            terminal = isinstance(one, logging.StreamHandler) and one.stream in (sys.stderr, sys.stdout)
+            if terminal and record.levelno >= one.level and one.filter(record):
+                return False
+        logger = logger.parent
+    return True
 
 
 class Lines(logging.Formatter):

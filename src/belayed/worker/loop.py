@@ -372,7 +372,7 @@ class Loop:
             self.stop_by = now + grace
             if running := len(self.slots.known()):
                 within = "as long as they take" if self.patient else f"within {grace:g} s"
-                log.info("stopping: %d jobs may finish, %s", running, within)
+                log.info("stopping: %d job%s may finish, %s", running, "" if running == 1 else "s", within)
         if now >= self.stop_by or self.now_asked:
             self.look_at = now + 1
             self.slots.interrupt("its worker was stopped")

@@ -89,6 +89,7 @@ class Nursery:
         if now >= self.watch_at:
             self.watch_at = now + self.look
             self.watch(now)
+        self.children.tell()
         self.children.hand_over()
         self.settle(now)
 
@@ -332,7 +333,7 @@ class Nursery:
         if child.process.stderr is not None:
             self.register(child, child.process.stderr, 0)
         child.process.close()
-        self.mourn(child, str(death), left, [one.id for one in outcomes if one.crashed])
+        self.mourn(child, str(death), left, [one.id for one in outcomes if one.failed])
         if not child.ready:
             self.failed(child, str(death), now)
         children.wake()

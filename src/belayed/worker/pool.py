@@ -38,7 +38,9 @@ class Pool:
         self.loop: Loop | None = None
         self.failure: BaseException | None = None
         self.worked = False
-        self.stops = 0
+        self.over = False
+        """Whether its run has ended."""
+        self.stopping = self.paused = False
         self.end_by = float("inf")
         self.stepped_at = time.monotonic()
 
@@ -51,16 +53,23 @@ class Pool:
         except BaseException as error:
             self.failure = self.failure or error
             self.nursery.end(0)
+        finally:
+            self.over = True
 
-    def asked(self, patient: bool = False) -> None:
-        """Stop, *patient* with what runs or within the grace; asked a second time: now. From a signal handler too."""
-        self.stops += 1
-        now = time.monotonic()
+    def stop(self, now: bool = False, patient: bool = False) -> None:
+        """Stop: *now*, *patient* with what runs, or within the grace. From a signal handler too."""
+        self.stopping = True
         grace = float("inf") if patient else self.config.grace.total_seconds() + BEYOND_GRACE
-        self.end_by = min(self.end_by, now + (grace if self.stops == 1 else AT_ONCE + BEYOND_GRACE))
+        self.end_by = min(self.end_by, time.monotonic() + (AT_ONCE + BEYOND_GRACE if now else grace))
         if self.loop is not None:
-            self.loop.stop(now=self.stops > 1, patient=patient)
+            self.loop.stop(now, patient)
         self.nursery.alarm()
+
+    def pause(self, paused: bool) -> None:
+        """Claim nothing more, or claim again. From a signal handler too."""
+        self.paused = paused
+        if self.loop is not None:
+            self.loop.pause(paused)
 
     def step(self, longest: float) -> None:
         """A step of the nursery."""
@@ -71,7 +80,7 @@ class Pool:
         """Wait until the first child is ready; False: a stop came before. Raises ConfigError if it does not start."""
         nursery = self.nursery
         while nursery.hello is None:
-            if self.stops:
+            if self.stopping:
                 return False
             self.step(1)
             if nursery.failures:
@@ -88,8 +97,10 @@ class Pool:
         if started is not None:
             started(database, self.config)
         self.loop = Loop(database, self.config, row_of(self.config), self.children)
-        if self.stops:
+        if self.stopping:
             self.loop.stop()
+        if self.paused:
+            self.loop.pause()
         thread = threading.Thread(target=self.work, args=(self.loop, until_empty), name="belayed-store", daemon=True)
         thread.start()
         while not self.worked:

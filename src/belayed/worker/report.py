@@ -31,6 +31,8 @@ class Summary:
     failed: int = 0
     retried: int = 0
     cancelled: int = 0
+    failures: int = 0
+    """Attempts that count as failures, whatever became of their jobs."""
     seconds: float = 0.0
 
     @property
@@ -42,12 +44,13 @@ class Summary:
     def of(cls, parts: Sequence[Summary]) -> Summary:
         """What several workers have brought together, at the same time."""
         whole = cls(seconds=max(part.seconds for part in parts))
-        for name in ("succeeded", "failed", "retried", "cancelled"):
+        for name in ("succeeded", "failed", "retried", "cancelled", "failures"):
             setattr(whole, name, sum(getattr(part, name) for part in parts))
         return whole
 
     def count(self, one: Finished) -> None:
         """Take in an outcome that was written."""
+        self.failures += one.failed or one.state is State.FAILED
         if one.state is State.SUCCEEDED:
             self.succeeded += 1
         elif one.state is State.FAILED:
@@ -161,7 +164,7 @@ class Report:
         seconds = now - self.paced_at
         if seconds < PACE and not last:
             return
-        ended, failed = summary.ended, summary.failed + summary.retried
+        ended, failed = summary.ended, summary.failures
         if ended > self.paced[0]:
             jobs = ended - self.paced[0]
             text = "%s job%s processed at %.4g jobs/s, %s failed"

@@ -19,6 +19,7 @@ from belayed.job import Outcome, State
 from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
 from belayed.worker.demand import PATIENCE, Demand
+from belayed.worker.news import News
 from belayed.worker.page import Lease
 
 log = logging.getLogger("belayed")
@@ -203,6 +204,7 @@ class Slots:
         self.stuck: Callable[[Claimed, float], None] = nothing
         self.waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
+        self.news = News(attempts.jobs)
         self.loop = LoopSlots(self, async_slots)
         self.demand = Demand(threads, async_slots, read_ahead)
         self.ended: deque[Finished] = deque()
@@ -370,18 +372,12 @@ class Slots:
                 self.stop(run.claimed.id, Outcome.TIMED_OUT, f"stopped after max_run_time, {limit:g} s")
 
     def notify(self, news: Finished | int) -> None:
-        """Tell the plugins, in a thread of its own: they may take their time."""
-
-        def announce() -> None:
-            try:
-                self.attempts.announce(news)
-            except Exception:
-                log.exception("the plugins could not be told of a failure")
-
-        threading.Thread(target=announce, name="belayed-news", daemon=True).start()
+        """Tell the plugins."""
+        self.news.tell(news)
 
     def close(self) -> None:
         """End the threads that are free; those whose job will not end stay behind."""
+        self.news.told()
         for _ in self.threads:
             self.waiting.put(None)
         for slot in self.threads:

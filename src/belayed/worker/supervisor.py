@@ -5,12 +5,10 @@ It imports neither the application nor a framework: what it must know of them a 
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from belayed.application import Application
@@ -20,6 +18,7 @@ from belayed.worker.output import Output, OutputHandler, Sink
 from belayed.worker.pool import Pool, Started
 from belayed.worker.reloading import reloading
 from belayed.worker.report import Summary
+from belayed.worker.signals import heeding
 from belayed.worker.vigil import Vigil, pool_watched
 
 JOINED = 0.2
@@ -68,19 +67,9 @@ class Supervisor:
 
         Raises ConfigError if the first child does not start, and the errors of a store that cannot be used.
         """
-        handlers = {
-            signal.SIGTERM: self.asked,
-            signal.SIGINT: self.asked,
-            # The terminal is gone.
-            signal.SIGHUP: self.asked,
-            signal.SIGQUIT: self.asked,
-            signal.SIGUSR2: self.held,
-            signal.SIGCONT: self.held,
-            signal.SIGCHLD: self.woken,
-        }
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             with ExitStack() as stack:
+                stack.enter_context(heeding(self.stop, self.pause, self.woken))
                 stack.enter_context(self.vigil)
                 if self.reload:
                     stack.enter_context(reloading(self.folder, self.renew))
@@ -89,8 +78,6 @@ class Supervisor:
                 else:
                     self.run_each(until_empty, started)
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self.output.close()
         for pool in self.pools:
             if pool.failure is not None:
@@ -113,23 +100,18 @@ class Supervisor:
                 told = True
                 self.stop()
 
-    def asked(self, number: int, _frame: FrameType | None) -> None:
-        """A signal: stop; a second one: now. SIGQUIT has all the time that running jobs take."""
-        self.stop(patient=number == signal.SIGQUIT)
-
-    def stop(self, patient: bool = False) -> None:
+    def stop(self, now: bool = False, patient: bool = False) -> None:
+        """Stop: *now*, *patient* with what runs, or within the grace. From a signal handler too."""
         self.vigil.stopping()
         for pool in self.pools:
-            pool.asked(patient)
+            pool.stop(now, patient)
 
-    def held(self, number: int, _frame: FrameType | None) -> None:
-        """SIGUSR2: claim nothing more, until SIGCONT."""
-        paused = number == signal.SIGUSR2
+    def pause(self, paused: bool) -> None:
+        """Claim nothing more, or claim again. From a signal handler too."""
         for pool in self.pools:
-            if pool.loop is not None and pool.loop.paused != paused:
-                pool.loop.pause(paused)
+            pool.pause(paused)
 
-    def woken(self, _number: int, _frame: FrameType | None) -> None:
+    def woken(self) -> None:
         """A child has died."""
         for pool in self.pools:
             pool.nursery.alarm()

@@ -34,13 +34,15 @@ class Watched:
     """Whether anybody is there to run jobs."""
     stepped_at: Callable[[], float]
     """When the thread that serves the children has last been round, on the monotonic clock."""
+    over: Callable[[], bool] = lambda: False
+    """Whether it has ended, as others may not have."""
 
 
 def pool_watched(pool: Pool) -> Watched:
     def has_slots() -> bool:
         return any(child.ready and not child.leaving for child in list(pool.children.list))
 
-    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at)
+    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at, lambda: pool.over)
 
 
 def worker_watched(worker: Worker) -> Watched:
@@ -84,10 +86,14 @@ class Vigil:
         for thread in self.threads:
             thread.join(2)
 
+    def going(self) -> list[Watched]:
+        """Those that have not ended."""
+        return [one for one in self.watched if not one.over()]
+
     def stuck(self) -> str | None:
         """Why the worker is not alive; None: it is."""
         now = time.monotonic()
-        for one in self.watched:
+        for one in self.going():
             loop = one.loop()
             if loop is not None and now - loop.passed_at > self.limit:
                 return f"the loop has been stuck for {now - loop.passed_at:.0f} s"
@@ -99,7 +105,7 @@ class Vigil:
         """Why the worker does not take jobs; None: it does."""
         if self.leaving:
             return "it is stopping"
-        for one in self.watched:
+        for one in self.going():
             loop = one.loop()
             if loop is not None and loop.stop_asked:
                 return "it is stopping"
@@ -142,9 +148,9 @@ class Vigil:
                 # A name that begins with @ is one of Linux's abstract ones.
                 name = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
                 sock.sendto(text.encode(), name)
-        except OSError as error:
-            # Who started it may have heard enough.
-            log.debug("NOTIFY_SOCKET %s cannot be written: %s", self.address, error)
+        except OSError:
+            # Who started it may have heard enough. Nothing is logged: a signal handler may be what speaks here.
+            pass
 
 
 class Server(ThreadingHTTPServer):

@@ -6,10 +6,9 @@ import json
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from belayed.config import WorkerConfig, current, settings
@@ -18,6 +17,7 @@ from belayed.store.base import WorkerRow
 from belayed.worker.attempt import Attempts
 from belayed.worker.loop import Loop
 from belayed.worker.report import Summary
+from belayed.worker.signals import heeding
 from belayed.worker.slots import Slots
 
 log = logging.getLogger("belayed")
@@ -100,22 +100,17 @@ class Worker:
             return self.heeded(loop, until_empty)
 
     def heeded(self, loop: Loop, until_empty: bool) -> Summary:
-        """Run the loop; in the main thread signals stop it."""
+        """Run the loop; in the main thread it heeds signals."""
         if threading.current_thread() is not threading.main_thread():
             try:
                 return loop.run(until_empty)
             finally:
                 self.loop = None
 
-        def asked(_number: int, _frame: FrameType | None) -> None:
-            loop.stop(now=loop.stop_asked)
-
-        before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            return loop.run(until_empty)
+            with heeding(loop.stop, loop.pause):
+                return loop.run(until_empty)
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self.loop = None
 
 
