@@ -128,7 +128,12 @@ class WorkerConfig:
         check(self.async_slots >= 1, "async_slots", self.async_slots, "1 or more")
         check(self.read_ahead >= 1, "read_ahead", self.read_ahead, "1 or more")
         check(self.beat > timedelta(), "beat", self.beat, "a time above 0")
-        check(self.lapse >= 2 * self.beat, "lapse", self.lapse, f"at least twice the beat ({self.beat})")
+        check(
+            self.lapse >= 2 * self.beat,
+            "lapse",
+            self.lapse,
+            f"at least twice the beat ({self.beat.total_seconds():g} s)",
+        )
         check(self.poll_interval > timedelta(), "poll_interval", self.poll_interval, "a time above 0")
         check(self.grace >= timedelta(), "grace", self.grace, "a time of 0 or more")
         check(self.kill_after > timedelta(), "kill_after", self.kill_after, "a time above 0")

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,12 +73,16 @@ def test_a_stop_with_nothing_to_stop_says_so_and_is_fine(process, folder):
 def test_a_stop_waits_for_running_jobs(process, enqueue, folder, shop):
     shop.write_text(shop.read_text() + NAP)
     process("start", "--app", "shop")
-    enqueue("nap.enqueue(1.0)")
+    enqueue("nap.enqueue()")
     eventually((folder / "napping").exists, within=20)
 
-    ended = process("stop")
+    with ThreadPoolExecutor() as threads:
+        # A stop that has been asked for already is waited for: a second one does not hurry it.
+        asked = [threads.submit(process, "stop"), threads.submit(process, "stop")]
+        eventually(lambda: "stopping" in (folder / "belayed.log").read_text(), within=20)
+        (folder / "wake").touch()
 
-    assert ended.returncode == 0
+    assert [one.result().returncode for one in asked] == [0, 0]
     assert "shop.nap #1 succeeded" in (folder / "belayed.log").read_text()
 
 
@@ -85,14 +90,14 @@ def test_a_stop_waits_for_running_jobs(process, enqueue, folder, shop):
 def test_a_stop_that_is_out_of_patience_kills_nothing_and_one_of_now_ends_it(process, enqueue, folder, shop):
     shop.write_text(shop.read_text() + NAP)
     process("start", "--app", "shop")
-    enqueue("nap.enqueue(60)")
+    enqueue("nap.enqueue()")
     eventually((folder / "napping").exists, within=20)
 
-    patient = process("stop", "--wait", "100ms")
+    patient, again = process("stop", "--wait", "100ms"), process("stop", "--wait", "100ms")
     there = running(folder / "belayed.pid")
     ended = process("stop", "--now")
 
-    assert (patient.returncode, there) == (1, True)
+    assert (patient.returncode, again.returncode, there) == (1, 1, True)
     assert "was asked to end, but still runs jobs: wait, or stop them by `belayed stop --now`" in patient.stderr
     assert ended.returncode == 0
     enqueue("assert jobs.get(1).state == 'ready', jobs.get(1)")
@@ -100,10 +105,11 @@ def test_a_stop_that_is_out_of_patience_kills_nothing_and_one_of_now_ends_it(pro
 
 NAP = """
 @task
-def nap(seconds):
+def nap():
     import pathlib, time
     pathlib.Path("napping").touch()
-    time.sleep(seconds)
+    while not pathlib.Path("wake").exists():
+        time.sleep(0.01)
 """
 
 
@@ -118,7 +124,7 @@ def test_a_worker_that_cannot_start_is_told_with_what_it_logged(process, folder)
 
 
 def test_a_worker_that_takes_too_long_to_start_is_stopped(process, folder):
-    (folder / "sleepy.py").write_text("import time\ntime.sleep(60)\n")
+    (folder / "sleepy.py").write_text("import threading\nthreading.Event().wait()\n")
 
     ended = process("start", "--app", "sleepy", "--wait=300ms")
 
@@ -148,6 +154,40 @@ def test_a_restart_ends_the_one_and_starts_another(process, shop, folder):
     assert f"Started: process {second}." in ended.stdout
     assert second not in (None, first)
     assert "with 2 threads" in (folder / "belayed.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--threads", "none"], "'none' is not a valid integer"),
+        (["--pool", "mail", "-q", "x"], "give --pool, or --queue and --processes"),
+    ],
+)
+def test_a_restart_with_wrong_options_leaves_the_worker_alone(process, shop, folder, options, complaint):
+    process("start", "--app", "shop")
+
+    ended = process("restart", "--app", "shop", *options)
+
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
+    assert running(folder / "belayed.pid")
+
+
+def test_a_log_that_cannot_be_written_is_named(process, shop, folder):
+    (folder / "belayed.log").mkdir()
+
+    ended = process("start", "--app", "shop")
+
+    assert ended.returncode == 2
+    assert f"the log file {folder}/belayed.log cannot be written: Is a directory" in ended.stderr
+    assert not running(folder / "belayed.pid")
+
+
+def test_a_folder_for_temporary_files_of_a_long_name_is_no_obstacle(process, shop, folder):
+    deep = folder / ("long" * 30)
+    deep.mkdir()
+
+    assert process("start", "--app", "shop", TMPDIR=str(deep)).returncode == 0
 
 
 @pytest.mark.dj(293)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +62,27 @@ def test_without_an_application_it_says_where_to_put_it(run, folder):
 
     assert "No application is named" in ended.stderr
     assert "--app app" in (folder / "Procfile").read_text()
+
+
+def test_a_django_project_gets_its_own_command(run, folder, monkeypatch):
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "blog.settings")
+    (folder / "manage.py").touch()
+
+    run("init", url=None)
+
+    assert (folder / "Procfile").read_text() == "worker: python manage.py belayed work\n"
+    assert f"ExecStart={sys.executable} manage.py belayed work\n" in (folder / "belayed.service").read_text()
+    assert f"Description=Background jobs of {folder.name}\n" in (folder / "belayed.service").read_text()
+    assert 'CMD ["python", "manage.py", "belayed", "work", "--health"' in (folder / "Dockerfile").read_text()
+
+
+def test_a_django_project_without_manage_py_gets_its_settings(run, folder, monkeypatch):
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "blog.settings")
+
+    run("init", "procfile", url=None)
+
+    line = "worker: env DJANGO_SETTINGS_MODULE=blog.settings belayed work --app belayed.django.start:jobs\n"
+    assert (folder / "Procfile").read_text() == line
 
 
 def test_another_kind_of_file_is_refused(run):

@@ -18,7 +18,7 @@ from belayed.cli.doctor import doctor
 from belayed.cli.init import init
 from belayed.cli.jobs import jobs
 from belayed.cli.migrate import migrate
-from belayed.cli.show import one_line
+from belayed.cli.show import one_line, program
 from belayed.cli.status import pause, resume, status
 from belayed.cli.work import work, workoff
 from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing, SchemaNewer, StoreUnavailable
@@ -64,7 +64,7 @@ def shown(error: BelayedError) -> click.ClickException:
     text = one_line(error)
     if isinstance(error, StoreUnavailable):
         return Unavailable(
-            f"{text}\nIs it the right one? `belayed doctor` looks closer; --url or BELAYED_URL names another."
+            f"{text}\nIs it the right one? `{program()} doctor` looks closer; --url or BELAYED_URL names another."
         )
     if isinstance(error, ConfigError | OptionError | SchemaMissing | SchemaNewer):
         return WrongUse(text)
@@ -72,6 +72,7 @@ def shown(error: BelayedError) -> click.ClickException:
 
 
 @click.group(
+    "belayed",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from belayed.application import Application, loaded
+from belayed.cli.show import program
 from belayed.config import nearest_project
 from belayed.errors import ConfigError, StoreUnavailable
 from belayed.jobs import Jobs
@@ -93,5 +94,5 @@ def check_file(jobs: Jobs) -> None:
     file = jobs.address.target
     if jobs.address.dialect == "sqlite" and file != ":memory:" and not Path(file).exists():
         raise StoreUnavailable(
-            f"there is no SQLite file {file}: the first enqueue makes it, as do `belayed work` and `belayed migrate`"
+            f"there is no SQLite file {file}: the first enqueue makes it, as do `{program()} work` and `{jobs.MIGRATE}`"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from belayed.cli.app import Place, options
-from belayed.cli.show import echo_json, iso, json_option, note, number, rough, seconds, styled, table
+from belayed.cli.show import echo_json, iso, json_option, note, number, program, rough, seconds, styled, table
 from belayed.cli.times import time
 from belayed.config import listed
 from belayed.store.base import Overdue
@@ -43,7 +43,7 @@ def check(place: Place, max_age: timedelta, queues: tuple[str, ...], as_json: bo
         click.echo(f"{number(late)} {what} waited {age}." if late else f"No job has waited {age}.")
     if late:
         if not as_json:
-            note("See who serves them: `belayed status`, or `belayed doctor`.")
+            note(f"See who serves them: `{program()} status`, or `{program()} doctor`.")
         click.get_current_context().exit(1)
 
 

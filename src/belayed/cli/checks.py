@@ -12,7 +12,7 @@ from typing import NamedTuple
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, serves
-from belayed.cli.show import counted, one_line, rough
+from belayed.cli.show import counted, one_line, program, rough
 from belayed.config import hidden
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
@@ -57,14 +57,15 @@ def all_findings(place: Place) -> list[Finding]:
     try:
         checked = reached(jobs)
     except (StoreError, ConfigError) as error:
-        fix = "see that the server runs and that the address is right (--url or BELAYED_URL)"
+        runs = "" if jobs.address.dialect == "sqlite" else "the server runs and that "
+        fix = f"see that {runs}the address is right (--url or BELAYED_URL)"
         return [*findings, Finding("database", Result.FAIL, one_line(error), fix)]
     findings += [database(jobs, checked), *setup(jobs.store.dialect, checked)]
     try:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:
         newer = isinstance(error, SchemaNewer)
-        fix = "pip install -U belayed" if newer else "belayed migrate"
+        fix = "pip install -U belayed" if newer else jobs.MIGRATE
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
     now = jobs.do(jobs.store.now)
     findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]
@@ -81,7 +82,7 @@ def application(place: Place) -> tuple[Finding | None, Jobs | None]:
     except ImportFailed as error:
         return Finding("application", Result.FAIL, f"{error.what} {error.reason}", "mend that"), elsewhere(place)
     except ConfigError as error:
-        fix = "see `belayed --help` for --app and --url"
+        fix = f"see `{program()} --help` for --app and --url"
         return Finding("application", Result.FAIL, one_line(error), fix), elsewhere(place)
     return ok("application", tasks(named)) if named else None, jobs
 
@@ -148,7 +149,7 @@ def workers(rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:
     if alive:
         findings.append(ok("workers", f"{counted(len(alive), 'worker')} alive"))
     else:
-        findings.append(Finding("workers", Result.WARN, "none is alive", "belayed work"))
+        findings.append(Finding("workers", Result.WARN, "none is alive", f"{program()} work"))
     for row in rows:
         if not row.alive:
             silent = f", for {rough(now - row.beat_at)}" if row.beat_at else ""
@@ -166,9 +167,9 @@ def waiting(queues: Sequence[Queue], rows: Sequence[WorkerRow], now: datetime) -
             continue
         text = f"jobs wait in {queue.name} for {rough(now - queue.oldest)}"
         if queue.paused:
-            findings.append(Finding("queues", Result.WARN, f"{text}: it is paused", f"belayed resume {queue.name}"))
+            findings.append(Finding("queues", Result.WARN, f"{text}: it is paused", f"{program()} resume {queue.name}"))
         elif not any(serves(row, queue.name) for row in rows):
-            fix = f"belayed work -q {queue.name}"
+            fix = f"{program()} work -q {queue.name}"
             findings.append(Finding("queues", Result.FAIL, f"{text}: no living worker serves it", fix))
     return findings or [ok("queues", "each in which jobs wait is served")]
 

@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
 from belayed.cli.app import Place, options
-from belayed.cli.pidfile import holder
-from belayed.cli.show import echo_json, rough
+from belayed.cli.pidfile import asked, holder
+from belayed.cli.show import echo_json, program, rough
 from belayed.cli.times import time as duration
-from belayed.cli.working import FILE, identifier, working
+from belayed.cli.working import FILE, chosen, identifier, working
 from belayed.config import nearest_project
 from belayed.errors import ConfigError
 
@@ -87,7 +87,8 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
     ident = given["identifier"]
     path = pid_path(given["pid_file"], ident)
     if (pid := holder(path)) is not None:
-        raise click.ClickException(f"a worker runs already: process {pid} has {path}; `belayed stop` ends it")
+        raise click.ClickException(f"a worker runs already: process {pid} has {path}; `{program()} stop` ends it")
+    checked(given)
     log = given["log_file"] or path.with_suffix(".log")
     for file in (path, log):
         made(file.parent)
@@ -126,9 +127,15 @@ def restart(ctx: click.Context, /, **given: Any) -> None:
     If there is none, it is started. The options are not remembered from the last start: give them again.
     """
     path = pid_path(given["pid_file"], given["identifier"])
+    checked(given)
     if not stopped(path, False, None):
         click.echo(f"No worker runs: nobody has {path}. Starting one.")
     ctx.invoke(start, **given)
+
+
+def checked(given: dict[str, Any]) -> None:
+    """Raise ConfigError or UsageError for options that no worker takes: before anything is stopped or started."""
+    chosen({name: value for name, value in given.items() if name not in ("patience", "exit_on_complete")})
 
 
 def local_status(path: Path, as_json: bool) -> None:
@@ -171,7 +178,7 @@ def started(command: list[str], log: Path, patience: timedelta) -> int | None:
     Raises ClickException.
     """
     begun = log.stat().st_size if log.exists() else 0
-    with listening() as (address, said), log.open("ab") as file:
+    with listening() as (address, said), opened(log) as file:
         environ = {name: value for name, value in os.environ.items() if name != "WATCHDOG_USEC"}
         process = subprocess.Popen(  # noqa: S603
             command,
@@ -220,7 +227,8 @@ def not_started(what: str, log: Path, begun: int, code: int = 1) -> click.ClickE
 def listening() -> Iterator[tuple[str, Callable[[str], bool]]]:
     """A socket to which the worker says how it is; and a function that waits a little for it to say something."""
     with (
-        tempfile.TemporaryDirectory(prefix="belayed-") as folder,
+        # Not in TMPDIR, which may be too long for a socket's address.
+        tempfile.TemporaryDirectory(prefix="belayed-", dir="/tmp") as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
     ):
         address = f"{folder}/notify"
@@ -236,22 +244,30 @@ def listening() -> Iterator[tuple[str, Callable[[str], bool]]]:
         yield address, said
 
 
+def opened(log: Path) -> IO[bytes]:
+    """The log, to write at its end. Raises ConfigError."""
+    try:
+        return log.open("ab")
+    except OSError as error:
+        raise ConfigError(f"the log file {log} cannot be written: {error.strerror}") from error
+
+
 def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
     """Stop the worker that has the PID file, if there is one. Raises ClickException if it does not end."""
     pid = holder(path)
     if pid is None:
         return False
-    for _ in range(2 if now else 1):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        # Two at once would be one.
-        time.sleep(POLL)
+    # A second signal stops what runs at once: of another kind, as two of one at once would be one.
+    signals = [*(() if asked(path, pid) else (signal.SIGTERM,)), *((signal.SIGINT,) if now else ())]
+    with contextlib.suppress(ProcessLookupError):
+        for number in signals:
+            os.kill(pid, number)
     click.echo(f"Stopping process {pid} …", err=True)
     deadline = float("inf") if patience is None else time.monotonic() + patience.total_seconds()
     while holder(path) == pid:
         if time.monotonic() > deadline:
             raise click.ClickException(
-                f"process {pid} was asked to end, but still runs jobs: wait, or stop them by `belayed stop --now`"
+                f"process {pid} was asked to end, but still runs jobs: wait, or stop them by `{program()} stop --now`"
             )
         time.sleep(POLL)
     click.echo(f"Stopped: process {pid} has ended.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import json
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -10,9 +12,8 @@ from string import Template
 
 import click
 
-from belayed.cli.app import Place, options
-from belayed.cli.show import note
-from belayed.config import nearest_project
+from belayed.cli.app import DJANGO, Place, options
+from belayed.cli.show import note, program
 from belayed.errors import ConfigError
 
 KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Dockerfile"}
@@ -35,7 +36,7 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
     name = application.name if application else None
     left = 0
     for kind in kinds or KINDS:
-        path, text = Path(KINDS[kind]), filled(kind, name)
+        path, text = Path(KINDS[kind]), filled(kind, name or "app")
         if printed:
             click.echo(f"# {path}\n{text}")
         elif path.exists() and not force:
@@ -47,25 +48,52 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
             write(path, text)
             click.echo(f"Wrote {path}.")
     if name is None:
-        note("No application is named: put yours where the files say `--app app`, or see `belayed --help` for --app.")
+        note(
+            "No application is named: put yours where the files say `--app app`, "
+            f"or see `{program()} --help` for --app."
+        )
     if left:
         click.get_current_context().exit(1)
 
 
-def filled(kind: str, application: str | None) -> str:
+def filled(kind: str, application: str) -> str:
     """The text of a file."""
     template = files("belayed.cli").joinpath("templates", KINDS[kind]).read_text("utf-8")
-    belayed = Path(sys.executable).with_name("belayed")
-    return Template(template).substitute(
-        app=application or "app", folder=Path.cwd(), user=getpass.getuser(), belayed=belayed, install=install()
+    words = command(application, here=kind == "systemd")
+    if kind == "docker":
+        return Template(template).substitute(install=install(), command=json.dumps(words)[1:-1])
+    folder = Path.cwd()
+    project = folder.name if application == DJANGO else application
+    return Template(template).substitute(project=project, folder=folder, user=user(), command=" ".join(words))
+
+
+def command(application: str, *, here: bool) -> list[str]:
+    """What starts a worker: with the programs' paths on this machine, if it is to run *here*."""
+    programs = Path(sys.executable).parent
+    belayed, python, env = (
+        (str(programs / "belayed"), sys.executable, "/usr/bin/env") if here else ("belayed", "python", "env")
     )
+    if application != DJANGO:
+        return [belayed, "work", "--app", application]
+    if Path("manage.py").is_file():
+        return [python, "manage.py", "belayed", "work"]
+    settings = f"DJANGO_SETTINGS_MODULE={os.environ.get('DJANGO_SETTINGS_MODULE', 'project.settings')}"
+    return [env, settings, belayed, "work", "--app", application]
+
+
+def user() -> str:
+    """Who runs this; some containers have no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def install() -> str:
     """How a Dockerfile installs the application."""
     if Path("requirements.txt").exists():
         return "COPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . ."
-    if nearest_project():
+    if Path("pyproject.toml").exists():
         return "COPY . .\nRUN pip install --no-cache-dir ."
     return "COPY . .\nRUN pip install --no-cache-dir belayed"
 

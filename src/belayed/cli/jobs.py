@@ -151,8 +151,12 @@ def properties(job: Job, names: dict[str, str], now: datetime) -> dict[str, str 
     if job.cancel_requested:
         state += styled(", asked to be cancelled", "yellow")
     limits = f" of at most {job.max_attempts}" if job.max_attempts is not None else ""
-    counters = {"crashes": job.crashes, "rescues": job.rescues, "free retries": job.free_retries}
-    others = [f"{number(count)} {name}" for name, count in counters.items() if count]
+    counters = (
+        (job.crashes, "crash", "crashes"),
+        (job.rescues, "rescue", "rescues"),
+        (job.free_retries, "free retry", "free retries"),
+    )
+    others = [f"{number(count)} {one if count == 1 else many}" for count, one, many in counters if count]
     return {
         "Job": str(job.id),
         "Task": job.task,

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,8 +40,7 @@ def pid_file(path: Path | None) -> Iterator[None]:
 
 def holder(path: Path) -> int | None:
     """The process that has the file at *path*; None: no living one. Raises ConfigError if it cannot be read."""
-    import fcntl
-
+    fcntl = locks()
     while True:
         try:
             fd = os.open(path, os.O_RDWR)
@@ -49,11 +49,12 @@ def holder(path: Path) -> int | None:
         except OSError as error:
             raise ConfigError(f"the PID file {path} cannot be read: {error.strerror}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: others may look as well, and are not in one another's way.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            text = os.read(fd, 32).decode("ascii", "replace").strip()
-            if text.isdecimal():
-                return int(text)
+            pid = written(fd)
+            if pid.isdecimal():
+                return int(pid)
         else:
             return None
         finally:
@@ -62,12 +63,36 @@ def holder(path: Path) -> int | None:
         time.sleep(MOMENT)
 
 
-def locked(path: Path) -> int:
-    """The file at *path*, opened and locked."""
+def asked(path: Path, pid: int) -> bool:
+    """Whether the process *pid* that has the file was asked to end before; from now on it was."""
+    try:
+        with path.open("r+") as file:
+            if f"asked {pid}" in file.read().splitlines():
+                return True
+            file.write(f"asked {pid}\n")
+    except OSError:
+        # It is gone, or another user's.
+        pass
+    return False
+
+
+def written(fd: int) -> str:
+    """The process id in a PID file."""
+    return os.read(fd, 32).decode("ascii", "replace").partition("\n")[0].strip()
+
+
+def locks() -> Any:
+    """The module of file locks. Raises ConfigError where there is none."""
     try:
         import fcntl
     except ImportError:
-        raise ConfigError("--pid-file is for Linux and macOS: Windows has no such locks") from None
+        raise ConfigError("PID files are for Linux and macOS: Windows has no such locks") from None
+    return fcntl
+
+
+def locked(path: Path) -> int:
+    """The file at *path*, opened and locked."""
+    fcntl = locks()
     tries = 0
     while True:
         try:
@@ -77,7 +102,7 @@ def locked(path: Path) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pid = os.read(fd, 32).decode("ascii", "replace").strip()
+            pid = written(fd)
             os.close(fd)
             # Somebody may only be looking whether it is locked.
             if (tries := tries + 1) < TRIES:

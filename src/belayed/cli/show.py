@@ -101,6 +101,12 @@ def counted(count: int, noun: str) -> str:
 # Output.
 
 
+def program() -> str:
+    """What command lines of this program begin with: `belayed`, or `python manage.py belayed`."""
+    context = click.get_current_context(silent=True)
+    return (context.find_root().info_name if context else None) or "belayed"
+
+
 def echo_json(value: Any) -> None:
     """Print *value* as JSON. Not all on one line: it is looked at too."""
     click.echo(json.dumps(value, indent=2))

@@ -12,7 +12,20 @@ from belayed.cli.app import Place, options
 from belayed.cli.daemon import local_status, pid_path
 from belayed.cli.queues import Queue, by_queue, served
 from belayed.cli.records import worker_record
-from belayed.cli.show import ago, echo_json, iso, json_option, note, number, one_line, rough, seconds, styled, table
+from belayed.cli.show import (
+    ago,
+    echo_json,
+    iso,
+    json_option,
+    note,
+    number,
+    one_line,
+    program,
+    rough,
+    seconds,
+    styled,
+    table,
+)
 from belayed.cli.working import FILE, identifier
 from belayed.config import hidden
 from belayed.job import ENDED
@@ -70,7 +83,7 @@ def pause(place: Place, queues: tuple[str, ...]) -> None:
     jobs = place.jobs()
     for queue in queues:
         jobs.pause(queue)
-        click.echo(f"Paused {one_line(queue)}: its jobs wait for `belayed resume`.")
+        click.echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume`.")
 
 
 @click.command()
@@ -109,7 +122,7 @@ def show_queues(queues: list[Queue], now: datetime) -> None:
 
 def show_workers(workers: list[WorkerRow], now: datetime) -> None:
     if not workers:
-        note("No workers: start one with `belayed work`.")
+        note(f"No workers: start one with `{program()} work`.")
         return
     # The name that a worker gives itself is these two.
     named = any(worker.name != f"{worker.host}:{worker.pid}" for worker in workers)

@@ -64,13 +64,17 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
     """What a worker with these options brings: in child processes, or with `--processes 0` in this one."""
     told = chosen(given)
     config = told.configs[0]
+
+    def announced(database: Database, served: WorkerConfig) -> None:
+        announce(database, served, warn=served is config)
+
     with pid_file(told.pid_file):
         if config.processes and os.name == "posix":
             set_title(told.title)
             supervisor = Supervisor(
                 place.application(), place.url, told.configs, reload=told.reload, title=told.title, **told.logs
             )
-            return supervisor.run(until_empty, announce)
+            return supervisor.run(until_empty, announced)
         if told.reload:
             raise ConfigError("--reload replaces child processes: with --processes 0 there are none")
         set_title(told.title)
@@ -80,7 +84,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         if told.log_arguments:
             jobs.config = replace(jobs.config, log_arguments=True)
         jobs.check_schema()
-        announce(jobs, config)
+        announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
         with Vigil(config, [worker_watched(worker)]):
             return worker.run(until_empty)
@@ -94,8 +98,8 @@ def handler(path: Path) -> logging.Handler:
         raise ConfigError(f"the log file {path} cannot be written: {error.strerror}") from error
 
 
-def announce(database: Database, config: WorkerConfig) -> None:
-    """Log what is served, and warn of what this database is known for."""
+def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:
+    """Log what is served, and *warn* of what this database is known for."""
     checked = database.do(database.store.check)
     dialect = database.store.dialect
     threads = counted(config.threads, "thread")
@@ -108,7 +112,7 @@ def announce(database: Database, config: WorkerConfig) -> None:
         checked.version,
         threads if config.processes <= 1 else f"{config.processes} processes of {threads}",
     )
-    if dialect == "sqlite" and has_wal_reset_bug(checked.version):
+    if warn and dialect == "sqlite" and has_wal_reset_bug(checked.version):
         log.warning(
             "SQLite %s has the WAL-reset bug, which in rare cases corrupts a file that several processes write: "
             "use 3.51.3 or later (or 3.50.7, 3.44.6)",

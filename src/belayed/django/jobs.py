@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections, transaction
@@ -29,8 +30,6 @@ from belayed.steps import Ask, Request, Steps, run
 T = TypeVar("T")
 
 log = logging.getLogger("belayed")
-
-MIGRATE = "Belayed's tables are not in the database {!r}: run `python manage.py migrate{}`"
 
 
 OF_TASKS: list[Plugin] = []
@@ -117,12 +116,21 @@ class DjangoJobs(Jobs):
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
         self.upkeep, self.in_worker = Upkeep(), False
-        super().__init__(conf.url_of(self.alias), plugins=[self.upkeep, *OF_TASKS, *conf.plugins()], **conf.of_jobs())
+        plugins = [self.upkeep, *OF_TASKS, *conf.plugins()]
+        try:
+            super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
+        except ConfigError as error:
+            raise ConfigError(f"BELAYED: {error}") from error
         for package in conf.installed():
             self.trust.add(package)
 
     def __repr__(self) -> str:
         return f"<Jobs in Django's database {self.alias!r}>"
+
+    @property
+    def MIGRATE(self) -> str:  # type: ignore[override]  # noqa: N802
+        """The command that makes the tables."""
+        return f"python manage.py migrate{where(self.alias)}"
 
     @property
     def url(self) -> str:
@@ -153,9 +161,7 @@ class DjangoJobs(Jobs):
 
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
-        raise ConfigError(
-            f"the tables of jobs are made by Django's migrations here: python manage.py migrate{where(self.alias)}"
-        )
+        raise ConfigError(f"the tables of jobs are made by Django's migrations here: {self.MIGRATE}")
 
     async def amigrate(self) -> list[int]:
         """As `migrate`."""
@@ -178,7 +184,9 @@ class DjangoJobs(Jobs):
         try:
             return (yield operation())
         except SchemaMissing as error:
-            raise SchemaMissing(MIGRATE.format(self.alias, where(self.alias))) from error
+            raise SchemaMissing(
+                f"Belayed's tables are not in the database {self.alias!r}: run `{self.MIGRATE}`"
+            ) from error
 
     def loading(self, load: Callable[[], T]) -> T:
         """What *load* makes of a payload, whose rows come through this thread's connection: made usable before."""
@@ -186,17 +194,9 @@ class DjangoJobs(Jobs):
         return load()
 
     async def aloading(self, load: Callable[[], T]) -> T:
-        """As `loading`, in a thread: Django's connections are not for event loops."""
-
-        def loaded() -> T:
-            try:
-                return self.loading(load)
-            finally:
-                # A worker's threads stay; those of a program's event loop end with it, and leave nothing open.
-                if not self.in_worker:
-                    connections.close_all()
-
-        return await sync_to_async(loaded, thread_sensitive=False)()
+        """As `loading`, in a thread, as Django's connections are not for event loops: in a worker in any."""
+        # Elsewhere in that of the request or the test, whose transaction it may be that has the rows.
+        return cast(T, await sync_to_async(self.loading, thread_sensitive=not self.in_worker)(load))
 
     def transaction_of(self, run: Running, connection: Any, using: str | None = None) -> JobTransaction:
         """See CurrentJob.transaction."""
@@ -204,6 +204,11 @@ class DjangoJobs(Jobs):
             return super().transaction_of(run, connection)
         if using != self.alias:
             raise ConfigError(f"using={using!r}: a job is completed where jobs live, in the database {self.alias!r}")
+        if asyncio._get_running_loop() is not None:
+            raise ConfigError(
+                f"using={using!r}: Django's transactions are of threads, not of coroutines; make the task a plain def, "
+                "or put the block into a function and await sync_to_async(function)()"
+            )
         return JobTransaction(self.store, self.config, self.codec, run, DjangoBlock(using))
 
     def _perform(self, steps: Steps[T]) -> T:

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -56,10 +57,21 @@ class Command(BaseCommand):
             os.execv(sys.executable, [sys.executable, "-m", "belayed", *words])  # noqa: S606
         from belayed.cli import main
 
-        main(words, prog_name=f"{os.path.basename(sys.argv[0]) or 'manage.py'} belayed")  # noqa: PTH119
+        main(words, prog_name=f"{program()} belayed")
+
+
+def program() -> str:
+    """How the project's commands are called."""
+    name = Path(sys.argv[0]).name
+    if name == "__main__.py":
+        return "python -m django"
+    return name if name == "django-admin" else f"python {name or 'manage.py'}"
 
 
 def wants_reload(words: list[str]) -> bool:
-    """Whether to replace children when code changes: while DEBUG is on, unless said otherwise."""
-    said = {"--reload", "--no-reload"} & set(words)
-    return bool(settings.DEBUG) and not said and find_spec("watchfiles") is not None
+    """Whether to replace children when code changes: while DEBUG is on, there are some, and nothing else was said."""
+    if {"--reload", "--no-reload"} & set(words) or not settings.DEBUG or find_spec("watchfiles") is None:
+        return False
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-p", "--processes", default=os.environ.get("BELAYED_PROCESSES", ""))
+    return str(parser.parse_known_args(words)[0].processes).strip() != "0"
