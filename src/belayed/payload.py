@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any
 
 from belayed.codec import Codec
+from belayed.codec.records import stateless
 from belayed.codec.registry import Reference, by_name
 from belayed.errors import (
     BrokenPayload,
@@ -26,9 +27,8 @@ from belayed.trust import name_of, resolve, running_main
 
 VERSION = 1
 NO_RULES = Rules()
-HEAP_TYPE = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE: a class made by a class statement."""
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+HOOKS = ("enqueue", "before", "success", "error", "failure", "after", "reschedule_at")
 VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
 
 
@@ -180,11 +180,6 @@ class Performance:
         return codec.text({"v": VERSION, "perform": perform})
 
 
-def stateless(subject: Any) -> bool:
-    """Whether an object of a class of the application's has nothing that another of that class had not."""
-    return type(subject).__flags__ & HEAP_TYPE != 0 and getattr(subject, "__dict__", None) == {}
-
-
 def performance(subject: Any) -> Performance:
     """The payload of an object with perform(). Raises OptionError for anything else."""
     if not callable(getattr(subject, "perform", None)) or isinstance(subject, type):
@@ -192,6 +187,11 @@ def performance(subject: Any) -> Performance:
         raise OptionError(
             f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
             "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
+        )
+    if unheard := [name for name in HOOKS if inspect.iscoroutinefunction(getattr(subject, name, None))]:
+        raise OptionError(
+            f"cannot enqueue {short(subject)}: its hook {unheard[0]} is async def, which nobody would await; write a "
+            "plain def (perform itself may be async def)"
         )
     return Performance(displayed(attribute(subject, "display_name")) or readable(name_of(type(subject))), subject)
 

@@ -493,9 +493,38 @@ def test_an_object_without_state_needs_no_text_form(each_jobs, work_off):
     assert '"of":' in one.payload
 
 
-def test_an_object_with_state_needs_one(jobs):
-    with pytest.raises(NotSerializable, match=r"self: .*Counter objects have no text form"):
-        delay(Counter()).get()
+class Slotted:
+    """Its state is in no __dict__."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def get(self) -> int:
+        return self.count
+
+
+class Numbers(list[int]):
+    """Its state is what it holds."""
+
+    def total(self) -> int:
+        return sum(self)
+
+
+class Prices(dict[str, int]):
+    def total(self) -> int:
+        return sum(self.values())
+
+
+@pytest.mark.parametrize(
+    ("subject", "method"),
+    [(Counter(), "get"), (Slotted(3), "get"), (Numbers([1, 2]), "total"), (Prices(tea=3), "total")],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_object_with_state_needs_one(jobs, subject, method):
+    with pytest.raises(NotSerializable, match=r"self: .*(objects have no text form|come back as a plain)"):
+        getattr(delay(subject), method)()
 
 
 def test_an_object_without_state_of_somebody_else_s_class_is_refused(jobs):

@@ -211,6 +211,18 @@ def test_what_the_hook_enqueue_puts_into_the_draft_is_checked(jobs, monkeypatch,
     assert jobs.find() == []
 
 
+@pytest.mark.parametrize("name", ["enqueue", "before", "success", "error", "failure", "after", "reschedule_at"])
+def test_a_hook_that_nobody_would_await_is_refused(jobs, monkeypatch, do, name):
+    async def hook(self, job=None) -> None: ...
+
+    monkeypatch.setattr(Silent, name, hook, raising=False)
+
+    with pytest.raises(OptionError, match=f"cannot enqueue a Silent: its hook {name} is async def"):
+        do(belayed, "enqueue", Silent())
+
+    assert jobs.find() == []
+
+
 @pytest.mark.dj(269)
 def test_an_enqueue_hook_that_raises_keeps_the_job_from_being_saved(jobs):
     with pytest.raises(RuntimeError, match="enqueue is broken"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sqlite3
 import unittest
@@ -139,6 +140,27 @@ def test_inline_is_a_decorator_too(jobs):
         return send.enqueue("ada@example.org").result
 
     assert request() == "sent to ada@example.org"
+
+
+@pytest.mark.parametrize(("mode", "state"), [(inline, State.SUCCEEDED), (held, State.READY)])
+def test_modes_decorate_coroutines_as_well(jobs, mode, state):
+    @mode()
+    async def request() -> Any:
+        await asyncio.sleep(0)
+        return (await send.aenqueue("ada@example.org")).state
+
+    assert [asyncio.run(request()), asyncio.run(request())] == [state, state]
+    assert jobs.find() == []
+    assert send.enqueue("bob@example.org").saved
+
+
+def test_what_is_held_back_cannot_be_drained(jobs, testing):
+    send.enqueue("ada@example.org")
+
+    with held(), pytest.raises(BelayedError, match=r"held\(\) saves none: perform\(job\) each"):
+        testing.drain()
+
+    assert ran == []
 
 
 @pytest.mark.dj(249)

@@ -288,3 +288,15 @@ def _set_rest(record: object, defaults: dict[str, Default | None], rest: dict[st
         if key in defaults or key.startswith("__"):
             raise BrokenPayload(f"{type(record).__qualname__}: {key!r} is saved where it cannot be")
         object.__setattr__(record, key, item)
+
+
+def stateless(subject: Any) -> bool:
+    """Whether an object of a class of the application's has nothing that another of that class had not."""
+    if not type(subject).__flags__ & _HEAP_TYPE:
+        return False
+    try:
+        # What a copy of it would be made of: nothing but its class.
+        made = object.__reduce_ex__(subject, 2)
+    except TypeError:
+        return False
+    return isinstance(made, tuple) and made[1] == (type(subject),) and not any(made[2:])

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from belayed.codec.records import stateless
 from belayed.config import current
 from belayed.errors import PayloadError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import LIVE, Filter, Job
-from belayed.payload import Loaded, Performance, Signature, home, load, performance, readable, signature_of, stateless
+from belayed.payload import Loaded, Performance, Signature, home, load, performance, readable, signature_of
 from belayed.tasks import Task, check_call
 from belayed.trust import name_of
 

@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 from belayed.config import current
 from belayed.errors import BelayedError
 from belayed.job import Job
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-@contextmanager
+
+class Mode(ContextDecorator, AbstractContextManager[T]):
+    """A context manager that decorates functions, and coroutines too: it is left when they have ended."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[T]]) -> None:
+        self.make = make
+        self.inner: AbstractContextManager[T] | None = None
+
+    def __enter__(self) -> T:
+        self.inner = self.make()
+        return self.inner.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self.inner is not None
+        return self.inner.__exit__(kind, error, trace)
+
+    def __call__(self, function: Any) -> Any:
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return awaited
+
+    def _recreate_cm(self) -> Self:
+        """What ContextDecorator enters at each call."""
+        return type(self)(self.make)
+
+
+def mode(function: Callable[P, Iterator[T]]) -> Callable[P, Mode[T]]:
+    """As `contextmanager`, for functions that coroutines are decorated with too."""
+
+    @functools.wraps(function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Mode[T]:
+        return Mode(lambda: contextmanager(function)(*args, **kwargs))
+
+    return made
+
+
+@mode
 def inline(jobs: Any = None) -> Iterator[None]:
     """Run each job where it is enqueued, through the codec and with its hooks; what it raises comes out there."""
     found = jobs or current()
@@ -27,7 +76,7 @@ def inline(jobs: Any = None) -> Iterator[None]:
         found.delay_jobs, found.held = before
 
 
-@contextmanager
+@mode
 def held(jobs: Any = None) -> Iterator[list[Job]]:
     """Save nothing: what would be is in the list that this brings. Hooks are called, arguments are checked."""
     found = jobs or current()
@@ -38,7 +87,7 @@ def held(jobs: Any = None) -> Iterator[list[Job]]:
         found.held = before
 
 
-@contextmanager
+@mode
 def isolated(jobs: Any = None) -> Iterator[Any]:
     """Keep jobs in an SQLite file of their own meanwhile, empty at the start and removed at the end; the `Jobs`."""
     found = jobs or current()
@@ -52,7 +101,7 @@ def isolated(jobs: Any = None) -> Iterator[Any]:
             found.config = settings
 
 
-@contextmanager
+@mode
 def travel(to: timedelta | datetime, jobs: Any = None) -> Iterator[None]:
     """Let the jobs' clock show another time meanwhile: so much later, or an aware time from where it goes on.
 
