@@ -98,6 +98,14 @@ def test_jobs_are_cancelled_run_now_and_deleted(admin_client):
     assert current().find(ids=[c.id]) == []
 
 
+def test_an_action_that_suits_none_of_the_jobs_says_so(admin_client):
+    job = greet.using(queue="slow").enqueue("ada")
+
+    page = act(admin_client, LIVE, "run_now", job).content.decode()
+
+    assert "None of the selected jobs can be made due now." in page
+
+
 def test_who_may_only_look_has_no_actions(looker):
     job = greet.enqueue("ada")
 

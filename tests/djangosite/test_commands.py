@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def working(*words: str):
+def working(*words: str, site: Path = HERE, env: dict[str, str] | None = None):
     """A worker, as manage.py starts it."""
-    command = [sys.executable, str(HERE / "manage.py"), "belayed", "work", *words]
+    command = [sys.executable, str(site / "manage.py"), "belayed", "work", *words]
     process = subprocess.Popen(
-        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=site, env=env or environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         yield process
@@ -206,7 +207,14 @@ def test_users_of_the_project_are_references_in_a_worker(manage):
 
 @pytest.mark.parametrize(
     ("debug", "words", "wanted"),
-    [(True, ["work"], True), (False, ["work"], False), (True, ["work", "--no-reload"], False)],
+    [
+        (True, ["work"], True),
+        (True, ["work", "-p", "2"], True),
+        (False, ["work"], False),
+        (True, ["work", "--no-reload"], False),
+        (True, ["work", "--processes", "0"], False),
+        (True, ["work", "-p0"], False),
+    ],
 )
 def test_a_worker_reloads_while_debug_is_on(settings, debug, words, wanted):
     settings.DEBUG = debug
@@ -214,10 +222,26 @@ def test_a_worker_reloads_while_debug_is_on(settings, debug, words, wanted):
     assert wants_reload(words) is wanted
 
 
-def test_code_that_changes_is_taken_while_debug_is_on(manage, tmp_path):
-    ended = manage("belayed", "work", "--exit-on-complete", SITE_DEBUG="1")
+def test_without_child_processes_there_is_nothing_to_reload(settings, monkeypatch):
+    settings.DEBUG = True
+    monkeypatch.setenv("BELAYED_PROCESSES", "0")
 
-    assert ended.returncode == 0, ended.stderr
+    assert not wants_reload(["work"])
+    assert wants_reload(["work", "--processes", "1"])
+
+
+def test_code_that_changes_is_taken_while_debug_is_on(tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(HERE, site, ignore=shutil.ignore_patterns("__pycache__"))
+    env = environment(SITE_DEBUG="1", PYTHONPATH=f"{site}:{HERE.parents[1] / 'src'}")
+    with working(site=site, env=env):
+        before = greet.enqueue("ada").wait(timeout=20)
+        code = site / "shop" / "tasks.py"
+        code.write_text(code.read_text().replace("hello", "good evening"))
+
+        eventually(lambda: greet.enqueue("ada").wait(timeout=20).result == "good evening ada")
+
+    assert before.result == "hello ada"
 
 
 def test_a_project_without_belayed_is_told_what_to_do(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from email.mime.image import MIMEImage
 from email.mime.text import MIMEText
@@ -18,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from belayed import State, delay
 from belayed.config import current
-from belayed.errors import BelayedError, NotSerializable
+from belayed.errors import BelayedError, NotSerializable, NotTrusted
 from belayed.testing import drain, held, travel
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -159,6 +160,27 @@ def test_what_other_packages_put_on_a_message_is_kept():
         {"order": 7},
         {"track": True},
     )
+
+
+def test_a_class_of_messages_that_workers_may_not_import_is_refused(monkeypatch):
+    monkeypatch.setattr(current().trust, "covers", lambda module: False)
+
+    with pytest.raises(NotTrusted, match="test_mail:Tagged: workers may not run code of 'test_mail'"):
+        Tagged("Look", "x", "shop@example.org", ["ada@example.org"]).send()
+    send_mail("Django's own", "x", "shop@example.org", ["ada@example.org"])
+
+    assert len(current().find()) == 1
+
+
+def test_a_row_written_by_hand_imports_no_class_that_is_not_trusted():
+    from belayed.django.mail import rebuilt, taken
+
+    envelope = taken(EmailMessage("Look", "x", "shop@example.org", ["ada@example.org"]))
+
+    for name in ("antigravity:Mail", "shop.tasks:greet"):
+        with pytest.raises(BelayedError):
+            rebuilt({**envelope, "class": name})
+    assert "antigravity" not in sys.modules
 
 
 def test_a_server_that_is_down_is_tried_again(request):

@@ -9,7 +9,7 @@ from datetime import timedelta
 import django
 import pytest
 from asgiref.sync import async_to_sync
-from django.core import checks
+from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 from shop import tasks
@@ -19,7 +19,7 @@ from belayed import State
 from belayed.config import current
 from belayed.django import compat
 from belayed.django.compat import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, signals, task_backends
-from belayed.errors import BelayedError, NotSerializable
+from belayed.errors import NotSerializable
 from belayed.testing import adrain, drain, travel
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +81,37 @@ def test_a_task_may_run_later(after):
         drain()
 
     assert (before, add.get_result(result.id).status) == (TaskResultStatus.READY, TaskResultStatus.SUCCESSFUL)
+
+
+def test_a_wait_begins_when_the_task_is_enqueued():
+    later = add.using(run_after=timedelta(hours=1))
+
+    with travel(timedelta(days=1)):
+        first = current().get(int(later.using(priority=1).enqueue(1).id))
+        second = current().get(int(later.using(run_after=timezone.now()).enqueue(1).id))
+
+    assert first.run_at - first.created_at == timedelta(hours=1)
+    assert second.run_at < second.created_at
+
+
+def test_rules_that_a_worker_would_not_see_are_refused():
+    for rules in ({"backoff": timedelta(hours=1)}, {"retry_on": KeyError}, {"discard_on": KeyError}):
+        with pytest.raises(InvalidTask, match="bind what using\\(\\) returns to the task's own name"):
+            add.using(**rules).enqueue(1)
+
+    assert current().find() == []
+    assert tasks.patient.using(priority=5).enqueue().id
+
+
+def test_a_task_of_a_module_that_is_not_the_project_s_is_not_imported():
+    result = add.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE belayed_jobs SET task = 'antigravity.fly' WHERE id = %s", [int(result.id)])
+
+    with pytest.raises(TaskResultDoesNotExist, match=r"no task antigravity\.fly"):
+        add.get_result(result.id)
+
+    assert "antigravity" not in sys.modules
 
 
 def test_a_task_may_take_its_context():
@@ -241,6 +272,52 @@ def test_a_failure_is_told_once_with_its_error(heard):
     assert heard[-1] == ("task_finished", backend, result.id, "FAILED", KeyError)
 
 
+def results_of(name, run):
+    """The results that come with a signal while *run* runs."""
+    found: list = []
+
+    def receiver(task_result, **kwargs):
+        found.append(task_result)
+
+    getattr(signals, name).connect(receiver)
+    try:
+        run()
+    finally:
+        getattr(signals, name).disconnect(receiver)
+    return found
+
+
+@pytest.mark.parametrize("task", [add, aadd])
+def test_receivers_see_what_a_task_has_returned(task):
+    task.enqueue(1, 2)
+
+    (result,) = results_of("task_finished", drain)
+
+    assert (result.return_value, result.errors) == (3, [])
+
+
+def test_receivers_see_the_errors_of_a_task_that_failed():
+    fails.using(max_attempts=2).enqueue()
+    drain(raises=False)
+
+    with travel(timedelta(minutes=1)):
+        (result,) = results_of("task_finished", lambda: drain(raises=False))
+
+    assert [one.exception_class for one in result.errors] == [KeyError, KeyError]
+    assert "in fails" in result.errors[1].traceback
+
+
+@pytest.mark.parametrize("task", [tasks.cancels, tasks.discarded])
+def test_receivers_hear_of_a_task_that_has_cancelled_itself(task):
+    result = task.enqueue()
+
+    (told,) = results_of("task_finished", lambda: drain(raises=False))
+
+    assert (told.id, told.status) == (result.id, TaskResultStatus.FAILED)
+    assert told.errors[0].traceback
+    assert current().get(int(result.id)).state is State.CANCELLED
+
+
 @pytest.mark.parametrize("double", ["ImmediateBackend", "DummyBackend"])
 def test_the_doubles_take_our_options(double):
     with override_settings(TASKS={"default": {"BACKEND": f"belayed.django.{double}"}}):
@@ -253,40 +330,20 @@ def test_the_doubles_take_our_options(double):
     assert result.status == wanted
 
 
+def test_what_runs_at_once_refuses_a_wait():
+    with override_settings(TASKS={"default": {"BACKEND": "belayed.django.ImmediateBackend"}}):
+        task = task_backends["default"].task_class(func=add.func)
+
+        with pytest.raises(InvalidTask, match="run_after"):
+            task.using(run_after=timedelta(hours=1)).enqueue(1, 2)
+
+
 def test_all_is_supported():
     backend = task_backends["default"]
 
     flags = ("supports_defer", "supports_async_task", "supports_get_result", "supports_priority")
     assert all(getattr(backend, flag) for flag in flags)
     assert isinstance(backend, compat.BaseTaskBackend)
-
-
-@pytest.mark.parametrize(
-    ("settings", "id"),
-    [
-        ({"TASKS": {"default": {"BACKEND": "belayed.django.TasksBackend", "OPTIONS": {"RETRY": 1}}}}, "belayed.E004"),
-        ({"BELAYED": {"MAX_ATTEMTPS": 1}}, "belayed.E001"),
-        ({"BELAYED": {"MAX_ATTEMPTS": "many"}}, "belayed.E001"),
-        ({"BELAYED": {"DATABASE": "nowhere"}}, "belayed.E001"),
-        ({"BELAYED": {"PLUGINS": ["shop.nothing"]}}, "belayed.E001"),
-        ({"BELAYED": []}, "belayed.E001"),
-        ({"BELAYED": {"DATABASE": "other"}}, "belayed.I001"),
-    ],
-)
-def test_wrong_settings_are_found_by_the_checks(settings, id):
-    with override_settings(**settings):
-        found = [one.id for one in checks.run_checks()]
-
-    assert id in found
-
-
-def test_a_project_that_is_well_has_nothing_to_check():
-    assert [one for one in checks.run_checks(databases=["default"]) if one.id.startswith("belayed")] == []
-
-
-def test_wrong_settings_are_told_at_the_first_use():
-    with override_settings(BELAYED={"MAX_ATTEMTPS": 1}), pytest.raises(BelayedError, match="there is no such setting"):
-        tasks.greet.enqueue("ada")
 
 
 def test_a_task_that_is_cancelled_has_failed():

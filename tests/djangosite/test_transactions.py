@@ -14,7 +14,7 @@ from belayed.config import current
 from belayed.django import conf
 from belayed.django.jobs import raw
 from belayed.errors import BelayedError, ConfigError
-from belayed.testing import assert_enqueued, drain, held, inline, isolated, refute_enqueued
+from belayed.testing import adrain, assert_enqueued, drain, held, inline, isolated, refute_enqueued
 
 ALL = pytest.mark.django_db(databases=["default", "other"])
 COMMITS = pytest.mark.django_db(databases=["default", "other"], transaction=True)
@@ -180,6 +180,21 @@ def test_a_transaction_elsewhere_is_refused(given, why):
 
 
 @COMMITS
+def test_a_transaction_of_a_thread_is_refused_in_a_coroutine():
+    with inline(), pytest.raises(ConfigError, match=r"are of threads, not of coroutines; make the task a plain def"):
+        tasks.abegins.enqueue()
+
+
+@COMMITS
+def test_a_coroutine_may_hand_its_transaction_to_a_thread():
+    job = tasks.abegins_in_a_thread.enqueue()
+
+    drain()
+
+    assert job.refresh().result == "in a thread"
+
+
+@COMMITS
 def test_a_connection_that_was_idle_is_closed_before_the_next_job(monkeypatch):
     jobs = current()
     greet.enqueue("ada")
@@ -279,6 +294,14 @@ class InTestCase(TestCase):
         drain()
 
         assert Post.objects.get().likes == 1
+
+    async def test_coroutines_see_what_the_test_has_written(self):
+        post = await Post.objects.acreate(title="news")
+        job = await tasks.agreet.aenqueue(post)
+
+        await adrain()
+
+        assert (await job.arefresh()).result == f"hello {post}"
 
     def test_nothing_is_left_of_another_test(self):
         assert current().find() == []

@@ -144,6 +144,9 @@ class JobAdmin(admin.ModelAdmin):
     def done(self, request: HttpRequest, jobs: QuerySet, change: Callable[..., int], what: str) -> None:
         """Change the chosen jobs, and say how many it was."""
         ids = list(jobs.values_list("pk", flat=True))
+        if not ids:
+            self.message_user(request, f"None of the selected jobs can be {what}.", messages.WARNING)
+            return
         try:
             count = change(*ids)
         except BelayedError as error:
@@ -187,6 +190,10 @@ class EndedJobAdmin(JobAdmin):
         "attempt", "failures", "crashes", "rescues", "max_attempts", "max_run_time", "error", "result", "arguments",
         "attempts",
     )  # fmt: skip
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Those of one state by when they ended: an index has them so."""
+        return ("-finished_at", "-id") if request.GET.get("state") else ("-id",)
 
     @admin.action(description="Retry selected jobs", permissions=("manage",))
     def retry(self, request: HttpRequest, queryset: QuerySet) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -20,16 +22,26 @@ from django.db import connections, transaction
 
 from belayed.claim import current_job
 from belayed.config import current
-from belayed.django import compat
-from belayed.django.compat import BaseTaskBackend, TaskContext, TaskResultDoesNotExist, signals, task_backends
-from belayed.django.tasks import MARK, OF_JOB, BelayedTask, local, result_of
-from belayed.errors import JobNotFound, NotSerializable
-from belayed.job import Draft, Job
+from belayed.django import compat, conf
+from belayed.django.compat import (
+    BaseTaskBackend,
+    InvalidTask,
+    TaskContext,
+    TaskResultDoesNotExist,
+    signals,
+    task_backends,
+)
+from belayed.django.compat import TaskResultStatus as Status
+from belayed.django.tasks import MARK, OF_JOB, BelayedTask, error_of, local, result_of, task_of
+from belayed.errors import AttemptStopped, JobNotFound, NotSerializable
+from belayed.job import Draft, Job, Outcome
 from belayed.payload import NO_RULES, FunctionCall, Target, adapters, signature_of
 from belayed.plugin import Plugin
-from belayed.retry import Fail
+from belayed.results import safe_str, type_name
+from belayed.retry import Cancel, Fail, Rules
 from belayed.tasks import check_call
 from belayed.trust import holders
+from belayed.worker.verdict import formatted
 
 OPTIONS = ("ANY_ARGUMENTS",)
 
@@ -50,6 +62,7 @@ class TasksBackend(BaseTaskBackend):
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Save a job that runs *task*; its result as it is now."""
+        conf.require_installed(f"TASKS[{self.alias!r}]")
         self.validate_task(task)
         jobs = current()
         job = jobs.enqueue(self.draft_of(task, args, kwargs))
@@ -72,8 +85,15 @@ class TasksBackend(BaseTaskBackend):
         function = task.func
         call = FunctionCall(task.module_path, f"{function.__module__}:{function.__qualname__}", tuple(args), kwargs)
         check_call(signature_of(Adapter(task)), task.module_path, tuple(args), kwargs)
+        known = getattr(sys.modules.get(function.__module__), function.__name__, None)
+        if rules_of(task) != rules_of(known):
+            raise InvalidTask(
+                f"{task.module_path}: retry_on, discard_on and backoff are read from the module by the worker, so they "
+                "count for all its jobs: give them to @task(…), or bind what using() returns to the task's own name"
+            )
         options: dict[str, Any] = {name: getattr(task, name, None) for name in OF_JOB}
-        draft = Draft(call, task.module_path, task.queue_name, -task.priority, task.run_after, **options)
+        after = getattr(task, "delay", None) or task.run_after
+        draft = Draft(call, task.module_path, task.queue_name, -task.priority, after, **options)
         draft.meta[MARK] = self.alias
         return draft
 
@@ -119,6 +139,12 @@ class ImmediateBackend(compat.ImmediateBackend):
 
     task_class = BelayedTask
 
+    def validate_task(self, task: Any) -> None:
+        """As Django's, which refuses a time to wait until."""
+        super().validate_task(task)
+        if getattr(task, "delay", None) is not None:
+            raise InvalidTask("Backend does not support run_after.")
+
 
 class DummyBackend(compat.DummyBackend):
     """Django's, which only remembers tasks, with the options of ours."""
@@ -134,8 +160,13 @@ class Adapter(Target):
     """A task of `django.tasks` as one of ours."""
 
     def __init__(self, task: Any) -> None:
-        super().__init__(wrapped(task), task.rules() if isinstance(task, BelayedTask) else NO_RULES)
+        super().__init__(wrapped(task), rules_of(task))
         self.is_async = inspect.iscoroutinefunction(task.func)
+
+
+def rules_of(task: Any) -> Rules:
+    """A task's own rules for its failures."""
+    return task.rules() if isinstance(task, BelayedTask) else NO_RULES
 
 
 def wrapped(task: Any) -> Any:
@@ -171,12 +202,13 @@ def context(task: Any) -> list[Any]:
 def returned(task: Any, value: Any) -> Any:
     """What a task has returned, in JSON. Raises NotJson."""
     backend: Any = task_backends[task.backend]
-    if getattr(backend, "any_arguments", False):
-        return value
-    try:
-        return strict(compat.normalize_json(value))
-    except (TypeError, ValueError) as error:
-        raise NotJson(f"{task.module_path} returned what is no JSON: {error}") from error
+    if not getattr(backend, "any_arguments", False):
+        try:
+            value = strict(compat.normalize_json(value))
+        except (TypeError, ValueError) as error:
+            raise NotJson(f"{task.module_path} returned what is no JSON: {error}") from error
+    last.set(value)
+    return value
 
 
 def strict(value: Any) -> Any:
@@ -197,8 +229,12 @@ def strict(value: Any) -> Any:
 LIFTED = "pass texts, or let TASKS[…]['OPTIONS'] = {'ANY_ARGUMENTS': True} lift Django's rule"
 
 
+last: ContextVar[Any] = ContextVar("last")
+"""What the attempt that runs here has returned."""
+
+
 class Signals(Plugin):
-    """Tells Django's receivers what becomes of its tasks."""
+    """Tells Django's receivers what becomes of its tasks: at the end of an attempt, just before it is on record."""
 
     @contextmanager
     def around_attempt(self, job: Job) -> Iterator[None]:
@@ -207,8 +243,13 @@ class Signals(Plugin):
             yield
             return
         off_loop(lambda: self.tell(signals.task_started, job, alias))
+        last.set(None)
         yield
-        off_loop(lambda: self.tell(signals.task_finished, job, alias, compat.TaskResultStatus.SUCCESSFUL))
+        off_loop(lambda: self.tell(signals.task_finished, job, alias, Status.SUCCESSFUL))
+
+    def on_error(self, job: Job, error: BaseException) -> None:
+        if job.meta.get(MARK) is not None and cancels(job, error):
+            self.on_failure(job, error)
 
     def on_failure(self, job: Job, error: BaseException) -> None:
         alias = job.meta.get(MARK)
@@ -220,19 +261,33 @@ class Signals(Plugin):
                 # Receivers look at sys.exc_info().
                 raise error
             except BaseException:
-                self.tell(signals.task_finished, job, alias, compat.TaskResultStatus.FAILED)
+                self.tell(signals.task_finished, job, alias, Status.FAILED, error)
 
         off_loop(tell)
 
-    def tell(self, signal: Any, job: Job, alias: str, status: Any = None) -> None:
+    def tell(self, signal: Any, job: Job, alias: str, status: Any = None, error: BaseException | None = None) -> None:
         """Send a signal about a job, which may have just ended, and is not recorded as such yet."""
         if job.attempt <= 1 and job.loaded_attempts is None:
             job.loaded_attempts = ()
         result = result_of(job, alias, any_arguments=True)
+        ends: dict[str, Any] = {}
         if status is not None:
-            object.__setattr__(result, "status", status)
-            object.__setattr__(result, "finished_at", local(job.finished_at or datetime.now(UTC)))
+            ends = {"status": status, "finished_at": local(job.finished_at or datetime.now(UTC))}
+        if status is Status.SUCCESSFUL:
+            ends["_return_value"] = last.get()
+        elif error is not None and not job.ended:
+            told = error_of(type_name(type(error)), safe_str(error), formatted(error))
+            ends["errors"] = [*result.errors, told]
+        for name, value in ends.items():
+            object.__setattr__(result, name, value)
         signal.send(type(task_backends[alias]), task_result=result)
+
+
+def cancels(job: Job, error: BaseException) -> bool:
+    """Whether an error ends its job as cancelled, which is failed for Django."""
+    if isinstance(error, AttemptStopped):
+        return error.outcome == Outcome.CANCELLED
+    return isinstance(error, (Cancel, rules_of(task_of(job)).discard_on))
 
 
 def off_loop(call: Callable[[], None]) -> None:

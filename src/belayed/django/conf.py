@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -34,6 +36,12 @@ def given() -> Mapping[str, Any]:
         if name not in NAMES:
             raise ConfigError(f"BELAYED[{name!r}]: there is no such setting; there are {', '.join(NAMES)}")
     return found
+
+
+def require_installed(who: str) -> None:
+    """Raise ImproperlyConfigured unless the project has installed what *who* needs."""
+    if not apps.is_installed("belayed.django"):
+        raise ImproperlyConfigured(f"{who} needs Belayed: add 'belayed.django' to INSTALLED_APPS, and run migrate")
 
 
 def alias() -> str:
@@ -114,6 +122,4 @@ def sqlite_url(name: Any) -> str:
 
 def installed() -> Iterable[str]:
     """The packages of the installed applications, whose code workers may run."""
-    from django.apps import apps
-
     return [one.name for one in apps.get_app_configs()]

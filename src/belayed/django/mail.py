@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from email import message_from_bytes, policy
 from email.mime.base import MIMEBase
-from importlib import import_module
 from typing import Any, cast
 
 import django
@@ -18,9 +17,11 @@ from belayed.config import current
 from belayed.django import conf
 from belayed.errors import ConfigError, NotSerializable
 from belayed.tasks import Task, registered
+from belayed.trust import name_of, resolve
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 ALTERNATIVE = "alternatives"
+DJANGOS = {name_of(kind): kind for kind in (EmailMessage, mail.EmailMultiAlternatives)}
 NOT_KEPT = ("connection", "_connection", "attachments", ALTERNATIVE)
 """Attributes of a message that do not travel as they are."""
 MAILERS = django.VERSION >= (6, 1)
@@ -52,6 +53,7 @@ class EmailBackend(BaseEmailBackend):
         else:
             super().__init__(fail_silently=fail_silently, **login, **options)
         self.fail_silently = fail_silently
+        conf.require_installed("belayed.django.EmailBackend")
         given = conf.given()
         self.using = using or given.get("MAIL_USING") or SMTP
         self.queue, self.priority = queue or given.get("MAIL_QUEUE"), priority
@@ -75,10 +77,12 @@ def taken(message: EmailMessage) -> dict[str, Any]:
     """All of a message that a worker needs to send it, also what other packages have put on it."""
     # What is wrong with its headers is said here, not in a worker.
     message.message()
-    kind = type(message)
+    name = name_of(type(message))
+    if name not in DJANGOS:
+        current().trust.require(name)
     kept = {name: value for name, value in vars(message).items() if name not in NOT_KEPT}
     return {
-        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "class": name,
         "attributes": kept,
         "alternatives": [[one[0], one[1]] for one in getattr(message, ALTERNATIVE, ())],
         "attachments": [attached(one) for one in message.attachments],
@@ -98,11 +102,8 @@ def attached(one: Any) -> dict[str, Any]:
 
 
 def rebuilt(found: dict[str, Any]) -> EmailMessage:
-    """The message that was taken apart. Its class must be one of messages."""
-    module, _, qualname = found["class"].partition(":")
-    kind: Any = import_module(module)
-    for part in qualname.split("."):
-        kind = getattr(kind, part)
+    """The message that was taken apart. Its class must be one of messages, Django's or one that is trusted."""
+    kind: Any = DJANGOS.get(found["class"]) or resolve(found["class"], current().trust)
     if not (isinstance(kind, type) and issubclass(kind, EmailMessage)):
         raise ConfigError(f"{found['class']} is no class of mails")
     message: Any = object.__new__(kind)

@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from belayed.config import current
 from belayed.django.compat import InvalidTask, Task, TaskError, TaskResult, TaskResultDoesNotExist, TaskResultStatus
 from belayed.errors import ConfigError, OptionError, PayloadError
 from belayed.job import Job, State
@@ -47,6 +48,8 @@ class BelayedTask(Task):
     retry_on: Errors | None = None
     discard_on: Errors = ()
     backoff: Backoff | None = None
+    delay: timedelta | None = None
+    """A `run_after` that is told from when the task is enqueued."""
 
     def __post_init__(self) -> None:
         try:
@@ -59,10 +62,13 @@ class BelayedTask(Task):
         Task.__post_init__(self)
 
     def using(self, *, run_after: datetime | timedelta | None = None, **changes: Any) -> BelayedTask:
-        """The same task with other options. *run_after* may be a timedelta from now."""
+        """The same task with other options. *run_after* may be a timedelta from when it is enqueued."""
         own = {name: changes.pop(name) for name in OWN if name in changes}
         if isinstance(run_after, timedelta):
-            run_after = timezone.now() + run_after
+            own |= {"delay": run_after, "run_after": None}
+            run_after = None
+        elif run_after is not None:
+            own["delay"] = None
         found = Task.using(self, run_after=run_after, **changes)
         return replace(found, **own) if own else found
 
@@ -83,7 +89,7 @@ def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
     if job.meta.get(MARK) != alias:
         raise TaskResultDoesNotExist(str(job.id))
     try:
-        task = import_string(job.task)
+        task = task_of(job)
     except ImportError as error:
         raise TaskResultDoesNotExist(f"{job.id}: there is no task {job.task} any more") from error
     args, kwargs = arguments(job)
@@ -110,6 +116,13 @@ def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
     if job.state is State.SUCCEEDED:
         object.__setattr__(result, "_return_value", job.result)
     return result
+
+
+def task_of(job: Job) -> Any:
+    """The task that a job runs. Raises ImportError, also for one of a module that is not the project's."""
+    if not current().trust.covers(job.task.rpartition(".")[0]):
+        raise ImportError(f"workers may not run code of {job.task}")
+    return import_string(job.task)
 
 
 def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import django
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from belayed import current_job
+from belayed import Cancel, current_job
 from belayed import task as belayed_task
 from belayed.errors import ObjectNotFound
 from shop.models import Post
@@ -62,6 +63,21 @@ def begins(given: dict) -> None:
 
 
 @belayed_task
+async def abegins() -> None:
+    async with current_job().transaction(using="default"):
+        pass
+
+
+@belayed_task
+async def abegins_in_a_thread() -> None:
+    def complete() -> None:
+        with current_job().transaction(using="default") as completion:
+            completion.result = "in a thread"
+
+    await sync_to_async(complete)()
+
+
+@belayed_task
 def enqueues(title: str, fail: bool = False) -> None:
     with transaction.atomic():
         Post.objects.create(title=title)
@@ -96,6 +112,26 @@ def fails(times: int = 99) -> str:
 @task
 def returns_a_set() -> set:
     return {1}
+
+
+@task
+def cancels() -> None:
+    raise Cancel("not needed")
+
+
+@task
+def patient() -> None: ...
+
+
+@task
+def discarded() -> None:
+    raise KeyError("gone")
+
+
+if hasattr(patient, "rules"):
+    # Django 6.0's @task takes no options of a backend's.
+    patient = patient.using(backoff=timedelta(hours=1))
+    discarded = discarded.using(discard_on=KeyError)
 
 
 if django.VERSION >= (6, 1) or django.VERSION < (6, 0):

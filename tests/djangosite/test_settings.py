@@ -1,0 +1,146 @@
+"""Settings, and what Django's system checks say of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from conftest import HERE, environment
+from django.apps import apps
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.db import connection, connections
+from django.test import override_settings
+from shop import tasks
+
+from belayed.django import checks as ours
+from belayed.django.mail import EmailBackend
+from belayed.errors import BelayedError
+
+pytestmark = pytest.mark.django_db
+SQLITE = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="of SQLite")
+
+
+def found() -> set[str]:
+    """The ids of what the checks say."""
+    return {one.id for one in checks.run_checks(databases=["default"])}
+
+
+@pytest.mark.parametrize(
+    ("settings", "id"),
+    [
+        ({"TASKS": {"default": {"BACKEND": "belayed.django.TasksBackend", "OPTIONS": {"RETRY": 1}}}}, "belayed.E004"),
+        ({"BELAYED": {"MAX_ATTEMTPS": 1}}, "belayed.E001"),
+        ({"BELAYED": {"MAX_ATTEMPTS": "many"}}, "belayed.E001"),
+        ({"BELAYED": {"DATABASE": "nowhere"}}, "belayed.E001"),
+        ({"BELAYED": {"PLUGINS": ["shop.nothing"]}}, "belayed.E001"),
+        ({"BELAYED": []}, "belayed.E001"),
+        ({"BELAYED": {"DATABASE": "other"}}, "belayed.I001"),
+    ],
+)
+def test_wrong_settings_are_found_by_the_checks(settings, id):
+    with override_settings(**settings):
+        found = [one.id for one in checks.run_checks()]
+
+    assert id in found
+
+
+def test_a_project_that_is_well_has_nothing_to_check():
+    assert [one for one in checks.run_checks(databases=["default"]) if one.id.startswith("belayed")] == []
+
+
+def test_wrong_settings_are_told_at_the_first_use():
+    with override_settings(BELAYED={"MAX_ATTEMTPS": 1}), pytest.raises(BelayedError, match="there is no such setting"):
+        tasks.greet.enqueue("ada")
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("options", "id"), [({"transaction_mode": "DEFERRED"}, "belayed.W001"), ({"timeout": 1}, "belayed.W002")]
+)
+def test_an_sqlite_file_whose_transactions_collide_is_told(monkeypatch, options, id):
+    monkeypatch.setitem(connections.databases["default"], "OPTIONS", options)
+
+    assert id in found()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Runs a command of manage.py in a project of its own, whose settings differ by *lines*."""
+
+    def project(lines: str, *words: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "project.py").write_text(f"from site_settings import *\n{lines}\n")
+        env = environment(DJANGO_SETTINGS_MODULE="project", SITE_TEST="", SITE_URL="", SITE_FOLDER=str(tmp_path))
+        env["PYTHONPATH"] += f":{tmp_path}"
+        command = [sys.executable, str(HERE / "manage.py"), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env, cwd=HERE)
+
+    return project
+
+
+def test_an_sqlite_file_without_a_write_ahead_log_is_told(project):
+    plain = "DATABASES['default']['OPTIONS'] = {'transaction_mode': 'IMMEDIATE'}"
+    project(plain, "migrate", "--verbosity", "0")
+
+    assert "belayed.W003" in project(plain, "check", "--database", "default").stderr
+
+
+def test_a_driver_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    assert [one.id for one in ours.driver()] == ["belayed.E002"]
+
+
+def test_tables_of_a_newer_belayed_are_told():
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO belayed_versions (version) VALUES (99)")
+
+    assert "belayed.E003" in found()
+
+
+def test_a_database_that_cannot_be_reached_is_told(monkeypatch):
+    def refused(*_args):
+        raise ours.StoreError("no answer")
+
+    monkeypatch.setattr("belayed.django.jobs.DjangoConnection.perform", refused)
+
+    assert "belayed.W004" in found()
+
+
+@pytest.fixture
+def not_installed(monkeypatch):
+    """A project that has forgotten to install Belayed."""
+    known = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "belayed.django" and known(name))
+
+
+def test_tasks_of_a_project_without_belayed_are_refused(not_installed):
+    with pytest.raises(ImproperlyConfigured, match=r"TASKS\['default'\] needs Belayed: add 'belayed.django'"):
+        tasks.add.enqueue(1)
+
+    assert "belayed.E005" in found()
+
+
+def test_mails_of_a_project_without_belayed_are_refused(not_installed):
+    with pytest.raises(ImproperlyConfigured, match=r"belayed\.django\.EmailBackend needs Belayed: add"):
+        EmailBackend().send_messages([EmailMessage("x", "y", "shop@example.org", ["ada@example.org"])])
+
+
+def test_jobs_may_live_in_another_database(project, tmp_path):
+    other = "BELAYED = {'DATABASE': 'other'}"
+    for alias in ("default", "other"):
+        project(other, "migrate", "--verbosity", "0", f"--database={alias}")
+
+    project(other, "shell", "-c", "from shop.tasks import greet; greet.enqueue('ada')")
+    project(other, "belayed", "workoff")
+    shown = project(other, "belayed", "jobs", "1").stdout
+
+    assert "succeeded" in shown
+    with closing(sqlite3.connect(tmp_path / "default.sqlite3")) as default:
+        tables = [name for (name,) in default.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert "shop_post" in tables
+    assert "belayed_jobs" not in tables
