@@ -26,9 +26,9 @@ def test_the_jobs_of_a_killed_worker_run_within_about_a_lapse(jobs: Jobs, effect
         other.kill()
         begun = time.monotonic()
 
-        eventually(lambda: states(job) == [State.READY], within=5)
+        eventually(lambda: states(job) == [State.READY], within=10)
 
-    assert 0.5 < time.monotonic() - begun < 3
+    assert 0.5 < time.monotonic() - begun < 10
     assert (job.rescues, job.failures, job.attempt) == (1, 0, 0)
     assert [attempt.outcome for attempt in job.attempts] == [Outcome.LOST]
 
@@ -56,7 +56,7 @@ def test_a_frozen_worker_changes_nothing_when_it_wakes(taken: bool, jobs: Jobs, 
         job = note_and_wait.using(queue="first", max_attempts=1).enqueue(str(effects), 1)
         eventually(effects.read_text)
         other.signal(signal.SIGSTOP)
-        eventually(lambda: states(job) == [State.READY], within=5)
+        eventually(lambda: states(job) == [State.READY], within=10)
         job.change(queue="other" if taken else "nobody's")
         if taken:
             eventually(lambda: states(job) == [State.RUNNING])

@@ -16,6 +16,8 @@ from tests.worker.helpers import eventually, execute, logged, program, worker
 from tests.worker.tasks import double, stamp
 
 SELDOM = timedelta(seconds=30)
+SOON = 10
+"""Seconds: so little that no poll has done it, on a machine as busy as it likes."""
 
 
 def hears(running: Worker) -> bool:
@@ -39,7 +41,7 @@ def test_an_idle_worker_starts_a_new_job_at_once(jobs: Jobs) -> None:
             double.enqueue(1).wait(10)
             waits.append(time.monotonic() - begun)
 
-    assert max(waits) < 1, waits
+    assert max(waits) < SOON, waits
 
 
 @pytest.mark.dj(146)
@@ -50,7 +52,7 @@ def test_an_idle_worker_stops_at_once(jobs: Jobs) -> None:
 
         running.stop()
 
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < SOON
 
 
 def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
@@ -62,14 +64,14 @@ def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
             (job,) = jobs.find()
             job.wait(5)
 
-    assert (job.result - job.created_at).total_seconds() < 1
+    assert (job.result - job.created_at).total_seconds() < SOON
 
 
 @pytest.mark.dj(117)
 def test_on_postgresql_hints_are_proved_at_the_start(postgres: Jobs) -> None:
     with worker(postgres, poll_interval=SELDOM) as running:
-        eventually(lambda: hears(running), within=2)
-        eventually(lambda: running.loop and running.loop.poll_at > time.monotonic() + 20, within=2)
+        eventually(lambda: hears(running), within=SOON)
+        eventually(lambda: running.loop and running.loop.poll_at > time.monotonic() + 20, within=SOON)
 
 
 @pytest.mark.dj(117)
@@ -95,9 +97,9 @@ def test_a_lost_listener_is_opened_again(postgres: Jobs, caplog: pytest.LogCaptu
             "AND query = 'SELECT pg_notify($1, $2)'",
         )
 
-        eventually(lambda: logged(caplog, "the connection that hears of new jobs was lost"), within=3)
+        eventually(lambda: logged(caplog, "the connection that hears of new jobs was lost"), within=SOON)
         double.enqueue(1).wait(5)
-        eventually(lambda: hears(running), within=5)
+        eventually(lambda: hears(running), within=SOON)
 
 
 def test_hints_of_queues_that_are_not_served_wake_nobody(postgres: Jobs) -> None:
@@ -163,7 +165,7 @@ def test_a_job_that_is_made_ready_by_hand_starts_at_once(jobs: Jobs, how: str) -
         ready[how]()
 
         job.wait(10)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < SOON
 
 
 def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
@@ -174,4 +176,4 @@ def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
         enqueued = jobs.enqueue_many([double.using(queue=queue).draft(1) for queue in ("first", "second")])
 
         enqueued[1].wait(10)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < SOON
