@@ -12,7 +12,7 @@ from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
 from belayed.payload import Loaded
-from belayed.worker.attempt import Attempts, awaited
+from belayed.worker.attempt import Attempts
 from belayed.worker.report import humane
 from belayed.worker.verdict import Ended, verdict
 
@@ -24,7 +24,7 @@ def ran(jobs: Any, draft: Draft) -> Job:
     inline = Inline(jobs, draft)
     loaded = inline.attempts.load(inline.run)
     if loaded.is_async:
-        value, error = awaited(inline.attempts.arun(inline.run, loaded))
+        value, error = jobs.awaited(inline.attempts.arun(inline.run, loaded))
     else:
         value, error = inline.attempts.run(inline.run, loaded)
     return inline.ended(loaded, value, error)

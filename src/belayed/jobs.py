@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, Unpack, cast
 
@@ -18,7 +18,7 @@ from belayed.job import Attempt, Draft, Filter, Job, Options
 from belayed.options import check_filter, check_queue
 from belayed.plugin import Plugin
 from belayed.saving import Saving
-from belayed.steps import arun, run
+from belayed.steps import arun, awaited, run
 from belayed.store.base import Counts, Overdue, WorkerRow
 from belayed.waiting import pauses
 
@@ -44,6 +44,10 @@ class Jobs(Saving):
     async def aloading(self, load: Callable[[], T]) -> T:
         """As `loading`, in an event loop."""
         return load()
+
+    def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine of a job returns that runs here, inline or by drain(), and not in a worker."""
+        return awaited(coroutine)
 
     # Reading jobs.
 

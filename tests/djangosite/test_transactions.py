@@ -295,6 +295,17 @@ class InTestCase(TestCase):
 
         assert Post.objects.get().likes == 1
 
+    def test_the_database_of_a_coroutine_is_that_of_the_test(self):
+        post = Post.objects.create(title="news")
+        with inline():
+            first = tasks.alike.enqueue(post)
+        second = tasks.alike.enqueue(post)
+
+        drain()
+
+        assert (first.result, second.refresh().result) == (1, 2)
+        assert Post.objects.get().likes == 2
+
     async def test_coroutines_see_what_the_test_has_written(self):
         post = await Post.objects.acreate(title="news")
         job = await tasks.agreet.aenqueue(post)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, connections, transaction
 
 from belayed.claim import Running
@@ -197,6 +197,16 @@ class DjangoJobs(Jobs):
         """As `loading`, in a thread, as Django's connections are not for event loops: in a worker in any."""
         # Elsewhere in that of the request or the test, whose transaction it may be that has the rows.
         return cast(T, await sync_to_async(self.loading, thread_sensitive=not self.in_worker)(load))
+
+    def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns. What it does in the database, it does on the connection of this thread."""
+        if asyncio._get_running_loop() is not None:
+            return super().awaited(coroutine)
+
+        async def answered() -> T:
+            return await coroutine
+
+        return async_to_sync(answered)()
 
     def transaction_of(self, run: Running, connection: Any, using: str | None = None) -> JobTransaction:
         """See CurrentJob.transaction."""

@@ -18,7 +18,7 @@ from belayed.steps import arun, run
 from belayed.store.base import Turn, Wanted
 from belayed.store.lanes import Serving
 from belayed.testing.modes import inline
-from belayed.worker.attempt import Attempts, awaited
+from belayed.worker.attempt import Attempts
 from belayed.worker.report import Summary
 
 NAME = "belayed.testing"
@@ -125,7 +125,7 @@ class Attempted:
             self.error = error
         if self.loaded is not None and self.loaded.is_async:
             loaded = self.loaded
-            self.value, self.error = awaited(self.attempts.arun(self.run, loaded))
+            self.value, self.error = self.attempts.jobs.awaited(self.attempts.arun(self.run, loaded))
         elif self.loaded is not None:
             self.value, self.error = self.attempts.run(self.run, self.loaded)
         return self.finished()

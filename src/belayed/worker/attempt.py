@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
@@ -18,6 +16,7 @@ from belayed.job import Outcome, State
 from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
 from belayed.results import safe_str
+from belayed.steps import awaited
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
 T = TypeVar("T")
@@ -216,16 +215,6 @@ class Attempts:
         finished = verdict(run.claimed, ended, self.config, self.codec)
         self.notify(run, None, finished, error)
         return finished
-
-
-def awaited(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns, in an event loop of its own: in a thread, if one runs here, as it may inline."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1, thread_name_prefix="belayed-inline") as thread:
-        return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
 
 
 async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:

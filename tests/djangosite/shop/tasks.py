@@ -63,6 +63,14 @@ def begins(given: dict) -> None:
 
 
 @belayed_task
+async def alike(post: Post) -> int:
+    found = await Post.objects.aget(pk=post.pk)
+    found.likes += 1
+    await found.asave()
+    return found.likes
+
+
+@belayed_task
 async def abegins() -> None:
     async with current_job().transaction(using="default"):
         pass
