@@ -27,8 +27,13 @@ example: $(VENV)/.installed-example ## run the blog of examples/favorites, with 
 	@echo "http://127.0.0.1:8000/ (ada@example.org, password)"
 	cd $(EXAMPLE) && PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 honcho start
 
-test: $(VENV)/.installed-test $(VENV)/.installed-djangos ## run every test, on SQLite and on a PostgreSQL of its own
+test: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run every test, on SQLite and on a PostgreSQL of its own
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+# Chromium, where there is none.
+.PHONY: browser
+browser: | $(VENV)/.installed-test
+	@$(BIN)/python tests/browser/install.py
 
 chaos: $(VENV)/.installed-test ## kill workers at random under load: MINUTES=10 STORE=postgresql SEED=1
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED)) $(if $(DEFAULTS),--defaults)

@@ -172,6 +172,7 @@ class Stars(Pages):
 
     def test_a_saved_star_is_shown(self):
         Favorite.objects.create(user=self.bob, post=self.post)
+        Favorite.objects.create(user=self.ada, post=self.post, liked=False)
         self.log_in(self.bob)
 
         self.assertContains(self.get("post", self.post.pk), 'aria-pressed="true"')

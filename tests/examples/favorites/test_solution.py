@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from unittest import mock
 
 from accounts.mailers import welcome
@@ -12,6 +13,7 @@ from blog.services import FavoritesService
 from django.core import mail
 from django.test import TestCase
 from django.urls import reverse
+from django.utils import timezone
 
 from belayed.config import current
 from belayed.testing import assert_enqueued, drain, inline, refute_enqueued
@@ -33,8 +35,9 @@ class ByJobs(TestCase):
     def test_a_star_is_a_job_and_nothing_is_saved_yet(self):
         self.star()
 
-        job = assert_enqueued(FavoritesService().favorite, args=[self.ada, self.post.pk], queue="favorites", count=1)
+        job = assert_enqueued(FavoritesService().favorite, queue="favorites", count=1)
         self.assertFalse(Favorite.objects.exists())
+        self.assertIn(f'["accounts.user",{self.ada.pk},"default"]', job.payload)
         self.assertNotIn("password", job.payload)
         self.assertNotIn(self.ada.email, job.payload)
 
@@ -60,7 +63,27 @@ class ByJobs(TestCase):
 
         drain()
 
-        self.assertFalse(Favorite.objects.exists())
+        self.assertFalse(Favorite.objects.get().liked)
+
+    def test_the_last_wish_counts_whatever_runs_first(self):
+        for _ in range(2):
+            self.star()
+            self.unstar()
+        self.star()
+
+        for queue in ("unfavorites", "favorites", "unfavorites"):
+            drain(queue)
+
+        self.assertTrue(Favorite.objects.get().liked)
+
+    def test_an_older_wish_changes_nothing(self):
+        now = timezone.now()
+
+        FavoritesService().unfavorite(self.ada, self.post.pk, now)
+        FavoritesService().favorite(self.ada, self.post.pk, now - timedelta(seconds=1))
+        drain()
+
+        self.assertFalse(Favorite.objects.get().liked)
 
     def test_who_is_not_logged_in_makes_no_job(self):
         self.client.logout()

@@ -4,13 +4,14 @@ import json
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from blog.forms import CommentForm, PostForm
-from blog.models import Comment, Favorite, Post
+from blog.models import Comment, Post
 from blog.services import FavoritesService
 
 
@@ -19,18 +20,20 @@ def index(request):
     if request.method == "POST":
         return new_post(request)
     posts = Post.objects.select_related("user").annotate(
-        comment_count=Count("comments", distinct=True), favorite_count=Count("favorite", distinct=True)
+        comment_count=Count("comments", distinct=True),
+        favorite_count=Count("favorites", filter=Q(favorites__liked=True), distinct=True),
     )
     return render(request, "blog/index.html", {"posts": posts.order_by("-pk")})
 
 
 def show(request, post_id):
     post = get_object_or_404(Post.objects.select_related("user"), pk=post_id)
+    likes = post.favorites.filter(liked=True)
     given = {
         "post": post,
         "comments": post.comments.select_related("user").order_by("pk"),
-        "favorite_count": post.favorited_by.count(),
-        "favorited": request.user.is_authenticated and Favorite.objects.filter(user=request.user, post=post).exists(),
+        "favorite_count": likes.count(),
+        "favorited": request.user.is_authenticated and likes.filter(user=request.user).exists(),
     }
     return render(request, "blog/show.html", given)
 
@@ -126,7 +129,7 @@ def favorite(request):
     post_id = asked(request)
     if not post_id:
         return JsonResponse({"error": "Which post?"}, status=400)
-    FavoritesService().favorite(request.user, post_id)
+    FavoritesService().favorite(request.user, post_id, timezone.now())
     return answered(request, post_id)
 
 
@@ -135,5 +138,5 @@ def unfavorite(request, post_id):
     """Do not like a post any more. Forms know no DELETE, and POST instead."""
     if not request.user.is_authenticated:
         return JsonResponse({"error": "Log in first."}, status=401)
-    FavoritesService().unfavorite(request.user, post_id)
+    FavoritesService().unfavorite(request.user, post_id, timezone.now())
     return HttpResponse(status=204) if request.method == "DELETE" else redirect("post", post_id)

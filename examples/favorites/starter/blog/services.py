@@ -1,5 +1,7 @@
 """What is done when somebody clicks on a star."""
 
+from datetime import datetime
+
 from accounts.models import User
 from django.db import IntegrityError, transaction
 
@@ -7,19 +9,25 @@ from blog.models import Favorite, Post
 
 
 class FavoritesService:
-    """Saves favorites. Both methods may run twice: the second time they change nothing."""
+    """Saves favorites. A wish says when it was made: granted twice, or in any order, the last one counts."""
 
-    def favorite(self, user: User, post_id: int) -> None:
-        """Let *user* like a post, if it is still there."""
+    def favorite(self, user: User, post_id: int, at: datetime) -> None:
+        """Let *user* like a post."""
+        self.grant(user, post_id, True, at)
+
+    def unfavorite(self, user: User, post_id: int, at: datetime) -> None:
+        """Let *user* not like a post any more."""
+        self.grant(user, post_id, False, at)
+
+    def grant(self, user: User, post_id: int, liked: bool, at: datetime) -> None:
+        """Save a wish, if the post is still there."""
         if not Post.objects.filter(pk=post_id).exists():
             return
+        wish = {"liked": liked, "wished_at": at}
         try:
             with transaction.atomic():
-                Favorite.objects.get_or_create(user=user, post_id=post_id)
+                Favorite.objects.get_or_create(user=user, post_id=post_id, defaults=wish)
         except IntegrityError:
-            # Somebody else was faster, or the post has just gone.
-            pass
-
-    def unfavorite(self, user: User, post_id: int) -> None:
-        """Let *user* not like a post any more."""
-        Favorite.objects.filter(user=user, post_id=post_id).delete()
+            # The post has just gone.
+            return
+        Favorite.objects.filter(user=user, post_id=post_id, wished_at__lt=at).update(**wish)
