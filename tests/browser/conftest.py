@@ -21,6 +21,7 @@ from tests.servers import MISSING
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "build" / "screenshots"
 PASSWORD = "password"
+DJANGOS = ("5.2", "6.1")
 TERMINAL = """<style>body {{ margin: 0; background: #16191d; color: #e6e3dc; font: 14px/1.45 monospace }}
 pre {{ margin: 1rem; white-space: pre-wrap; overflow-wrap: anywhere }} b {{ color: #f2b632 }}</style>
 <pre><b>$ {command}</b>
@@ -40,7 +41,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module", params=["5.2", "6.1"])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in DJANGOS])
 def django(request: pytest.FixtureRequest) -> str:
     if request.param != "5.2" and python() is None:
         pytest.skip("Django 6 needs Python 3.12 or later, which is not here")

@@ -11,7 +11,6 @@ from playwright.sync_api import Page
 from tests.browser.conftest import Visitor
 from tests.browser.site import Site
 
-pytestmark = pytest.mark.xdist_group("browser")
 PAGES = {
     "posts": "/",
     "post": "/posts/1/",

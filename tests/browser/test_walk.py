@@ -14,7 +14,6 @@ from tests.browser.conftest import Visitor
 from tests.browser.site import Site, Terminal
 from tests.worker.helpers import eventually
 
-pytestmark = pytest.mark.xdist_group("browser")
 Visits = Callable[..., Visitor]
 Pictures = Callable[..., None]
 SUBJECT = "Thanks for signing up!"

@@ -94,8 +94,13 @@ class Upkeep:
         if not dead or not self.may_rescue():
             return bool(strays), []
         rescued = perform(self.store.rescue(dead))
-        if rescued.saved:
-            log.warning("rescued %d jobs of workers that stopped beating: %s", len(rescued.saved), rescued.workers)
+        if count := len(rescued.saved):
+            log.warning(
+                "rescued %d job%s of workers that stopped beating: %s",
+                count,
+                "" if count == 1 else "s",
+                rescued.workers,
+            )
         for id in rescued.poisoned:
             text = "job #%d was put aside as poison: its workers died again and again while they held it"
             log.error(text, id, extra={"job_id": id})
