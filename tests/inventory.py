@@ -31,6 +31,14 @@ def marked(item: Any) -> list[int]:
     return numbers
 
 
+def written(folder: Path) -> list[int]:
+    """The numbers that are written in the tests of a folder, which run in a process of their own."""
+    marks = re.compile(r"^@pytest\.mark\.dj\(([\d, ]+)\)$", re.MULTILINE)
+    found = (number for file in folder.glob("test_*.py") for mark in marks.findall(file.read_text("utf-8"))
+             for number in mark.split(","))  # fmt: skip
+    return sorted({int(number) for number in found})
+
+
 def covered(passed: Iterable[Any], failed: Iterable[Any]) -> list[int]:
     """The numbers of the reports of tests that passed, without those of any that failed."""
     return sorted(numbers_of(passed) - numbers_of(failed))

@@ -174,6 +174,7 @@ def test_tables_and_migrations_are_those_of_belayed_itself():
     assert (version, current().get(job.id).state) == (1, State.READY)
 
 
+@pytest.mark.dj(242)
 def test_a_worker_keeps_its_connection_between_jobs_and_survives_its_loss():
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no server that ends connections")
@@ -242,6 +243,13 @@ def test_code_that_changes_is_taken_while_debug_is_on(tmp_path):
         eventually(lambda: greet.enqueue("ada").wait(timeout=20).result == "good evening ada")
 
     assert before.result == "hello ada"
+
+
+@pytest.mark.dj(236)
+def test_tasks_and_jobs_of_installed_applications_are_known_from_the_start(manage):
+    known = manage("shell", "-c", "import sys; print(sorted(sys.modules.keys() & {'shop.tasks', 'shop.jobs'}))")
+
+    assert "['shop.jobs', 'shop.tasks']" in known.stdout
 
 
 def test_a_project_without_belayed_is_told_what_to_do(tmp_path):

@@ -65,6 +65,7 @@ def inbox():
     controller.stop()
 
 
+@pytest.mark.dj(239, 256, 259, 349)
 def test_a_mail_is_a_job_and_is_sent_by_it(inbox):
     count = send_mail("Welcome", "Hello, Ada.", "shop@example.org", ["ada@example.org"])
     (job,) = current().find()
@@ -87,6 +88,7 @@ def test_a_mail_of_a_transaction_that_is_rolled_back_is_never_sent():
     assert current().find() == []
 
 
+@pytest.mark.dj(257)
 def test_all_of_a_message_arrives(inbox):
     message = EmailMultiAlternatives(
         gettext_lazy("Your bill"),
@@ -216,6 +218,7 @@ def test_a_header_that_cannot_be_is_refused_in_the_request():
     assert current().find() == []
 
 
+@pytest.mark.dj(233, 253, 257, 349)
 def test_a_mail_that_is_built_is_not_for_delay():
     message = EmailMessage("x", "y", "shop@example.org", ["ada@example.org"])
 
@@ -223,16 +226,23 @@ def test_a_mail_that_is_built_is_not_for_delay():
         delay(message).send()
 
 
+@pytest.mark.dj(250, 251, 252, 254, 255, 349)
 def test_a_function_that_sends_can_be_delayed(inbox):
-    delay(send_it)("ada@example.org")
+    job = delay(send_it, run_at=timedelta(hours=1), queue="mail")("ada@example.org", subject="By a job")
 
     drain()
+    before = list(inbox.envelopes)
+    with travel(timedelta(hours=2)):
+        drain()
 
+    assert (before, job.queue) == ([], "mail")
+    assert '"args":["ada@example.org"],"kwargs":{"subject":"By a job"}' in job.payload
+    assert not hasattr(job, "send")
     assert [found["Subject"] for found in inbox.mails] == ["By a job"]
 
 
-def send_it(address: str) -> None:
-    EmailMessage("By a job", "x", "shop@example.org", [address]).send()
+def send_it(address: str, *, subject: str) -> None:
+    EmailMessage(subject, "x", "shop@example.org", [address]).send()
 
 
 @pytest.mark.skipif(not MAILERS, reason="before Django 6.1 there is no MAILERS")

@@ -116,6 +116,7 @@ def test_a_lazy_text_is_a_text():
     assert perform(greet.draft(gettext_lazy("world"))) == "hello world"
 
 
+@pytest.mark.dj(213, 353)
 def test_primary_keys_may_be_of_any_type():
     ticket = Ticket.objects.create()
 
@@ -128,6 +129,7 @@ def delay_draft(ticket):
     return method_draft(ticket, "ring", (), {}, {})
 
 
+@pytest.mark.dj(213)
 def test_rows_of_another_database_are_loaded_from_there():
     log = Log.objects.create(text="hello")
     job = delay(log).shout()
@@ -138,6 +140,7 @@ def test_rows_of_another_database_are_loaded_from_there():
     assert job.refresh().result == "HELLO"
 
 
+@pytest.mark.dj(213, 353)
 def test_a_row_that_a_default_manager_hides_is_loaded():
     post = Post.objects.create(title="news")
     job = delay(post).like()

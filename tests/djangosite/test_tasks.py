@@ -27,6 +27,7 @@ COMMITS = pytest.mark.django_db(transaction=True)
 EXTRA = pytest.mark.skipif((6, 0) <= django.VERSION < (6, 1), reason="Django 6.0's @task takes no other options")
 
 
+@pytest.mark.dj(287)
 def test_a_task_is_a_job_and_its_result_is_found():
     result = add.enqueue(1, b=2)
     before = (result.status, result.is_finished, result.attempts, result.args, result.kwargs)
@@ -63,6 +64,7 @@ def test_the_async_twins():
     assert async_to_sync(add.aget_result)(result.id).return_value == 3
 
 
+@pytest.mark.dj(287)
 @pytest.mark.parametrize(("given", "kept"), [(100, -100), (0, 0), (-7, 7)])
 def test_larger_priorities_of_django_are_smaller_ones_of_ours(given, kept):
     result = add.using(priority=given).enqueue(1)
@@ -247,6 +249,7 @@ def heard():
         getattr(signals, name).disconnect(receivers[name])
 
 
+@pytest.mark.dj(57)
 @pytest.mark.parametrize("task", [add, aadd])
 def test_signals_come_from_the_backend_in_their_order(heard, task):
     result = task.enqueue(1)

@@ -9,7 +9,7 @@ from shop import tasks
 from shop.models import Log, Post
 from shop.tasks import enqueues, greet, leaves_open, like_once
 
-from belayed import State, enqueue_many
+from belayed import State, delay, enqueue_many
 from belayed.config import current
 from belayed.django import conf
 from belayed.django.jobs import raw
@@ -194,6 +194,7 @@ def test_a_coroutine_may_hand_its_transaction_to_a_thread():
     assert job.refresh().result == "in a thread"
 
 
+@pytest.mark.dj(242)
 @COMMITS
 def test_a_connection_that_was_idle_is_closed_before_the_next_job(monkeypatch):
     jobs = current()
@@ -209,6 +210,17 @@ def test_a_connection_that_was_idle_is_closed_before_the_next_job(monkeypatch):
 
     assert same
     assert connection.connection is None
+
+
+@pytest.mark.dj(242)
+@COMMITS
+def test_the_queries_that_debug_keeps_are_forgotten_between_jobs(settings):
+    settings.DEBUG = True
+    for _ in range(3):
+        delay(Post.objects).like_all()
+        drain()
+
+    assert 0 < len(connection.queries) < 20
 
 
 @COMMITS

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.djangosite.environments import DJANGOS, folder, python
+from tests.inventory import written
 
 SITE = Path(__file__).parents[1] / "djangosite"
 # Where the tests run from, which a link to its Python is not.
@@ -29,7 +30,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     return {"SITE_FOLDER": str(tmp_path), "SITE_URL": url, "SITE_SMTP": str(port)}
 
 
-@pytest.mark.dj(57, 213, 233, 236, 239, 242, 250, 251, 252, 253, 254, 255, 256, 257, 259, 287, 349, 353)
+@pytest.mark.dj(*written(SITE))
 @pytest.mark.xdist_group("django")
 @pytest.mark.parametrize("django", ["5.2", *DJANGOS])
 def test_the_site_s_tests_pass(django: str, place: dict[str, str], record_property: Any) -> None:
