@@ -185,7 +185,6 @@ def test_attempts_of_a_found_job_are_read_when_asked_for(jobs, work_off):
     assert [attempt.error_type for attempt in found.attempts] == ["ValueError"]
 
 
-@pytest.mark.dj(73)
 @pytest.mark.dj(113)
 def test_refresh_reads_the_attempts_anew(jobs, work_off):
     job = fail.enqueue("no")

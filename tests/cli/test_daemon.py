@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -60,6 +61,18 @@ def test_a_second_start_is_refused(process, shop, folder):
     pid = holder(folder / "belayed.pid")
     assert second.returncode == 1
     assert f"a worker runs already: process {pid} has {folder}/belayed.pid; `belayed stop` ends it" in second.stderr
+
+
+@pytest.mark.dj(313)
+def test_a_stop_ends_all_pools_of_a_worker(process, shop, folder):
+    process("start", "--app", "shop", "--pool", "mail:2", "--pool", "*:1")
+    there = json.loads(process("status", "--app", "shop", "--json").stdout)["workers"]
+
+    ended = process("stop")
+
+    gone = json.loads(process("status", "--app", "shop", "--json").stdout)["workers"]
+    assert (len(there), ended.returncode, gone) == (2, 0, [])
+    assert not running(folder / "belayed.pid")
 
 
 @pytest.mark.dj(292)

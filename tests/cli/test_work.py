@@ -462,7 +462,7 @@ def test_a_pid_file_that_cannot_be_written_is_named(process, shop):
     assert "the PID file nowhere/work.pid cannot be written: No such file or directory" in ended.stderr
 
 
-@pytest.mark.dj(312, 313, 332, 351)
+@pytest.mark.dj(312, 332, 351)
 def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, told, folder):
     enqueue("send.enqueue('ada'); flaky.enqueue()")
     with working("--app", "shop", "--pool", "mail:2", "--pool", "*, !mail:1", "--name", "w") as worker:

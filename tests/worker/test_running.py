@@ -25,7 +25,7 @@ Body = Callable[[Callable[..., Any]], str]
 colour = contextvars.ContextVar("colour", default="none")
 
 
-@pytest.mark.dj(142, 148, 340, 346, 363)
+@pytest.mark.dj(142, 148, 340, 346)
 def test_a_run_until_empty_ends_and_says_what_it_brought(jobs: Jobs) -> None:
     good, later = double.enqueue(21), double.using(run_at=timedelta(hours=1)).enqueue(1)
     failed, put_off = fails.using(max_attempts=1).enqueue(), fails.enqueue()
@@ -191,7 +191,6 @@ def test_coroutines_share_one_event_loop(lite: Jobs, body: Body) -> None:
     assert len(loops) == 1
 
 
-@pytest.mark.dj(141)
 def test_def_and_async_def_jobs_run_side_by_side(jobs: Jobs) -> None:
     saved = enqueue_many([draft for n in range(100) for draft in (double.draft(n), adouble.draft(n))])
 
