@@ -20,7 +20,13 @@ TESTS = Path(__file__).parent / "favorites"
 @pytest.mark.xdist_group("favorites")
 @pytest.mark.parametrize("django", ["5.2", "6.1"])
 @pytest.mark.parametrize("state", ["starter", "solution"])
-def test_its_own_tests_pass(state: str, django: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_its_own_tests_pass(
+    database: str, state: str, django: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    variables = environment()
+    if database == "postgresql":
+        variables["DATABASE_URL"] = request.getfixturevalue("postgres_url")
     interpreter = Path(sys.executable)
     if django != "5.2":
         if python() is None:
@@ -32,7 +38,7 @@ def test_its_own_tests_pass(state: str, django: str, tmp_path: Path) -> None:
         (site / "blog" / name).write_bytes((TESTS / name).read_bytes())
 
     ran = subprocess.run(
-        [interpreter, "manage.py", "test"], check=False, cwd=site, capture_output=True, text=True, env=environment()
+        [interpreter, "manage.py", "test"], check=False, cwd=site, capture_output=True, text=True, env=variables
     )
     migrations = subprocess.run(
         [interpreter, "manage.py", "makemigrations", "--check", "--dry-run"],
@@ -40,7 +46,7 @@ def test_its_own_tests_pass(state: str, django: str, tmp_path: Path) -> None:
         cwd=site,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=variables,
     )
 
     assert ran.returncode == 0, ran.stderr

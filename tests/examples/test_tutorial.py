@@ -44,12 +44,18 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.xdist_group("favorites")
-@pytest.mark.parametrize("django", ["5.2", "6.1"])
-def test_the_tutorial_can_be_followed(django: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("django", "database"), [("5.2", "sqlite"), ("6.1", "sqlite"), ("5.2", "postgresql"), ("6.1", "postgresql")]
+)
+def test_the_tutorial_can_be_followed(
+    django: str, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     if django != "5.2" and python() is None:
         pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
     programs = Path(sys.executable).parent if django == "5.2" else folder(Path(sys.prefix), django) / "bin"
     variables = {**environment(), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
+    if database == "postgresql":
+        variables["DATABASE_URL"] = request.getfixturevalue("postgres_url")
     site = tmp_path / "blog"
     shutil.copytree(EXAMPLE / "starter", site, ignore=shutil.ignore_patterns("__pycache__", "db.sqlite3*"))
     said: dict[str, str] = {}
