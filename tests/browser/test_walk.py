@@ -279,7 +279,7 @@ def test_edited_code_is_taken_by_the_worker(site: Site) -> None:
 @pytest.mark.parametrize(
     ("call", "why"),
     [
-        ("delay(User.objects.first()).actvate()", "AttributeError"),
+        ("delay(User.objects.first()).get_nickname()", "AttributeError"),
         ("delay(welcome)()", "missing a required argument"),
         ("delay(User(email='x@example.org')).get_username()", "not saved yet"),
     ],
