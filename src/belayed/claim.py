@@ -6,12 +6,25 @@ import contextvars
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from belayed.errors import BelayedError, ConfigError
 from belayed.job import Job, Keeper, Outcome, State
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def moment(micros: int) -> datetime:
+    """The time so many microseconds after 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def micros(time: datetime) -> int:
+    """The microseconds from 1970 to *time*."""
+    return (time - EPOCH) // MICROSECOND
 
 
 class Claimed(NamedTuple):
@@ -20,11 +33,12 @@ class Claimed(NamedTuple):
     id: int
     queue: str
     priority: int
-    run_at: datetime
+    run_at: int
+    """This and `created_at`: microseconds since 1970, UTC."""
     task: str
     payload: str | None
     """None: it is large, and fetched when the attempt starts."""
-    created_at: datetime
+    created_at: int
     attempt: int
     """The number of this attempt's predecessor: the running one is `attempt + 1`."""
     failures: int
@@ -115,10 +129,10 @@ class Running:
                 state=State.RUNNING,
                 queue=one.queue,
                 priority=one.priority,
-                run_at=one.run_at,
+                run_at=moment(one.run_at),
                 task=one.task,
                 payload=one.payload,
-                created_at=one.created_at,
+                created_at=moment(one.created_at),
                 attempt=one.attempt + 1,
                 failures=one.failures,
                 crashes=one.crashes,

@@ -102,7 +102,7 @@ class WorkerConfig:
     """At how many bytes of memory a child process is replaced. None: never."""
     poll_interval: timedelta = timedelta(seconds=5)
     """The longest time between two looks at the store while nothing wakes the worker."""
-    read_ahead: int = 500
+    read_ahead: int = 1000
     """The most jobs to claim at once."""
     beat: timedelta = timedelta(seconds=5)
     """How often the worker says that it is alive."""

@@ -14,17 +14,9 @@ from belayed.claim import running
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job, Options
 from belayed.options import checked, resolved
-from belayed.payload import (
-    FunctionCall,
-    MethodCall,
-    Signature,
-    Target,
-    home,
-    readable,
-    short,
-    signature_of,
-)
+from belayed.payload import FunctionCall, MethodCall, Target, home, readable, short, signature_of
 from belayed.retry import Backoff, Errors, Rules
+from belayed.signature import Signature
 from belayed.tasks import aenqueued, check_call, enqueued
 from belayed.trust import name_of
 

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from belayed.claim import Claimed, Running
+from belayed.claim import Claimed, Running, micros
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
@@ -75,10 +75,10 @@ def claimed_of(draft: Draft, jobs: Any) -> Claimed:
         id=0,
         queue=draft.queue,
         priority=cast(int, draft.priority),
-        run_at=due(draft, now),
+        run_at=micros(due(draft, now)),
         task=draft.task,
         payload=draft.text,
-        created_at=now,
+        created_at=micros(now),
         attempt=0,
         failures=0,
         crashes=0,

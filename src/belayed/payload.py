@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from json.encoder import encode_basestring as as_text
 from types import FunctionType
 from typing import Any
 
@@ -23,51 +25,12 @@ from belayed.errors import (
     UntrustedPayload,
 )
 from belayed.retry import Rules
+from belayed.signature import Signature
 from belayed.trust import name_of, resolve, running_main
 
 VERSION = 1
 NO_RULES = Rules()
-PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 HOOKS = ("enqueue", "before", "success", "error", "failure", "after", "reschedule_at")
-VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
-
-
-class Signature:
-    """What arguments a function takes; asking is cheap for the plain ones."""
-
-    def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
-        try:
-            signature = inspect.signature(function)
-        except ValueError:
-            # Many functions written in C do not say what they take.
-            signature = inspect.signature(anything)
-        parameters = list(signature.parameters.values())
-        if skip_first and parameters and parameters[0].kind is not VAR_POSITIONAL:
-            parameters = parameters[1:]
-            signature = signature.replace(parameters=parameters)
-        self.whole = signature
-        self.plain = all(one.kind in PLAIN for one in parameters)
-        self.most = len(parameters)
-        self.least = sum(one.default is inspect.Parameter.empty for one in parameters)
-
-    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Raise TypeError if a call with these arguments would."""
-        if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
-            self.whole.bind(*args, **kwargs)
-
-    def chosen(self, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments for a function that may take any of *given*, by their names or else by their order."""
-        kinds = {name: one.kind for name, one in self.whole.parameters.items()}
-        ordered = [name for name, kind in kinds.items() if kind in PLAIN]
-        named = {name: given[name] for name, kind in kinds.items() if kind is KEYWORD_ONLY and name in given}
-        if ordered and all(name in given for name in ordered):
-            return [given[name] for name in ordered], named
-        args = list(given.values())
-        return args if VAR_POSITIONAL in kinds.values() else args[: len(ordered)], named
-
-
-def anything(*args: Any, **kwargs: Any) -> Any:
-    """The signature of what does not say its own."""
 
 
 class Target:
@@ -122,10 +85,15 @@ class FunctionCall:
         if self.name is None:
             codec.trust.require(self.ref)
         args, kwargs = codec.encode_call(self.args, self.kwargs)
-        envelope = {"v": VERSION, "call": self.ref, "args": args, "kwargs": kwargs}
-        if self.name is not None:
-            envelope["task"] = self.name
-        return codec.text(envelope)
+        before, after = envelope(self.ref, self.name)
+        return f'{before}{codec.text(args)},"kwargs":{codec.text(kwargs) if kwargs else "{}"}{after}'
+
+
+@lru_cache(1000)
+def envelope(ref: str, name: str | None) -> tuple[str, str]:
+    """What stands before and after the arguments of a function's call."""
+    task = f',"task":{as_text(name)}' if name is not None else ""
+    return f'{{"v":{VERSION},"call":{as_text(ref)},"args":', f"{task}}}"
 
 
 @dataclass(slots=True)
@@ -279,8 +247,9 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
     if not callable(function) or isinstance(function, type):
         raise UnknownTask(f"{ref} is no function in this worker's code")
     fits(signature_of(found), readable(ref), args, kwargs)
-    rules = found.rules if isinstance(found, Target) else NO_RULES
-    return Loaded(function, args, kwargs, is_async(function), rules, (found, ""))
+    if isinstance(found, Target):
+        return Loaded(function, args, kwargs, found.is_async, found.rules, (found, ""))
+    return Loaded(function, args, kwargs, is_async(function), NO_RULES, (found, ""))
 
 
 def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from belayed.payload import VAR_POSITIONAL, registry, signature_of
+from belayed.payload import registry, signature_of
+from belayed.signature import VAR_POSITIONAL
 
 HIDDEN = "***"
 

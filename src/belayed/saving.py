@@ -163,12 +163,14 @@ class Saving(Database):
         for place, job in enumerate(jobs):
             draft = self._draft(job, options)
             try:
-                with ExitStack() as own:
-                    if wrapped:
+                if wrapped:
+                    with ExitStack() as own:
                         own.enter_context(self.plugins.around("around_enqueue", draft))
+                        self._complete(draft)
+                        # Left when all are saved.
+                        stack.push(own.pop_all())
+                else:
                     self._complete(draft)
-                    # Left when all are saved.
-                    stack.push(own.pop_all())
             except Cancel as reason:
                 batch.jobs[place] = self._cancelled(draft, reason)
                 continue

@@ -11,8 +11,9 @@ from belayed.config import current
 from belayed.errors import ConfigError, NotImportable
 from belayed.job import Draft, Job, Options
 from belayed.options import check_task, checked, resolved
-from belayed.payload import FunctionCall, Signature, Target, readable, registry, signature_of
+from belayed.payload import FunctionCall, Target, readable, registry, signature_of
 from belayed.retry import Backoff, Errors, Rules
+from belayed.signature import Signature
 from belayed.trust import declared_name, name_of
 
 P = ParamSpec("P")

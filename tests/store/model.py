@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from belayed.claim import Claimed, Finished
+from belayed.claim import Claimed, Finished, moment
 from belayed.job import Outcome, State
 from belayed.store.lanes import Lane, Serving
 
@@ -114,7 +114,8 @@ class Model:
         """What of it stands after the marks of remembered lanes."""
 
         def within(job: Entry, lane: Lane) -> bool:
-            mark = (lane.priority, lane.mark_at or datetime.min.replace(tzinfo=UTC), lane.mark_id)
+            at = datetime.min.replace(tzinfo=UTC) if lane.mark_at is None else moment(lane.mark_at)
+            mark = (lane.priority, at, lane.mark_id)
             return lane.queue == job.queue and job.place >= mark and job.priority <= lane.upto
 
         return [job for job in self.claimable(serving) if any(within(job, lane) for lane in lanes)]

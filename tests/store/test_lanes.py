@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import monotonic
 
 import pytest
 
-from belayed.claim import Claimed
+from belayed.claim import Claimed, micros
 from belayed.store.lanes import HIGHEST, LOWEST, Lanes, Serving
 
-NOON = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
+NOON = micros(datetime(2030, 6, 1, 12, 0, tzinfo=UTC))
 
 
 def found(lanes, *heads, cost=0.0):
@@ -142,7 +142,7 @@ def test_scans_take_a_twentieth_of_the_time_and_wait_a_second_while_there_is_wor
 def test_the_marks_move_to_the_last_job_claimed_of_each_lane():
     lanes = Lanes(Serving())
     found(lanes, ("a", 0, 1), ("a", 5, 2), ("b", 0, 3))
-    later = NOON + timedelta(seconds=1)
+    later = NOON + 1_000_000
 
     lanes.claimed([claimed(1), claimed(4, priority=3, run_at=later), claimed(3, queue="b"), claimed(9, "b", 7)], 4)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from belayed.claim import Claimed, Finished
+from belayed.claim import Claimed, Finished, micros
 from belayed.config import address
 from belayed.connections import Connections
 from belayed.job import LIVE, Draft, Job, Outcome, State
@@ -180,7 +180,7 @@ class Queue(RuleBasedStateMachine):
         self.model.claim(worker, turn.claimed)
         for job in turn.claimed:
             entry = self.model.jobs[job.id]
-            assert job[6:11] == (entry.created_at, entry.attempt, entry.failures, entry.crashes, entry.rescues)
+            assert job[6:11] == (micros(entry.created_at), entry.attempt, entry.failures, entry.crashes, entry.rescues)
             unknown_for = entry.unknown_since and (self.model.now - entry.unknown_since).total_seconds()
             assert job.unknown_for == pytest.approx(unknown_for)
         self.claims += turn.claimed

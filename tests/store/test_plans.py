@@ -255,3 +255,15 @@ def test_sqlite_reads_no_whole_table(sqlite_filled, statistics):
     assert scans(plans) == []
     assert sorts(plans, "claim", "peek", "lanes", "promote", "next_due", "prune", "edge", "prune_excess") == []
     assert {"peek", "claim_ids"} <= set(plans)
+
+
+def test_a_look_at_the_lanes_takes_some_steps_for_each_lane_and_none_for_a_job(sqlite_filled):
+    connection, steps = sqlite3.connect(sqlite_filled), []
+    (statement,) = open_store("sqlite").statements["lanes"]
+    connection.set_progress_handler(lambda: steps.append(100), 100)
+
+    lanes = connection.execute(statement.named).fetchall()
+
+    connection.close()
+    assert len(lanes) == 60
+    assert sum(steps) < 200 * len(lanes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from belayed.claim import Claimed
+from belayed.claim import Claimed, micros
 from belayed.config import WorkerConfig
 from belayed.worker import handed
 from belayed.worker.children import Children
@@ -28,9 +28,13 @@ class Silent:
     def send(self, kind: str, body: Any = None) -> None:
         self.sent.append((kind, body))
 
+    hand = send
+
 
 def job(id: int) -> Claimed:
-    return Claimed(id, "q", 0, NOON, "t", "{}", NOON, 0, 0, 0, 0, 0, None, None, None, None, None, f"token {id}")
+    return Claimed(
+        id, "q", 0, micros(NOON), "t", "{}", micros(NOON), 0, 0, 0, 0, 0, None, None, None, None, None, f"token {id}"
+    )
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def test_a_child_that_falls_silent_while_jobs_are_handed_out_loses_none(count: i
 
     children.hand_over()
 
-    given = [row[2].id for process in processes for kind, rows in process.sent if kind == "jobs" for row in rows]
+    given = [row[2][0] for process in processes for kind, rows in process.sent if kind == "jobs" for row in rows]
     waiting = [one.job.id for one in children.waiting]
     assert sorted(given + waiting) == list(range(8))
     assert given

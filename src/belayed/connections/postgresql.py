@@ -231,7 +231,7 @@ class Listener:
 
     def __init__(self, url: str, channel: str, *, timeout: float | None = None) -> None:
         self.own = OwnPsycopg(url, timeout=timeout)
-        self.channel = channel
+        self.url, self.channel, self.timeout = url, channel, timeout
         try:
             self.own.raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         except psycopg.Error as error:
@@ -250,10 +250,21 @@ class Listener:
 
     def echo(self, text: str) -> None:
         """Send a hint to oneself: heard, it proves that hints arrive (through PgBouncer they may not)."""
+        if self.own.direct:
+            self.notify(self.own, text)
+            return
+        # By another connection: what one sends to itself comes back even through a pooler that drops hints.
+        other = OwnPsycopg(self.url, timeout=self.timeout)
         try:
-            self.own.raw.execute("SELECT pg_notify(%s, %s)", (self.channel, text))
+            self.notify(other, text)
+        finally:
+            other.close()
+
+    def notify(self, sender: OwnPsycopg, text: str) -> None:
+        try:
+            sender.raw.execute("SELECT pg_notify(%s, %s)", (self.channel, text))
         except psycopg.Error as error:
-            raise translated(error, self.own.raw) from error
+            raise translated(error, sender.raw) from error
 
     def close(self) -> None:
         self.own.close()

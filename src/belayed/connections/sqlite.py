@@ -25,6 +25,8 @@ MARK = "belayed_completion"
 NO_MARK = f"no such savepoint: {MARK}"
 LOG_LIMIT = 16 * 1024 * 1024
 """Bytes to which the write-ahead log shrinks again, after a long reader has kept it from being reused."""
+LOG_PAGES = 4000
+"""Pages of it, a little less, after which it goes into the file: at SQLite's 1,000 a busy worker does little else."""
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
 MEMORY = ":memory:"
@@ -151,6 +153,7 @@ class OwnSqlite:
             self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
             self.raw.execute(f"PRAGMA synchronous = {self.synchronous}")
             self.raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
+            self.raw.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         except sqlite3.Error as error:
             self.raw.close()
             raise unopened(error, path) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from belayed.claim import Claimed
+from belayed.claim import Claimed, moment
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store.base import Inserted, Store
@@ -28,6 +28,14 @@ class Dialect(Store):
     @abstractmethod
     def time(self, value: Any) -> datetime:
         """A time as the database gave it."""
+
+    @abstractmethod
+    def micros(self, value: Any) -> int:
+        """A time as the database gave it, in microseconds since 1970."""
+
+    def marked(self, at: int | None) -> Any:
+        """The time of a lane's mark as a bind."""
+        return None if at is None else self.bind(moment(at))
 
     @abstractmethod
     def bind(self, time: datetime | None) -> Any:
@@ -98,7 +106,7 @@ class Dialect(Store):
         return Inserted(row[0], State(row[1]), self.time(row[2]), self.time(row[3]))
 
     def claimed(self, row: Row) -> Claimed:
-        return Claimed._make((*row[:3], self.time(row[3]), *row[4:6], self.time(row[6]), *row[7:]))
+        return Claimed._make((*row[:3], self.micros(row[3]), *row[4:6], self.micros(row[6]), *row[7:]))
 
     def job(self, row: Row) -> Job:
         """A job from the columns `live` or `ended` of the catalogue."""

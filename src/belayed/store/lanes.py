@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from time import monotonic
 
 from belayed.claim import Claimed
@@ -42,7 +41,8 @@ class Lane:
     queue: str
     priority: int
     upto: int
-    mark_at: datetime | None = None
+    mark_at: int | None = None
+    """Microseconds since 1970."""
     mark_id: int = 0
 
 
@@ -70,7 +70,7 @@ class Lanes:
         wait = 20 * self.cost if self.short else max(1.0, 20 * self.cost)
         return monotonic() - self.scanned_at >= wait
 
-    def found(self, heads: Iterable[tuple[str, int, datetime, int]], cost: float) -> None:
+    def found(self, heads: Iterable[tuple[str, int, int, int]], cost: float) -> None:
         """Take what a scan found: the first job of each queue and priority, in that order."""
         self.lanes = []
         low, high = self.serving.min_priority, self.serving.max_priority

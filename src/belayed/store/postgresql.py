@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from belayed.claim import EPOCH, MICROSECOND
 from belayed.steps import Params, Steps
 from belayed.store.dialect import Call
 from belayed.store.sql import SqlStore
+
+NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 
 
 class PostgresStore(SqlStore):
@@ -23,6 +26,9 @@ class PostgresStore(SqlStore):
     def time(self, value: Any) -> datetime:
         # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow.
         return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+
+    def micros(self, value: Any) -> int:
+        return (value - NAIVE_EPOCH) // MICROSECOND  # type: ignore[no-any-return]
 
     def bind(self, time: datetime | None) -> Any:
         return time

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from belayed.claim import Finished
+from belayed.claim import Finished, moment
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Load, Steps
 from belayed.store import schema
@@ -44,7 +44,7 @@ class SqlStore(Dialect):
         claim = {"worker": wanted.worker, "token": secrets.token_hex(8), "count": wanted.count, "now": now}
         if len(lanes) == 1:
             lane = lanes[0]
-            mark = {"mark_at": self.bind(lane.mark_at), "mark_id": lane.mark_id}
+            mark = {"mark_at": self.marked(lane.mark_at), "mark_id": lane.mark_id}
             return self.calls("claim", queue=lane.queue, priority=lane.priority, upto=lane.upto, **mark, **claim)
         listed = [
             {
@@ -52,7 +52,7 @@ class SqlStore(Dialect):
                 "queue": lane.queue,
                 "priority": lane.priority,
                 "upto": lane.upto,
-                "mark_at": self.text(lane.mark_at),
+                "mark_at": None if lane.mark_at is None else self.text(moment(lane.mark_at)),
                 "mark_id": lane.mark_id,
             }
             for nth, lane in enumerate(lanes)
@@ -111,12 +111,12 @@ class SqlStore(Dialect):
         at = self.clock(now)
         calls: list[Call] = []
         answering: list[int] = []
-        for name, listed, ids in outcomes(finished):
-            calls += self.calls(name, outcomes=as_json(listed), now=at)
+        for name, group, written in outcomes(finished):
+            calls += self.calls(name, outcomes=written, now=at)
             answering.append(len(calls) - 1)
             if name == "back":
-                calls += self.calls("settle", ids=as_json(ids), now=at)
-                if any(one["started"] and not one["delay"] for one in listed):
+                calls += self.calls("settle", ids=as_json([one.id for one in group]), now=at)
+                if any(one.started and not one.delay for one in group):
                     # Ready at once, after an interruption: for another worker, if this one is about to end.
                     calls += self.notify(LOOK)
         if many := [one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED]:
@@ -151,7 +151,7 @@ class SqlStore(Dialect):
             rows = yield from self.ask("lanes", last=True, read=True)
         else:
             rows = yield from self.ask("lanes_of", last=True, read=True, queues=as_json(named))
-        lanes.found([(row[0], row[1], self.time(row[2]), row[3]) for row in rows], monotonic() - begun)
+        lanes.found([(row[0], row[1], self.micros(row[2]), row[3]) for row in rows], monotonic() - begun)
 
     def payload(self, id: int, token: str) -> Steps[str | None]:
         rows = yield from self.ask("payload", last=True, read=True, id=id, token=token)

@@ -6,18 +6,17 @@ import heapq
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from belayed.steps import Ask, Steps
+from belayed.claim import MICROSECOND, Claimed, micros, moment
+from belayed.steps import Ask, Row, Steps
 from belayed.store.base import Wanted
 from belayed.store.dialect import Call
 from belayed.store.lanes import Lane, Lanes, Serving
 from belayed.store.rows import as_json
 from belayed.store.sql import SqlStore
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 LONG_AGO = -(2**63)
 CHUNK = 16
 """How many jobs of a lane the merge looks at first; a lane that wins gets twice as many the next time."""
@@ -29,10 +28,19 @@ class SqliteStore(SqlStore):
     dialect = "sqlite"
 
     def time(self, value: Any) -> datetime:
-        return EPOCH + timedelta(microseconds=value)
+        return moment(value)
+
+    def micros(self, value: Any) -> int:
+        return int(value)
+
+    def marked(self, at: int | None) -> Any:
+        return at
+
+    def claimed(self, row: Row) -> Claimed:
+        return Claimed._make(row)
 
     def bind(self, time: datetime | None) -> Any:
-        return None if time is None else (time - EPOCH) // MICROSECOND
+        return None if time is None else micros(time)
 
     def text(self, time: datetime | None) -> Any:
         return self.bind(time)
@@ -60,7 +68,7 @@ class SqliteStore(SqlStore):
         """The ids that come first over all *lanes*: a merge that reads on only in the lanes that win."""
         waiting: list[tuple[tuple[int, int, int], int, bool]] = [
             (
-                (lane.priority, LONG_AGO if lane.mark_at is None else self.bind(lane.mark_at), lane.mark_id - 1),
+                (lane.priority, LONG_AGO if lane.mark_at is None else lane.mark_at, lane.mark_id - 1),
                 nth,
                 True,
             )

@@ -14,7 +14,8 @@ from belayed.config import current
 from belayed.errors import PayloadError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import LIVE, Filter, Job
-from belayed.payload import Loaded, Performance, Signature, home, load, performance, readable, signature_of
+from belayed.payload import Loaded, Performance, home, load, performance, readable, signature_of
+from belayed.signature import Signature
 from belayed.tasks import Task, check_call
 from belayed.trust import name_of
 

@@ -30,7 +30,7 @@ from belayed.job import Outcome
 from belayed.payload import registry
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import LOST
-from belayed.worker.frames import BadFrame, Channel, claimed_from, finished_from, finished_row
+from belayed.worker.frames import BadFrame, Channel, finished_from, finished_row
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
@@ -204,7 +204,7 @@ class Child:
 
     def taken(self, cell: int, row: list[Any]) -> Claimed:
         """A job that the supervisor hands over."""
-        job = claimed_from(row)
+        job = Claimed._make(row)
         self.cells[job.id] = cell
         self.report.claimed(job)
         self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
@@ -223,7 +223,7 @@ def main(sock: int, page: int, cells: int) -> None:
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     os.set_inheritable(sock, False)
     os.set_inheritable(page, False)
-    channel = Channel(socket.socket(fileno=sock))
+    channel = Channel(socket.socket(fileno=sock), trusting=True)
     first = first_frame(channel)
     set_title(first["title"])
     try:

@@ -245,7 +245,8 @@ class Children:
             # Asked once: whether a child takes jobs changes with the time.
             room = {child: self.room_of(child) for child in self.list if child.working}
             skipped: list[Handed] = []
-            while self.waiting and any(threads > 0 or loop > 0 for threads, loop in room.values()):
+            left = sum(threads + loop for threads, loop in room.values())
+            while self.waiting and left > 0:
                 one = self.waiting.popleft()
                 child, free = max(room.items(), key=lambda item: item[1][one.is_async])
                 if free[one.is_async] <= 0:
@@ -254,6 +255,7 @@ class Children:
                         break
                     continue
                 free[one.is_async] -= 1
+                left -= 1
                 self.waiting_coroutines -= one.is_async
                 self.give(child, one, frames)
             self.waiting.extendleft(reversed(skipped))
@@ -263,11 +265,11 @@ class Children:
                 self.give(alone, self.suspects.popleft(), frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
-                child.process.send("jobs", rows)
+                child.process.hand("jobs", rows)
 
     def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
         child.take(one)
-        frames.setdefault(child, []).append([one.cell, one.claimed_at, one.job])
+        frames.setdefault(child, []).append((one.cell, one.claimed_at, tuple(one.job)))
 
     def room_of(self, child: Child) -> list[int]:
         """How many more jobs a child is to hold: for its threads, and for its event loop."""

@@ -28,6 +28,8 @@ log = logging.getLogger("belayed")
 
 LINGER = 0.01
 """The longest that an outcome waits for company, in seconds, while the slots have work."""
+COMPANY = 50
+"""So many outcomes do not wait for more."""
 EAGER = 0.1
 """Seconds of quick polls after a hint: twice the time for which its sender holds back the next one."""
 QUICK = 0.005
@@ -55,6 +57,8 @@ class Loop:
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.summary = Summary()
         self.unwritten: list[Finished] = []
+        self.together = 0
+        """How many outcomes were written last."""
         self.resent: set[int] = set()
         """The jobs whose outcomes have been sent, and not answered."""
         self.first_unwritten = 0.0
@@ -206,8 +210,9 @@ class Loop:
         if self.store.dialect == "sqlite" and now - self.wrote_at < YIELD:
             return False
         if self.unwritten:
-            full = len(self.unwritten) >= self.config.read_ahead // 2
-            return full or self.slots.starving() or now - self.first_unwritten >= LINGER
+            # As many as came while the last were written: at full speed there is no wait between two turns.
+            enough = min(max(COMPANY, self.together // 2), self.config.read_ahead // 2)
+            return len(self.unwritten) >= enough or self.slots.starving() or now - self.first_unwritten >= LINGER
         return now >= self.poll_at and not self.closed and self.slots.room() > 0
 
     def turn(self) -> None:
@@ -228,7 +233,7 @@ class Loop:
                 raise
             self.write_each(error)
             return
-        self.unwritten = []
+        self.unwritten, self.together = [], len(finished)
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
             empty = len(turn.claimed) == 0

@@ -80,6 +80,10 @@ class Process:
     def send(self, kind: str, body: Any = None) -> None:
         self.channel.send(kind, body)
 
+    def hand(self, kind: str, body: Any) -> None:
+        """Send plain values, many of them."""
+        self.channel.hand(kind, body)
+
     def kill(self, reason: str = "", *, expected: bool = False) -> None:
         """End it, and whatever its jobs have started; *expected*: not for a fault of what runs there now."""
         if not self.reason:

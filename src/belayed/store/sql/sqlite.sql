@@ -135,20 +135,30 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: lanes
 -- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
--- all above it), so that its cost depends on neither the number of jobs nor that of priorities.
-WITH RECURSIVE lane (job, nth) AS (
-    SELECT (SELECT id FROM {jobs} WHERE state = 'ready' ORDER BY queue, priority, run_at, id LIMIT 1), 1
+-- all above it), so that its cost depends on neither the number of jobs nor that of priorities. Not by a comparison of
+-- (queue, priority): that seeks the queue, and then walks over all the jobs of its smaller priorities.
+WITH RECURSIVE lane (job, before, nth) AS (
+    SELECT (SELECT id FROM {jobs} WHERE state = 'ready' ORDER BY queue, priority, run_at, id LIMIT 1), NULL, 0
     UNION ALL
-    SELECT (
-               SELECT next.id
-               FROM {jobs} AS next
-               WHERE next.state = 'ready'
-                 AND (next.queue, next.priority)
-                     > (now.queue, CASE WHEN lane.nth < 16 THEN now.priority ELSE 2147483647 END)
-               ORDER BY next.queue, next.priority, next.run_at, next.id
-               LIMIT 1
+    SELECT COALESCE(
+               (
+                   SELECT next.id
+                   FROM {jobs} AS next
+                   WHERE next.state = 'ready' AND next.queue = now.queue AND next.priority > now.priority
+                     AND (now.queue IS NOT lane.before OR lane.nth < 14)
+                   ORDER BY next.queue, next.priority, next.run_at, next.id
+                   LIMIT 1
+               ),
+               (
+                   SELECT next.id
+                   FROM {jobs} AS next
+                   WHERE next.state = 'ready' AND next.queue > now.queue
+                   ORDER BY next.queue, next.priority, next.run_at, next.id
+                   LIMIT 1
+               )
            ),
-           CASE WHEN lane.nth < 16 THEN lane.nth + 1 ELSE 1 END
+           now.queue,
+           CASE WHEN now.queue IS lane.before THEN lane.nth + 1 ELSE 0 END
     FROM lane
     JOIN {jobs} AS now ON now.id = lane.job
 )

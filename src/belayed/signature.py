@@ -1,0 +1,48 @@
+"""What arguments a function takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
+
+
+class Signature:
+    """What arguments a function takes; asking is cheap for the plain ones."""
+
+    def __init__(self, function: Callable[..., Any], *, skip_first: bool = False) -> None:
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            # Many functions written in C do not say what they take.
+            signature = inspect.signature(anything)
+        parameters = list(signature.parameters.values())
+        if skip_first and parameters and parameters[0].kind is not VAR_POSITIONAL:
+            parameters = parameters[1:]
+            signature = signature.replace(parameters=parameters)
+        self.whole = signature
+        self.plain = all(one.kind in PLAIN for one in parameters)
+        self.most = len(parameters)
+        self.least = sum(one.default is inspect.Parameter.empty for one in parameters)
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise TypeError if a call with these arguments would."""
+        if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
+            self.whole.bind(*args, **kwargs)
+
+    def chosen(self, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments for a function that may take any of *given*, by their names or else by their order."""
+        kinds = {name: one.kind for name, one in self.whole.parameters.items()}
+        ordered = [name for name, kind in kinds.items() if kind in PLAIN]
+        named = {name: given[name] for name, kind in kinds.items() if kind is KEYWORD_ONLY and name in given}
+        if ordered and all(name in given for name in ordered):
+            return [given[name] for name in ordered], named
+        args = list(given.values())
+        return args if VAR_POSITIONAL in kinds.values() else args[: len(ordered)], named
+
+
+def anything(*args: Any, **kwargs: Any) -> Any:
+    """The signature of what does not say its own."""
