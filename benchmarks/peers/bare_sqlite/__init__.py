@@ -1,0 +1,1 @@
+"""The program that measures bare sqlite3, and its settings."""

@@ -1,0 +1,1 @@
+"""The program that measures django-tasks-db, and its settings."""

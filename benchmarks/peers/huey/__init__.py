@@ -1,0 +1,1 @@
+"""The program that measures Huey, and its settings."""

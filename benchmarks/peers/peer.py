@@ -1,0 +1,104 @@
+"""What each program under measurement is: how it enqueues, how it works, and the job that all of them run.
+
+Runs under each peer's own interpreter, so it imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+MARKS = "BENCHMARK_MARKS"
+"""The environment variable that names the file of marks."""
+MARK = struct.Struct("<dq")
+WAIT = 0.01
+"""Seconds that the waiting job waits, as for another system's answer."""
+URL = "BENCHMARK_URL"
+"""Where a worker that is started by a peer's own command finds its store."""
+
+
+@functools.cache
+def marks() -> int:
+    return os.open(os.environ[MARKS], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def mark(number: int) -> None:
+    """The job: one write of the time and its argument to a file in memory, so that nobody reports on itself."""
+    os.write(marks(), MARK.pack(time.monotonic(), number))
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine that never waits, without an event loop: for peers whose enqueue is a plain call."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("it waited")
+
+
+class Peer:
+    """One program, on the store at *url*; `job` is one of noop, wait and (for those that know both) wait_async."""
+
+    run: Callable[[Coroutine[Any, Any, Any]], None] = staticmethod(drive)
+    packages: Sequence[str] = ()
+    """Distributions whose versions belong into the result."""
+
+    def __init__(self, url: str, *, job: str = "noop", queue: str = "default", options: dict[str, Any]) -> None:
+        self.url = url
+        self.job = job
+        self.queue = queue
+        self.options = options
+
+    async def setup(self) -> None:
+        """Make the tables."""
+
+    async def open(self) -> None:
+        """Connect, for the calls below."""
+
+    async def close(self) -> None:
+        """End the connections."""
+
+    async def enqueue(self, number: int) -> None:
+        """Save one job, committed."""
+        raise NotImplementedError
+
+    async def enqueue_many(self, numbers: range) -> None:
+        """Save all of these in as few calls as there are for it."""
+        raise NotImplementedError
+
+    async def fill(self, numbers: range) -> None:
+        """Save all of these, as quickly as it goes; not measured."""
+        await self.enqueue_many(numbers)
+
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def work(self) -> None:
+        """Run jobs until SIGTERM. A peer's own command is `exec`ed, so that no process of ours stands around it."""
+        raise NotImplementedError
+
+    def become(self, program: str, *arguments: str, **environment: str) -> NoReturn:
+        """Turn this process into a command of the peer's environment."""
+        import sys
+
+        path = os.path.join(os.path.dirname(sys.executable), program)  # noqa: PTH118, PTH120 (pathlib would resolve it)
+        os.execve(path, [path, *arguments], {**os.environ, URL: self.url, **environment})
+
+
+class AsyncPeer(Peer):
+    """A peer whose enqueue is a coroutine."""
+
+    @staticmethod
+    def run(coroutine: Coroutine[Any, Any, Any]) -> None:
+        import asyncio
+
+        asyncio.run(coroutine)
+
+    async def pause(self, seconds: float) -> None:
+        import asyncio
+
+        await asyncio.sleep(seconds)

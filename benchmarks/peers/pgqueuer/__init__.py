@@ -1,0 +1,1 @@
+"""The program that measures PgQueuer, and its settings."""

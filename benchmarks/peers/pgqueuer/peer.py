@@ -1,0 +1,83 @@
+"""PgQueuer: coroutines only, asyncpg; its command runs them in uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+
+from benchmarks.peers.peer import URL, WAIT, AsyncPeer, mark
+
+
+async def worker() -> PgQueuer:
+    """What `pgq run` is told to run. It has no queues but its entrypoints: a worker for another queue knows another."""
+    measured = PgQueuer(AsyncpgDriver(await asyncpg.connect(os.environ[URL])))
+    if os.environ["BENCHMARK_QUEUE"] != "default":
+
+        @measured.entrypoint("other")
+        async def other(job: Job) -> None:
+            pass
+
+        return measured
+
+    @measured.entrypoint("noop")
+    async def noop(job: Job) -> None:
+        mark(int(job.payload or b""))
+
+    @measured.entrypoint("wait")
+    async def wait(job: Job) -> None:
+        mark(int(job.payload or b""))
+        await asyncio.sleep(WAIT)
+
+    return measured
+
+
+class Measured(AsyncPeer):
+    packages = ("pgqueuer", "asyncpg", "uvloop")
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:  # type: ignore[override]
+        if self.options.get("uvloop"):
+            import uvloop
+
+            uvloop.run(coroutine)
+        else:
+            asyncio.run(coroutine)
+
+    async def setup(self) -> None:
+        await self.open()
+        await self.queries.install()
+        if self.options.get("autovac"):
+            await self.queries.optimize_autovacuum()
+        await self.close()
+
+    async def open(self) -> None:
+        self.connection = await asyncpg.connect(self.url)
+        self.queries = Queries(AsyncpgDriver(self.connection))
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+    async def enqueue(self, number: int) -> None:
+        await self.queries.enqueue(self.job, b"%d" % number)
+
+    async def enqueue_many(self, numbers: range) -> None:
+        step = self.options.get("chunk", 10_000)
+        for first in range(numbers.start, numbers.stop, step):
+            chunk = range(first, min(first + step, numbers.stop))
+            count = len(chunk)
+            await self.queries.enqueue([self.job] * count, [b"%d" % number for number in chunk], [0] * count)
+
+    def work(self) -> None:
+        arguments = ["run", "benchmarks.peers.pgqueuer.peer:worker", "--log-level", "WARNING"]
+        if batch := self.options.get("batch_size"):
+            arguments += ["--batch-size", str(batch)]
+        if most := self.options.get("max_concurrent_tasks"):
+            arguments += ["--max-concurrent-tasks", str(most)]
+        self.become("pgq", *arguments, BENCHMARK_QUEUE=self.queue)

@@ -1,0 +1,1 @@
+"""The program that measures RQ, and its settings."""
