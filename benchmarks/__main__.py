@@ -1,73 +1,87 @@
-"""Runs the workloads in turn on SQLite and PostgreSQL, and prints medians."""
+"""`python -m benchmarks`: measure, or make the page of a result that is there."""
 
 from __future__ import annotations
 
-import multiprocessing
-import statistics
-from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from belayed import Jobs
-from benchmarks import machine, workloads
+from benchmarks import contestants, plan, scale, summary
+from benchmarks.environments import ROOT
+from benchmarks.figures import number
+from benchmarks.results import Line, Result
+from benchmarks.session import session, work_of
 
-Workload = Callable[[Jobs, int], dict[str, float]]
+RESULTS = Path(__file__).parent / "results"
+PAGE = ROOT / "docs" / "performance.md"
 
 
-@click.command()
-@click.option("--jobs", default=50_000, help="Jobs of a drain.")
-@click.option("--runs", default=3, help="Runs of each workload; medians are shown.")
-@click.option("--only", multiple=True, help="Names of workloads, as they are shown.")
-def main(jobs: int, runs: int, only: tuple[str, ...]) -> None:
-    """Measure, and print a table."""
+@click.group()
+def main() -> None:
+    """Measure Belayed beside its peers and the limits of the machine."""
+
+
+@main.command()
+@click.option("--group", type=click.Choice(["all", "peers", "scale", "quick"]), default="all", show_default=True)
+@click.option("--runs", type=click.IntRange(1), help="Rounds; medians are of all.  [default: 3, for quick 2]")
+@click.option("--size", default=1.0, help="Jobs of each workload, of the usual number.", show_default=True)
+@click.option("--full", is_flag=True, help="The scale group at the sizes of the targets: takes an hour.")
+@click.option("--only", multiple=True, help="Only these contestants, by the names of their folders.")
+@click.option("--workload", "chosen", multiple=True, help="Only these workloads.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where to keep the result.  [default: by date]")
+def run(
+    group: str, runs: int | None, size: float, full: bool, only: tuple[str, ...], chosen: tuple[str, ...], output: Path | None
+) -> None:
+    """Measure, keep the raw result as JSON, and print the ratios."""
     console = Console()
-    chosen = {name: work for name, work in workloads.ALL.items() if not only or name in only}
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    with machine.postgresql() as postgres, Progress(console=console, transient=True) as progress:
-        console.print(machine.describe(postgres))
-        bar = progress.add_task("measuring", total=runs * len(chosen) * 2)
-        for _ in range(runs):
-            for name, work in chosen.items():
-                for store in ("sqlite", "postgresql"):
-                    progress.update(bar, description=f"{name}, {store}")
-                    with Fresh(store, postgres) as where:
-                        found.setdefault((name, store), []).append(work(where, jobs))
-                    progress.advance(bar)
-    table = Table("workload", "store", "figure", "median", "least", "most")
-    for (name, store), results in found.items():
-        for figure in results[0]:
-            values = [result[figure] for result in results]
-            shown = (f"{value:,.1f}" if value < 1000 else f"{value:,.0f}" for value in
-                     (statistics.median(values), min(values), max(values)))  # fmt: skip
-            table.add_row(name, store, figure, *shown)
-        table.add_section()
-    console.print(table)
+    runs = runs or (2 if group == "quick" else 3)
+    everyone = [one for one in contestants.everyone() if not only or one.program in only]
+    if group == "quick":
+        everyone = [one for one in everyone if one.program in plan.QUICK]
+    if group == "scale":
+        everyone = [one for one in everyone if one.program == "belayed"]
+    path = output or RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M}.json"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with session(everyone, console.print) as (open_session, able), Progress(*columns, console=console) as progress:
+        todo = []
+        if group != "scale":
+            todo += [(step, work_of(step)) for step in plan.steps(able, runs=runs, quick=group == "quick", size=size)]
+        if group in ("all", "scale"):
+            todo += scale.steps(able, runs=runs, full=full)
+        todo = [(step, work) for step, work in todo if not chosen or step.workload in chosen]
+        bar = progress.add_task("", total=len(todo))
+        for step, work in todo:
+            told = f"{step.run}: {step.workload}, {step.contestant.title} {step.contestant.store} {step.variant.name}"
+            progress.update(bar, description=told)
+            line = open_session.measure(step, work)
+            console.print(shown(line), highlight=False)
+            open_session.result.save(path)
+            progress.advance(bar)
+    console.print(summary.table(open_session.result))
+    console.print(f"kept in {path}; the page of it: python -m benchmarks report {path}")
 
 
-class Fresh:
-    """A `Jobs` whose tables are new and empty."""
+def shown(line: Line) -> str:
+    head = f"{line.run} {line.workload:15} {line.title:15} {line.store:10} {line.variant:8} "
+    if line.error:
+        return f"{head}[bold red]{escape(line.error)}[/]"
+    return head + ", ".join(f"{name} {number(value)}" for name, value in line.figures.items())
 
-    def __init__(self, store: str, postgres: str) -> None:
-        self.context = machine.sqlite() if store == "sqlite" else None
-        self.url = postgres
 
-    def __enter__(self) -> Jobs:
-        url = self.context.__enter__() if self.context else self.url
-        self.jobs = Jobs(url)
-        if self.context is None:
-            workloads.drop_tables(url)
-        self.jobs.migrate()
-        return self.jobs
+@main.command()
+@click.argument("result", type=click.Path(exists=True, path_type=Path))
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="What to write.  [default: docs/performance.md]")
+def report(result: Path, page: Path) -> None:
+    """Write docs/performance.md from a result."""
+    from benchmarks.report import page_of
 
-    def __exit__(self, *error: object) -> None:
-        self.jobs.close()
-        if self.context:
-            self.context.__exit__(None, None, None)
+    page.write_text(page_of(Result.load(result), result.name))
+    Console().print(f"wrote {page}")
 
 
 if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
     main()

@@ -86,7 +86,9 @@ class Peer:
         import sys
 
         path = os.path.join(os.path.dirname(sys.executable), program)  # noqa: PTH118, PTH120 (pathlib would resolve it)
-        os.execve(path, [path, *arguments], {**os.environ, URL: self.url, **environment})
+        # Some commands do not look for the application where they are started.
+        found = {**os.environ, URL: self.url, "PYTHONPATH": os.getcwd(), **environment}  # noqa: PTH109
+        os.execve(path, [path, *arguments], found)
 
 
 class AsyncPeer(Peer):

@@ -44,8 +44,9 @@ class Measured(Peer):
     packages = ("belayed", "psycopg")
 
     async def setup(self) -> None:
-        with Jobs(self.url) as jobs:
-            jobs.migrate()
+        jobs = Jobs(self.url)
+        jobs.migrate()
+        jobs.close()
 
     async def open(self) -> None:
         self.jobs = Jobs(self.url)

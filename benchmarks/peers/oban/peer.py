@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -58,4 +57,4 @@ class Measured(AsyncPeer):
     def work(self) -> None:
         queues = f"{self.queue}:{self.options.get('limit', 10)}"
         arguments = ("start", "--dsn", self.url, "--queues", queues, "--cron-modules", __name__, "--log-level", "error")
-        self.become("oban", *arguments, PYTHONPATH=os.getcwd())  # noqa: PTH109
+        self.become("oban", *arguments)

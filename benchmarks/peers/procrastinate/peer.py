@@ -28,16 +28,15 @@ class Measured(AsyncPeer):
 
     async def setup(self) -> None:
         await self.open()
-        await self.app.schema_manager.apply_schema_async()
+        await app.schema_manager.apply_schema_async()
         await self.close()
 
     async def open(self) -> None:
-        self.app = app.with_connector(procrastinate.PsycopgConnector(conninfo=self.url))
-        await self.app.open_async()
-        self.task = self.app.tasks[f"{__name__}.{self.job}"].configure(queue="default")
+        await app.open_async()
+        self.task = app.tasks[f"{__name__}.{self.job}"].configure(queue="default")
 
     async def close(self) -> None:
-        await self.app.close_async()
+        await app.close_async()
 
     async def enqueue(self, number: int) -> None:
         await self.task.defer_async(number=number)

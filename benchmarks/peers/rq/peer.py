@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from redis import Redis
@@ -36,7 +35,7 @@ class Measured(Peer):
             self.rq.enqueue_many([Queue.prepare_data(self.task, (number,)) for number in chunk])
 
     def work(self) -> None:
-        arguments = ["worker", "--url", self.url, "--quiet", "--path", os.getcwd()]  # noqa: PTH109
+        arguments = ["worker", "--url", self.url, "--quiet"]
         if kind := self.options.get("worker_class"):
             arguments += ["--worker-class", kind]
         self.become("rq", *arguments, self.queue)

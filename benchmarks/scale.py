@@ -1,0 +1,1 @@
+def steps(*a, **k): return []
