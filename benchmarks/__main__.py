@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import contestants, plan, scale, summary
+from benchmarks import contestants, plan
 from benchmarks.environments import ROOT
 from benchmarks.figures import number
 from benchmarks.results import Line, Result
+from benchmarks.scale import plan as scale
 from benchmarks.session import session, work_of
+from benchmarks.summary import summary
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "performance.md"
@@ -61,7 +63,7 @@ def run(
             console.print(shown(line), highlight=False)
             open_session.result.save(path)
             progress.advance(bar)
-    console.print(summary.table(open_session.result))
+    console.print(summary(open_session.result))
     console.print(f"kept in {path}; the page of it: python -m benchmarks report {path}")
 
 

@@ -55,4 +55,4 @@ def jobs_of(contestant: Contestant, variant: Variant, workload: str, *, quick: b
         return max(100, variant.jobs["drain"] // 10) if "drain" in variant.jobs else None
     if workload not in variant.jobs:
         return None
-    return workloads.UNSIZED.get(workload) or variant.jobs[workload]
+    return workloads.UNSIZED.get(workload, variant.jobs[workload])

@@ -93,6 +93,8 @@ class Run:
         self.variant = variant
         self.python = python
         self.store = store
+        self.url = store.url
+        """Where programs find the store: behind a pooler it is another than the store's own."""
         self.folder = folder
         self.marks = Marks(folder / "marks")
 
@@ -106,12 +108,12 @@ class Run:
             yield run
 
     def command(self, command: str, **request: Any) -> list[str]:
-        asked = {"url": self.store.url, "options": dict(self.variant.options), **request}
+        asked = {"url": self.url, "options": dict(self.variant.options), **request}
         return [str(self.python), "-m", "benchmarks.peers", self.contestant.program, command, json.dumps(asked)]
 
     @property
     def environment(self) -> Mapping[str, str]:
-        given = {MARKS: str(self.marks.path), URL: self.store.url}
+        given = {MARKS: str(self.marks.path), URL: self.url}
         return {**os.environ, **given, **self.variant.environment}
 
     def ask(self, command: str, **request: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from benchmarks import stores
+from benchmarks import servers, stores
 from benchmarks.figures import quantile
 from benchmarks.programs import Failed, Run, Workers
 from benchmarks.stores import PostgresStore
@@ -144,12 +144,8 @@ def statements(run: Run, count: int) -> Figures:
         return {"statements/job": server.logged(STATEMENT, since) / count}
 
 
-def latency(run: Run, count: int) -> Figures:
-    """From the call of enqueue to the start of the job, on one idle worker; it includes the commit."""
-    return waits(run, count)
-
-
 def waits(run: Run, count: int) -> Figures:
+    """From the call of enqueue to the start of the job, on one idle worker; it includes the commit."""
     warmup = 20
     with (
         run.workers() as workers,
@@ -168,6 +164,13 @@ def waits(run: Run, count: int) -> Figures:
     check_saved(run, warmup + count)
     took = sorted((at - called[number]) * 1000 for at, number in marks)
     return {f"p{share} ms": quantile(took, share / 100) for share in (50, 95, 99)} | {"max ms": took[-1]}
+
+
+def latency_pooled(run: Run, count: int) -> Figures:
+    """The same behind PgBouncer in transaction mode, where no notification arrives."""
+    assert isinstance(run.store, PostgresStore)
+    with servers.pgbouncer(run.store.server, run.store.database) as run.url:
+        return waits(run, count)
 
 
 def idle(run: Run, _: int) -> Figures:
@@ -203,8 +206,9 @@ ALL: dict[str, Workload] = {
     "io": io,
     "io async": io_async,
     "statements": statements,
-    "latency": latency,
+    "latency": waits,
+    "latency pooled": latency_pooled,
     "idle": idle,
 }
-UNSIZED = {"latency": 100, "idle": 1, "statements": 0}
+UNSIZED = {"latency": 100, "latency pooled": 100, "idle": 1}
 """Jobs of those workloads that are the same size for all."""

@@ -35,7 +35,8 @@ class Command:
 
     async def fill(self) -> None:
         await self.peer.open()
-        await self.peer.fill(range(self.request["count"]))
+        first = self.request.get("first", 0)
+        await self.peer.fill(range(first, first + self.request["count"]))
         await self.peer.close()
         self.say(done=True)
 
@@ -82,6 +83,20 @@ class Command:
             await self.peer.pause(max(0.0, due - time.monotonic()))
         await self.peer.close()
         self.say(called=called)
+
+    async def stream(self) -> None:
+        """So many jobs a second for *seconds*, in calls for a twentieth of a second each."""
+        first, each = self.request["first"], self.request["rate"] // 20
+        await self.peer.open()
+        self.wait_for_go()
+        due = time.monotonic()
+        for call in range(int(self.request["seconds"] * 20)):
+            start = first + call * each
+            await self.peer.enqueue_many(range(start, start + each))
+            due += 1 / 20
+            await self.peer.pause(max(0.0, due - time.monotonic()))
+        await self.peer.close()
+        self.say(count=int(self.request["seconds"] * 20) * each)
 
     async def beside(self) -> None:
         """One job after the other for *seconds*: how long each call took, and what went wrong."""

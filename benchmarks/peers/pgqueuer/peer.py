@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -16,27 +17,24 @@ from pgqueuer.queries import Queries
 from benchmarks.peers.peer import URL, WAIT, AsyncPeer, mark
 
 
-async def worker() -> PgQueuer:
+@asynccontextmanager
+async def worker() -> AsyncIterator[PgQueuer]:
     """What `pgq run` is told to run. It has no queues but its entrypoints: a worker for another queue knows another."""
-    measured = PgQueuer(AsyncpgDriver(await asyncpg.connect(os.environ[URL])))
-    if os.environ["BENCHMARK_QUEUE"] != "default":
+    connection = await asyncpg.connect(os.environ[URL])
+    measured = PgQueuer(AsyncpgDriver(connection))
+    named = ("noop", "wait") if os.environ["BENCHMARK_QUEUE"] == "default" else ("other", "other wait")
 
-        @measured.entrypoint("other")
-        async def other(job: Job) -> None:
-            pass
-
-        return measured
-
-    @measured.entrypoint("noop")
+    @measured.entrypoint(named[0])
     async def noop(job: Job) -> None:
         mark(int(job.payload or b""))
 
-    @measured.entrypoint("wait")
+    @measured.entrypoint(named[1])
     async def wait(job: Job) -> None:
         mark(int(job.payload or b""))
         await asyncio.sleep(WAIT)
 
-    return measured
+    yield measured
+    await connection.close()
 
 
 class Measured(AsyncPeer):
@@ -75,7 +73,6 @@ class Measured(AsyncPeer):
             await self.queries.enqueue([self.job] * count, [b"%d" % number for number in chunk], [0] * count)
 
     def work(self) -> None:
-        # Its --log-level fails with an AttributeError in 1.6.0; at its default nothing is logged for a job.
         arguments = ["run", f"{__name__}:worker"]
         if batch := self.options.get("batch_size"):
             arguments += ["--batch-size", str(batch)]

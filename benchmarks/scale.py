@@ -1,1 +1,0 @@
-def steps(*a, **k): return []

@@ -1,0 +1,1 @@
+"""Big tables and long loads, for Belayed alone."""
