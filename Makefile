@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo example test chaos lint docs bench clean
+.PHONY: help demo example test chaos lint docs bench bench-quick clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by workers
 	$(BIN)/python examples/newsletter/demo.py
@@ -50,8 +50,11 @@ docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-test ## measure throughput and latency
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed-test ## measure beside other job queues, 20 minutes, and write docs/performance.md: FULL=1
+	$(BIN)/python -m benchmarks run --report $(if $(FULL),--full)
+
+bench-quick: $(VENV)/.installed-test ## measure the ratios to PgQueuer and to bare databases, 2 minutes
+	$(BIN)/python -m benchmarks run --group quick
 
 clean: ## remove what the other targets made, but for the virtual environment
 	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import contestants, plan
 from benchmarks.environments import ROOT
 from benchmarks.figures import number
+from benchmarks.report import page_of
 from benchmarks.results import Line, Result
 from benchmarks.scale import plan as scale
 from benchmarks.session import session, work_of
@@ -32,18 +33,26 @@ def main() -> None:
 @click.option("--runs", type=click.IntRange(1), help="Rounds; medians are of all.  [default: 3, for quick 2]")
 @click.option("--size", default=1.0, help="Jobs of each workload, of the usual number.", show_default=True)
 @click.option("--full", is_flag=True, help="The scale group at the sizes of the targets: takes an hour.")
+@click.option("--report", "write", is_flag=True, help="Write docs/performance.md at the end.")
 @click.option("--only", multiple=True, help="Only these contestants, by the names of their folders.")
 @click.option("--workload", "chosen", multiple=True, help="Only these workloads.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where to keep the result.  [default: by date]")
 def run(
-    group: str, runs: int | None, size: float, full: bool, only: tuple[str, ...], chosen: tuple[str, ...], output: Path | None
+    group: str,
+    runs: int | None,
+    size: float,
+    full: bool,
+    write: bool,
+    only: tuple[str, ...],
+    chosen: tuple[str, ...],
+    output: Path | None,
 ) -> None:
     """Measure, keep the raw result as JSON, and print the ratios."""
     console = Console()
     runs = runs or (2 if group == "quick" else 3)
     everyone = [one for one in contestants.everyone() if not only or one.program in only]
     if group == "quick":
-        everyone = [one for one in everyone if one.program in plan.QUICK]
+        everyone = [one for one in everyone if one.name in plan.QUICK]
     if group == "scale":
         everyone = [one for one in everyone if one.program == "belayed"]
     path = output or RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M}.json"
@@ -65,6 +74,9 @@ def run(
             progress.advance(bar)
     console.print(summary(open_session.result))
     console.print(f"kept in {path}; the page of it: python -m benchmarks report {path}")
+    if write:
+        PAGE.write_text(page_of(open_session.result, path.name))
+        console.print(f"wrote {PAGE}")
 
 
 def shown(line: Line) -> str:
@@ -76,11 +88,9 @@ def shown(line: Line) -> str:
 
 @main.command()
 @click.argument("result", type=click.Path(exists=True, path_type=Path))
-@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="What to write.  [default: docs/performance.md]")
+@click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Instead of docs/performance.md.")
 def report(result: Path, page: Path) -> None:
     """Write docs/performance.md from a result."""
-    from benchmarks.report import page_of
-
     page.write_text(page_of(Result.load(result), result.name))
     Console().print(f"wrote {page}")
 

@@ -12,11 +12,22 @@ from pathlib import Path
 from tests.djangosite import environments as pythons
 
 ROOT = Path(__file__).parent.parent
+STAMP = ".requirements"
 BASE = Path(os.environ.get("BENCHMARK_ENVIRONMENTS", ROOT / ".venv" / "peers"))
 
 
 class NotInstalled(Exception):
     """A peer cannot be measured here; says why."""
+
+
+def made(name: str, requirements: Path) -> bool:
+    """Whether the environment is there, as these requirements want it."""
+    stamp = BASE / name / STAMP
+    return stamp.exists() and stamp.read_text() == checksum(requirements)
+
+
+def checksum(requirements: Path) -> str:
+    return hashlib.sha256(requirements.read_bytes()).hexdigest()
 
 
 def interpreter(name: str, requirements: Path, versions: list[str]) -> Path:
@@ -26,9 +37,7 @@ def interpreter(name: str, requirements: Path, versions: list[str]) -> Path:
     """
     place = BASE / name
     python = place / "bin" / "python"
-    stamp = place / ".requirements"
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    if made(name, requirements):
         return python
     base = sys.executable
     if versions:
@@ -40,11 +49,13 @@ def interpreter(name: str, requirements: Path, versions: list[str]) -> Path:
     try:
         subprocess.run([base, "-m", "venv", str(place)], check=True, capture_output=True, text=True)
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--requirement", str(requirements)], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*pip, "install", "--requirement", str(requirements)], check=True, capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         output = getattr(error, "stderr", "") or str(error)
         raise NotInstalled(f"pip could not install {requirements.name}: {output.strip()[-500:]}") from error
-    stamp.write_text(wanted)
+    (place / STAMP).write_text(checksum(requirements))
     return python
 
 

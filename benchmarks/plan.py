@@ -13,12 +13,14 @@ ON_POSTGRESQL = {"enqueue eight", "latency pooled", "statements"}
 ONCE = {"statements", "idle"}
 """Workloads of peers that one run is enough for: they count, or last long. Belayed runs all as often."""
 QUICK = {
-    "belayed": {"default": ["enqueue one", "enqueue many", "drain", "drain two", "latency"]},
+    "belayed/postgresql": {"default": ["enqueue one", "enqueue many", "drain", "drain two", "latency"]},
+    "belayed/sqlite": {"default": ["enqueue one", "drain", "latency"]},
     "bare_postgresql": {"default": ["enqueue one", "enqueue many", "drain"]},
     "bare_sqlite": {"default": ["enqueue one"]},
     "pgqueuer": {"best": ["enqueue one", "enqueue many", "drain", "drain two"], "default": ["latency"]},
 }
-"""What `make bench-quick` runs."""
+"""What `make bench-quick` runs: variants and workloads of contestants."""
+QUICK_SIZE = 0.6
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Step:
 
 def steps(contestants: Sequence[Contestant], *, runs: int, quick: bool, size: float) -> Iterator[Step]:
     """All steps; in each run each workload goes round the contestants, so that neighbours in time are compared."""
+    once = ONCE | ({"latency"} if quick else set())
+    size *= QUICK_SIZE if quick else 1
     for run in range(1, runs + 1):
         for workload in workloads.ALL:
             for contestant in contestants:
@@ -41,14 +45,14 @@ def steps(contestants: Sequence[Contestant], *, runs: int, quick: bool, size: fl
                     continue
                 for variant in contestant.variants:
                     jobs = jobs_of(contestant, variant, workload, quick=quick)
-                    if jobs is None or (run > 1 and workload in ONCE and contestant.program != "belayed"):
+                    if jobs is None or (run > 1 and workload in once and (quick or contestant.program != "belayed")):
                         continue
                     yield Step(contestant, variant, workload, max(1, int(jobs * size)), run)
 
 
 def jobs_of(contestant: Contestant, variant: Variant, workload: str, *, quick: bool) -> int | None:
     """How many jobs, or None if this is not run."""
-    if quick and workload not in QUICK.get(contestant.program, {}).get(variant.name, ()):
+    if quick and workload not in QUICK.get(contestant.name, {}).get(variant.name, ()):
         return None
     if workload == "statements":
         # Few are enough to count them, and each is logged.

@@ -20,7 +20,7 @@ from benchmarks.environments import ROOT
 from benchmarks.peers.peer import MARK, MARKS, URL
 from benchmarks.stores import Store
 
-MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 STOPPING = 40.0
 """Seconds that a worker has to end after SIGTERM."""
 

@@ -60,7 +60,9 @@ class Session:
 
 
 @contextmanager
-def session(contestants: Sequence[Contestant], told: Callable[[str], None]) -> Iterator[tuple[Session, list[Contestant]]]:
+def session(
+    contestants: Sequence[Contestant], told: Callable[[str], None]
+) -> Iterator[tuple[Session, list[Contestant]]]:
     """A session, and those of the contestants that can be measured here; *told* hears why others cannot."""
     with ExitStack() as around:
         postgres = around.enter_context(servers.postgres())
@@ -91,7 +93,8 @@ def installed(contestant: Contestant, told: Callable[[str], None]) -> Path:
     """The interpreter that runs this contestant."""
     if contestant.requirements is None:
         return Path(sys.executable)
-    told(f"environment of {contestant.title}")
+    if not environments.made(contestant.program, contestant.requirements):
+        told(f"installing {contestant.title}")
     return environments.interpreter(contestant.program, contestant.requirements, list(contestant.pythons))
 
 

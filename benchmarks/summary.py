@@ -42,7 +42,11 @@ def summary(result: Result) -> Group:
             for other in (theirs if name == PG else {}, table.values(bare, workload, figure)):
                 cells += compared(table, ours, other)
             shown.add_row(*cells)
-    failed = [f"{line.title} {line.store} {line.variant}, {line.workload}: {line.error}" for line in result.lines if line.error]
+    failed = [
+        f"{line.title} {line.store} {line.variant}, {line.workload}: {line.error}"
+        for line in result.lines
+        if line.error
+    ]
     failed += [f"{name} was not measured: {reason}" for name, reason in result.missing.items()]
     return Group(shown, *(Text.from_markup(f"[bold red]{escape(one)}[/]") for one in failed))
 
@@ -52,4 +56,4 @@ def compared(table: Table, ours: dict[int, float], theirs: dict[int, float]) -> 
     ratio = table.ratio(ours, theirs)
     if ratio is None:
         return ["", ""]
-    return [number(statistics.median(theirs.values())), f"{ratio:.2f}"]
+    return [number(statistics.median(theirs.values())), number(ratio)]

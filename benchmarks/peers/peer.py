@@ -5,11 +5,13 @@ Runs under each peer's own interpreter, so it imports nothing but the standard l
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import struct
+import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn
 
 MARKS = "BENCHMARK_MARKS"
@@ -31,7 +33,7 @@ def mark(number: int) -> None:
     os.write(marks(), MARK.pack(time.monotonic(), number))
 
 
-def drive(coroutine: Coroutine[Any, Any, Any]) -> None:
+def drive(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine that never waits, without an event loop: for peers whose enqueue is a plain call."""
     try:
         coroutine.send(None)
@@ -43,7 +45,6 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> None:
 class Peer:
     """One program, on the store at *url*; `job` is one of noop, wait and (for those that know both) wait_async."""
 
-    run: Callable[[Coroutine[Any, Any, Any]], None] = staticmethod(drive)
     packages: Sequence[str] = ()
     """Distributions whose versions belong into the result."""
 
@@ -52,6 +53,10 @@ class Peer:
         self.job = job
         self.queue = queue
         self.options = options
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run what calls the methods below."""
+        drive(coroutine)
 
     async def setup(self) -> None:
         """Make the tables."""
@@ -75,7 +80,7 @@ class Peer:
         await self.enqueue_many(numbers)
 
     async def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 (it is driven without an event loop)
 
     def work(self) -> None:
         """Run jobs until SIGTERM. A peer's own command is `exec`ed, so that no process of ours stands around it."""
@@ -83,8 +88,6 @@ class Peer:
 
     def become(self, program: str, *arguments: str, **environment: str) -> NoReturn:
         """Turn this process into a command of the peer's environment."""
-        import sys
-
         path = os.path.join(os.path.dirname(sys.executable), program)  # noqa: PTH118, PTH120 (pathlib would resolve it)
         # Some commands do not look for the application where they are started.
         found = {**os.environ, URL: self.url, "PYTHONPATH": os.getcwd(), **environment}  # noqa: PTH109
@@ -94,13 +97,8 @@ class Peer:
 class AsyncPeer(Peer):
     """A peer whose enqueue is a coroutine."""
 
-    @staticmethod
-    def run(coroutine: Coroutine[Any, Any, Any]) -> None:
-        import asyncio
-
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         asyncio.run(coroutine)
 
     async def pause(self, seconds: float) -> None:
-        import asyncio
-
         await asyncio.sleep(seconds)

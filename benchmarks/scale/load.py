@@ -139,7 +139,9 @@ def claimers(run: Run, count: int, jobs: int) -> Figures:
         run.ask("fill", first=jobs, count=1)
         run.marks.wait_for(jobs + 1, workers=workers)
         waits = server.logged(r"still waiting for", since)
-        ((deadlocks,),) = server.execute(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{run.store.database}'")
+        ((deadlocks,),) = server.execute(
+            f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{run.store.database}'"
+        )
     marks = check_marks(run, jobs + 1)
     check_saved(run, jobs + 1)
     rate = jobs / (marks[-1][0] - marks[0][0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from types import FrameType
 
 import psycopg
 
@@ -57,7 +56,7 @@ class Measured(Peer):
         """Claim a batch and commit, run it, delete it and commit."""
         stopped = False
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(*_: object) -> None:
             nonlocal stopped
             stopped = True
 

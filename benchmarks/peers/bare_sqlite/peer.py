@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
-from types import FrameType
 
 from benchmarks.peers.peer import Peer, mark
 
@@ -61,7 +60,7 @@ class Measured(Peer):
         """Claim a batch and commit, run it, delete it and commit."""
         stopped = False
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(*_: object) -> None:
             nonlocal stopped
             stopped = True
 

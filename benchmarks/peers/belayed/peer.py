@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 from belayed import Jobs, Retry, current_job, task
-
 from benchmarks.peers.peer import WAIT, Peer, mark
 
 
@@ -37,7 +37,7 @@ def again(number: int) -> None:
     mark(number)
 
 
-TASKS = {task.__name__: task for task in (noop, wait, wait_async, again)}
+TASKS: dict[str, Any] = {"noop": noop, "wait": wait, "wait_async": wait_async, "again": again}
 
 
 class Measured(Peer):

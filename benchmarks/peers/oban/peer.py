@@ -28,8 +28,7 @@ async def wait(number: int) -> None:
 class Measured(AsyncPeer):
     packages = ("oban", "psycopg", "uvloop")
 
-    @staticmethod
-    def run(coroutine: Coroutine[Any, Any, Any]) -> None:
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         uvloop.run(coroutine)
 
     async def setup(self) -> None:

@@ -40,7 +40,7 @@ async def worker() -> AsyncIterator[PgQueuer]:
 class Measured(AsyncPeer):
     packages = ("pgqueuer", "asyncpg", "uvloop")
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:  # type: ignore[override]
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if self.options.get("uvloop"):
             import uvloop
 
