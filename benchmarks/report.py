@@ -27,9 +27,9 @@ METHOD = """\
 
 The job is the same for all: it writes the time and its argument to a file in memory, by one `write`. So its start is
 measured outside of the program that ran it, and afterwards the file must have one mark for each job. A rate is that
-from the first start to the last: a start-up does not count. What processes use is read from `/proc`, for the worker with all
-that it has started, and for the database's server. All databases are durable as they are installed, and so slow down to
-what the disk can sync; Redis as installed is not: what came after its last snapshot is lost with the machine.
+from the first start to the last: a start-up does not count. What processes use is read from `/proc`, for the worker
+with all that it has started, and for the database's server. PostgreSQL and SQLite are durable as installed, and
+so wait for the disk; Redis as installed does not: what came after its last snapshot is lost with the machine.
 
 Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds. Before
 each line a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.

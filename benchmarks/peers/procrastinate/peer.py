@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import procrastinate
 
@@ -44,7 +45,8 @@ class Measured(AsyncPeer):
     async def enqueue_many(self, numbers: range) -> None:
         for first in range(numbers.start, numbers.stop, 1000):
             chunk = range(first, min(first + 1000, numbers.stop))
-            await self.task.batch_defer_async(*({"number": number} for number in chunk))
+            arguments: list[Any] = [{"number": number} for number in chunk]
+            await self.task.batch_defer_async(*arguments)
 
     def work(self) -> None:
         arguments = ["--app", f"{__name__}.app", "--log-level", "warning", "worker", "--queues", self.queue]
