@@ -77,6 +77,9 @@ def run(
     if write:
         PAGE.write_text(page_of(open_session.result, path.name))
         console.print(f"wrote {PAGE}")
+    ours = [line.error for line in open_session.result.lines if line.error and line.name.startswith("belayed")]
+    if any(not error.startswith("Unavailable:") for error in ours):
+        raise SystemExit("Belayed has not done what it was asked: see above")
 
 
 def shown(line: Line) -> str:

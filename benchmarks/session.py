@@ -18,7 +18,7 @@ from benchmarks import environments, processes, servers, workloads
 from benchmarks.contestants import Contestant
 from benchmarks.peers.peer import URL
 from benchmarks.plan import Step
-from benchmarks.programs import Failed, Run
+from benchmarks.programs import Run
 from benchmarks.results import Line, Result
 from benchmarks.stores import Stores
 
@@ -53,7 +53,7 @@ class Session:
                 Run.on(who, step.variant, self.pythons[who.program], store) as run,
             ):
                 line.figures = work(run, step.jobs)
-        except (Failed, servers.Unavailable, subprocess.SubprocessError) as error:
+        except Exception as error:
             line.error = f"{type(error).__name__}: {error}"
         self.result.lines.append(line)
         return line
