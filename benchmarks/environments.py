@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from tests.djangosite import environments as pythons
 
 ROOT = Path(__file__).parent.parent
 STAMP = ".requirements"
-BASE = Path(os.environ.get("BENCHMARK_ENVIRONMENTS", ROOT / ".venv" / "peers"))
+BASE = Path(sys.prefix) / "peers"
 
 
 class NotInstalled(Exception):

@@ -79,7 +79,7 @@ def claim_time(log: str) -> float:
     took = []
     for entry in re.split(r"^(?=\d{4}-\d\d-\d\d )", log, flags=re.MULTILINE):
         found = re.search(r"duration: ([\d.]+) ms  (?:execute|statement)", entry)
-        if found and "SKIP LOCKED" in entry and "INSERT INTO" not in entry.split("SKIP LOCKED")[0][-200:]:
+        if found and "SKIP LOCKED" in entry and "SET state = 'running'" in entry:
             took.append(float(found[1]))
     return statistics.fmean(took) if took else 0.0
 
