@@ -24,6 +24,8 @@ from benchmarks.workloads import Figures, check_marks, check_saved
 RATE = 2_000
 """Jobs a second while an old transaction is open."""
 BURST = 30_000
+BURSTS = 3
+"""Bursts at the start and at the end: the rate is the median of them."""
 PROBES = 1_000_000_000
 """The arguments of probes begin here."""
 
@@ -42,25 +44,32 @@ def held(run: Run, sizes: Sizes) -> Figures:
         old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT count(*) FROM belayed_jobs")
         around.enter_context(server.set(log_min_duration_statement="0"))
-        figures["jobs/s at its start"], figures["claim ms at its start"] = burst(run, filler, workers, 1)
+        figures["jobs/s at its start"], figures["claim ms at its start"] = bursts(run, filler, workers, 1)
         probes = Probes(run.store.url)
-        loading = around.enter_context(run.start("stream", first=1 + BURST, rate=RATE, seconds=sizes.held))
+        loading = around.enter_context(run.start("stream", first=1 + BURSTS * BURST, rate=RATE, seconds=sizes.held))
         loading.answer()
         probes.start()
         loading.go()
         streamed = loading.answer()["count"]
         probes.stop()
-        count = 1 + BURST + streamed + probes.sent
+        first = 1 + BURSTS * BURST + streamed
+        count = first + probes.sent
         run.marks.wait_for(count, workers=workers)
         ((dead,),) = server.execute(
             "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'belayed_jobs'", database=run.store.database
         )
         figures["dead rows"] = float(dead)
-        figures["jobs/s at its end"], figures["claim ms at its end"] = burst(run, filler, workers, 1 + BURST + streamed)
-    check_saved(run, count + BURST)
+        figures["jobs/s at its end"], figures["claim ms at its end"] = bursts(run, filler, workers, first)
+    check_saved(run, count + BURSTS * BURST)
     marks = {number: at for at, number in run.marks.read()}
     figures["end / start"] = figures["jobs/s at its end"] / figures["jobs/s at its start"]
     return figures | probes.waits(marks)
+
+
+def bursts(run: Run, filler: Filler, workers: Workers, first: int) -> tuple[float, float]:
+    """The medians of several bursts."""
+    found = [burst(run, filler, workers, first + number * BURST) for number in range(BURSTS)]
+    return statistics.median(rate for rate, _ in found), statistics.median(took for _, took in found)
 
 
 def burst(run: Run, filler: Filler, workers: Workers, first: int) -> tuple[float, float]:
