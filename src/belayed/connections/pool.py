@@ -70,19 +70,20 @@ class Pool(Generic[C]):
             places.release()
 
     def performed(self, connection: C, steps: Steps[T]) -> T:
-        good = True
         try:
-            return connection.perform(steps)
-        except StoreUnavailable:
-            # This one, too, for what it may keep: a session that a failover has made read-only stays so.
-            self.drop_idle(0)
-            good = not self.idle
-            raise
-        finally:
-            if good:
-                self.give(connection)
-            else:
+            result = connection.perform(steps)
+        except BaseException as error:
+            lost = isinstance(error, StoreUnavailable)
+            if lost:
+                # This one, too, for what it may keep: a session that a failover has made read-only stays so.
+                self.drop_idle(0)
+            if (lost and self.idle) or not connection.usable():
                 connection.close()
+            else:
+                self.give(connection)
+            raise
+        self.give(connection)
+        return result
 
     def take(self) -> C:
         while True:
@@ -96,9 +97,7 @@ class Pool(Generic[C]):
         return self.open()
 
     def give(self, connection: C) -> None:
-        if not connection.usable():
-            connection.close()
-            return
+        """Keep a connection that has done what it was asked: whether it is still of use is seen when it is taken."""
         with self.lock:
             self.free.append((time.monotonic(), connection))
             if self.timer is None and self.idle:
@@ -188,13 +187,18 @@ class AsyncPoolOfLoop(Generic[A]):
 
     async def performed(self, connection: A, steps: Steps[T]) -> T:
         try:
-            return await connection.perform(steps)
-        except StoreUnavailable:
-            await self.close()
-            await connection.close()
+            result = await connection.perform(steps)
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable):
+                await self.close()
+                await connection.close()
+            elif connection.usable():
+                self.give(connection)
+            else:
+                await connection.close()
             raise
-        finally:
-            await self.give(connection)
+        self.give(connection)
+        return result
 
     async def take(self) -> A:
         limit = time.monotonic() - self.idle
@@ -205,11 +209,8 @@ class AsyncPoolOfLoop(Generic[A]):
             await connection.close()
         return await self.open()
 
-    async def give(self, connection: A) -> None:
-        if connection.usable():
-            self.free.append((time.monotonic(), connection))
-        else:
-            await connection.close()
+    def give(self, connection: A) -> None:
+        self.free.append((time.monotonic(), connection))
 
     async def close(self) -> None:
         while self.free:

@@ -30,6 +30,8 @@ SUSPECT_PATIENCE = 10.0
 """Seconds that suspects wait behind one that runs, before they are let go."""
 SUSPECT_WAIT = 5.0
 """Seconds after which those may be claimed again, by a worker that has room."""
+FEW = 8
+"""So few claimed jobs are handed over at once: to wake the other thread for it takes longer than to do it."""
 NEWS = 1000
 """So much that plugins are to be told is kept while there is no child."""
 
@@ -79,6 +81,8 @@ class Children:
                 self.demand.claimed(is_async)
                 one = self.jobs[job.id] = Handed(job, claimed_at, is_async)
                 self.put(one)
+            if len(self.waiting) <= FEW:
+                self.hand_over()
         self.alarm()
 
     def put(self, one: Handed, *, first: bool = False) -> None:
