@@ -144,3 +144,15 @@ def test_jobs_may_live_in_another_database(project, tmp_path):
         tables = [name for (name,) in default.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert "shop_post" in tables
     assert "belayed_jobs" not in tables
+
+
+def test_a_project_without_tasks_of_django_needs_none(project):
+    """Django 5.2 has none, and the backport is one more package."""
+    lines = (
+        "import sys; sys.modules['django_tasks'] = None\n"
+        "INSTALLED_APPS = ['django.contrib.auth', 'django.contrib.contenttypes', 'belayed.django']\n"
+        "ROOT_URLCONF, urlpatterns, MIDDLEWARE, TASKS = 'project', [], [], {}"
+    )
+    project(lines, "migrate", "--verbosity", "0")
+
+    assert "no issues" in project(lines, "check", "--database", "default").stdout

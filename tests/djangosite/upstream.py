@@ -10,7 +10,7 @@ from belayed import State
 from belayed.config import current
 from belayed.django import TasksBackend
 from belayed.django.compat import DummyBackend
-from belayed.django.tasks import result_of
+from belayed.django.djangotasks import result_of
 
 
 def off_loop(call):

@@ -32,7 +32,7 @@ from belayed.django.compat import (
     task_backends,
 )
 from belayed.django.compat import TaskResultStatus as Status
-from belayed.django.tasks import MARK, OF_JOB, BelayedTask, error_of, local, result_of, task_of
+from belayed.django.djangotasks import MARK, OF_JOB, BelayedTask, error_of, local, result_of, task_of
 from belayed.errors import AttemptStopped, JobNotFound, NotSerializable
 from belayed.job import Draft, Job, Outcome
 from belayed.payload import NO_RULES, FunctionCall, Target, adapters, signature_of
