@@ -15,7 +15,7 @@ from belayed.errors import AttemptStopped, ObjectNotFound, PayloadError, StoreEr
 from belayed.job import Outcome, State
 from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
-from belayed.results import safe_str
+from belayed.results import safe_str, succeeded
 from belayed.steps import awaited
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
@@ -145,7 +145,9 @@ class Attempts:
             if loaded is None:
                 assert error is not None
                 return self.refused(run, error)
-            return self.ended(run, loaded, value, error)
+            if error is None:
+                return succeeded(run.claimed, value, time.monotonic() - run.begun, self.config, self.codec)
+            return self.ended(run, loaded, error)
         except BaseException as broken:
             log.exception(
                 "how %s #%d ended could not be told", run.claimed.task, run.claimed.id, extra=run.claimed.extra
@@ -160,12 +162,12 @@ class Attempts:
         finished.seconds = time.monotonic() - run.begun
         return finished
 
-    def ended(self, run: Running, loaded: Loaded, value: Any, error: BaseException | None) -> Finished:
-        """The verdict, and the notices of a failure."""
+    def ended(self, run: Running, loaded: Loaded, error: BaseException) -> Finished:
+        """The verdict on an attempt that raised, and the notices of it."""
         finished = verdict(
             run.claimed,
             Ended(
-                value,
+                None,
                 error,
                 time.monotonic() - run.begun,
                 loaded.rules,
@@ -176,8 +178,7 @@ class Attempts:
             self.config,
             self.codec,
         )
-        if error is not None:
-            self.notify(run, loaded, finished, error)
+        self.notify(run, loaded, finished, error)
         return finished
 
     def notify(self, run: Running, loaded: Loaded | None, finished: Finished, error: BaseException) -> None:

@@ -250,9 +250,10 @@ class Children:
             room = {child: self.room_of(child) for child in self.list if child.working}
             skipped: list[Handed] = []
             left = sum(threads + loop for threads, loop in room.values())
+            only = next(iter(room.items())) if len(room) == 1 else None
             while self.waiting and left > 0:
                 one = self.waiting.popleft()
-                child, free = max(room.items(), key=lambda item: item[1][one.is_async])
+                child, free = only or max(room.items(), key=lambda item: item[1][one.is_async])
                 if free[one.is_async] <= 0:
                     skipped.append(one)
                     if len(skipped) > self.config.read_ahead:

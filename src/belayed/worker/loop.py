@@ -276,6 +276,9 @@ class Loop:
             if one.id not in held:
                 continue
             self.summary.count(one)
+            if one.state is State.SUCCEEDED:
+                self.report.ended(one)
+                continue
             if one.delay is not None:
                 self.upkeep.scheduled_in(one.delay)
             elif one.started and one.state is State.READY:

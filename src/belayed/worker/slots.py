@@ -238,9 +238,11 @@ class Slots:
 
     def is_async(self, name: str) -> bool:
         """Whether a job is known to be a coroutine: as one like it has been, or as a task says of itself."""
-        if name not in self.demand.kinds and name in registry:
+        known = self.demand.kinds.get(name)
+        if known is None and name in registry:
             self.demand.learn({name: registry[name].is_async})
-        return self.demand.is_async(name)
+            return registry[name].is_async
+        return bool(known)
 
     def hand_over(self, run: Running, loaded: Loaded) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
