@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -187,13 +188,20 @@ def line_of(other: Process, text: str) -> bool:
     return text in other.popen.stderr.readline()
 
 
+def asleep() -> bool:
+    """Whether `sleep_in_c` has come to its last line, from where on no stop gets through."""
+    code = sleep_in_c.function.__code__
+    last = max(line for _, _, line in code.co_lines() if line is not None)
+    return any(frame.f_code is code and frame.f_lineno == last for frame in sys._current_frames().values())
+
+
 @pytest.mark.dj(179)
 def test_a_job_that_cannot_be_stopped_keeps_its_claim_and_its_worker_beating(
     jobs: Jobs, effects: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = sleep_in_c.enqueue(str(effects), 8)
     with worker(jobs, grace=timedelta(seconds=0.1)) as running, worker(jobs, queues=("nothing",)):
-        eventually(effects.read_text)
+        eventually(asleep)
         running.stop(now=True)
         eventually(lambda: logged(caplog, "does not end"), within=7.5)
 
