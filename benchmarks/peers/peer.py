@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import signal
 import struct
 import sys
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn
 
@@ -42,7 +45,7 @@ def drive(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("it waited")
 
 
-class Peer:
+class Peer(ABC):
     """One program, on the store at *url*; `job` is one of noop, wait and (for those that know both) wait_async."""
 
     packages: Sequence[str] = ()
@@ -58,22 +61,23 @@ class Peer:
         """Run what calls the methods below."""
         drive(coroutine)
 
-    async def setup(self) -> None:
+    async def setup(self) -> None:  # noqa: B027 (some have nothing to do here)
         """Make the tables."""
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 (some have nothing to do here)
         """Connect, for the calls below."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 (some have nothing to do here)
         """End the connections."""
 
+    @abstractmethod
     async def enqueue(self, number: int) -> None:
         """Save one job, committed."""
-        raise NotImplementedError
 
     async def enqueue_many(self, numbers: range) -> None:
-        """Save all of these in as few calls as there are for it."""
-        raise NotImplementedError
+        """Save all of these in as few calls as there are for it: here there is none but the one for each."""
+        for number in numbers:
+            await self.enqueue(number)
 
     async def fill(self, numbers: range) -> None:
         """Save all of these, as quickly as it goes; not measured."""
@@ -82,9 +86,15 @@ class Peer:
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 (it is driven without an event loop)
 
+    @abstractmethod
     def work(self) -> None:
         """Run jobs until SIGTERM. A peer's own command is `exec`ed, so that no process of ours stands around it."""
-        raise NotImplementedError
+
+    def stopped(self) -> threading.Event:
+        """What SIGTERM sets, for those that are no command."""
+        found = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: found.set())
+        return found
 
     def become(self, program: str, *arguments: str, **environment: str) -> NoReturn:
         """Turn this process into a command of the peer's environment."""

@@ -27,7 +27,7 @@ def connections(address: Address, config: Config) -> Connections:
 class Database:
     """A store behind connections of ours. Nothing is opened before it is first needed."""
 
-    MIGRATE = "belayed migrate"
+    migrate_command = "belayed migrate"
     """The command that makes the tables, for people to copy."""
 
     def __init__(self, config: Config) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 from tests.browser.install import chromium
 from tests.browser.site import Site, Terminal
-from tests.djangosite.environments import folder, python
-from tests.servers import MISSING
+from tests.djangosite.environments import programs
+from tests.servers import NoServer, wanted
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "build" / "screenshots"
@@ -32,9 +30,9 @@ pre {{ margin: 1rem; white-space: pre-wrap; overflow-wrap: anywhere }} b {{ colo
 def browser() -> Iterator[Browser]:
     """Chromium; without it tests are skipped, and where `CI` is set they fail."""
     path = chromium()
-    if path is None:
-        why = f"{MISSING}Chromium is not installed (apt-get install chromium)"
-        raise pytest.fail.Exception(why, pytrace=False) if os.environ.get("CI") else pytest.skip.Exception(why)
+    with wanted():
+        if path is None:
+            raise NoServer("Chromium is not installed (apt-get install chromium)")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched
@@ -43,16 +41,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in DJANGOS])
 def django(request: pytest.FixtureRequest) -> str:
-    if request.param != "5.2" and python() is None:
-        pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def template(django: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The blog, with its database filled."""
-    programs = Path(sys.executable).parent if django == "5.2" else folder(Path(sys.prefix), django) / "bin"
-    site = Site(tmp_path_factory.mktemp("blog") / "blog", programs / "python")
+    site = Site(tmp_path_factory.mktemp("blog") / "blog", programs(django) / "python")
     site.made()
     return site
 

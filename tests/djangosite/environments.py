@@ -35,6 +35,20 @@ def folder(base: Path, django: str) -> Path:
     return base / f"django-{django}"
 
 
+def programs(django: str) -> Path:
+    """Where python, pip and django-admin of that Django are. Skips the test where there is no Python for it."""
+    if django not in DJANGOS:
+        return Path(sys.executable).parent
+    if python() is None:
+        import pytest
+
+        pytest.skip(f"Django {django} needs Python 3.12 or later, which is not here")
+    # Of where the tests run from, which a link to its Python is not.
+    place = folder(Path(sys.prefix), django) / "bin"
+    assert place.exists(), "make .venv/.installed-djangos makes it"
+    return place
+
+
 def made(base: Path, django: str, interpreter: str) -> None:
     """Make the environment of one Django."""
     place = folder(base, django)

@@ -197,6 +197,22 @@ def test_a_worker_keeps_its_connection_between_jobs_and_survives_its_loss():
     assert (first.state, third.state) == (State.SUCCEEDED, State.SUCCEEDED)
 
 
+def test_a_worker_goes_on_while_migrate_changes_tables(manage):
+    jobs = []
+    with working("--threads", "1") as worker:
+        for state in ("0011", "0012", "0011", "0012"):
+            jobs += [greet.enqueue(state) for _ in range(5)]
+            changed = manage("migrate", "auth", state, "--verbosity", "0")
+            jobs += [greet.enqueue(state) for _ in range(5)]
+            assert changed.returncode == 0, changed.stderr
+        eventually(lambda: all(job.refresh().ended for job in jobs))
+        worker.send_signal(signal.SIGTERM)
+        text, _ = worker.communicate(timeout=30)
+
+    assert {(job.state, job.attempt) for job in jobs} == {(State.SUCCEEDED, 1)}
+    assert (worker.returncode, "ERROR" in text) == (0, False)
+
+
 def test_users_of_the_project_are_references_in_a_worker(manage):
     user = User.objects.create(username="ada")
     job = greet.enqueue(user)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.djangosite.environments import folder, python
+from tests.djangosite.environments import programs
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "favorites"
@@ -27,11 +26,7 @@ def test_its_own_tests_pass(
     variables = environment()
     if database == "postgresql":
         variables["DATABASE_URL"] = request.getfixturevalue("postgres_url")
-    interpreter = Path(sys.executable)
-    if django != "5.2":
-        if python() is None:
-            pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
-        interpreter = folder(Path(sys.prefix), django) / "bin" / "python"
+    interpreter = programs(django) / "python"
     site = tmp_path / state
     subprocess.run(["cp", "-r", EXAMPLE / state, site], check=True)
     for name in ("test_pages.py", f"test_{state}.py"):

@@ -6,12 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.djangosite.environments import folder, python
+from tests.djangosite.environments import programs
 from tests.examples.test_favorites import EXAMPLE, environment
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
@@ -50,10 +49,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 def test_the_tutorial_can_be_followed(
     django: str, database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if django != "5.2" and python() is None:
-        pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
-    programs = Path(sys.executable).parent if django == "5.2" else folder(Path(sys.prefix), django) / "bin"
-    variables = {**environment(), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
+    variables = {**environment(), "PATH": f"{programs(django)}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
     if database == "postgresql":
         variables["DATABASE_URL"] = request.getfixturevalue("postgres_url")
     site = tmp_path / "blog"

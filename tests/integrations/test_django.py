@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.djangosite.environments import DJANGOS, folder, python
+from tests.djangosite.environments import DJANGOS, folder, programs
 from tests.inventory import written
 
 SITE = Path(__file__).parents[1] / "djangosite"
-# Where the tests run from, which a link to its Python is not.
-BASE = Path(sys.prefix)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -34,13 +32,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 @pytest.mark.xdist_group("django")
 @pytest.mark.parametrize("django", ["5.2", *DJANGOS])
 def test_the_site_s_tests_pass(django: str, place: dict[str, str], record_property: Any) -> None:
-    interpreter = Path(sys.executable)
-    if django in DJANGOS:
-        if python() is None:
-            pytest.skip(f"Django {django} needs Python 3.12 or later, which is not here")
-        interpreter = folder(BASE, django) / "bin" / "python"
-        assert interpreter.exists(), "make .venv/.installed-djangos makes it"
-    variables = {**os.environ, **place, "DJANGO_TESTS": str(folder(BASE, django) / "django-tests")}
+    interpreter = programs(django) / "python"
+    variables = {**os.environ, **place, "DJANGO_TESTS": str(folder(Path(sys.prefix), django) / "django-tests")}
     variables.pop("PYTHONPATH", None)
 
     ran = subprocess.run(

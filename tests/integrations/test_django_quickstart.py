@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.djangosite.environments import folder, python
+from tests.djangosite.environments import programs
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart" / "django.md"
-BASE = Path(sys.prefix)
 STEP = re.compile(r"^```(?P<language>console|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_POSTGRESQL = """
 DATABASES["default"] = {{"ENGINE": "django.db.backends.postgresql", "NAME": {name!r}, "USER": "postgres"}}
@@ -32,10 +30,7 @@ def steps(text: str) -> list[tuple[str, str]]:
 def test_the_quickstart_can_be_followed(
     django: str, database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if django != "5.2" and python() is None:
-        pytest.skip("Django 6 needs Python 3.12 or later, which is not here")
-    programs = Path(sys.executable).parent if django == "5.2" else folder(BASE, django) / "bin"
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    environment = {**os.environ, "PATH": f"{programs(django)}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
     said: dict[str, str] = {}
     for language, text in steps(PAGE.read_text("utf-8")):
         if language == "python":
@@ -77,7 +72,7 @@ def test_the_quickstart_can_be_followed(
     ]
     assert "To: ada@example.org" in said["belayed workoff"]
     checked = subprocess.run(
-        [programs / "python", "manage.py", "check", "--database", "default"],
+        [programs(django) / "python", "manage.py", "check", "--database", "default"],
         check=False,
         cwd=tmp_path,
         env=environment,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import psycopg
@@ -54,17 +53,11 @@ class Measured(Peer):
 
     def work(self) -> None:
         """Claim a batch and commit, run it, delete it and commit."""
-        stopped = False
-
-        def stop(*_: object) -> None:
-            nonlocal stopped
-            stopped = True
-
-        signal.signal(signal.SIGTERM, stop)
+        stopped = self.stopped()
         batch = self.options.get("batch", 100)
         with psycopg.connect(self.url, autocommit=True, prepare_threshold=0) as connection:
             cursor = connection.cursor()
-            while not stopped:
+            while not stopped.is_set():
                 claimed = cursor.execute(CLAIM, (batch,)).fetchall()
                 for _, payload in claimed:
                     mark(int(payload))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import time
 
@@ -58,16 +57,10 @@ class Measured(Peer):
 
     def work(self) -> None:
         """Claim a batch and commit, run it, delete it and commit."""
-        stopped = False
-
-        def stop(*_: object) -> None:
-            nonlocal stopped
-            stopped = True
-
-        signal.signal(signal.SIGTERM, stop)
+        stopped = self.stopped()
         connection = connect(self.url)
         batch = self.options.get("batch", 100)
-        while not stopped:
+        while not stopped.is_set():
             connection.execute("BEGIN IMMEDIATE")
             claimed = connection.execute(CLAIM, (batch,)).fetchall()
             connection.execute("COMMIT")

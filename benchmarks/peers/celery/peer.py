@@ -35,10 +35,6 @@ class Measured(Peer):
     async def enqueue(self, number: int) -> None:
         self.task.delay(number)
 
-    async def fill(self, numbers: range) -> None:
-        for number in numbers:
-            self.task.delay(number)
-
     def work(self) -> None:
         given = self.options.get("arguments", [])
         prefetch = str(self.options.get("prefetch", 4))

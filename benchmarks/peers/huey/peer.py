@@ -32,10 +32,6 @@ class Measured(Peer):
     async def enqueue(self, number: int) -> None:
         self.task(number)
 
-    async def fill(self, numbers: range) -> None:
-        for number in numbers:
-            self.task(number)
-
     def work(self) -> None:
         arguments = [f"{__name__}.huey", "--quiet", "--graceful-signal", "TERM"]
         if workers := self.options.get("workers"):

@@ -94,5 +94,6 @@ def check_file(jobs: Jobs) -> None:
     file = jobs.address.target
     if jobs.address.dialect == "sqlite" and file != ":memory:" and not Path(file).exists():
         raise StoreUnavailable(
-            f"there is no SQLite file {file}: the first enqueue makes it, as do `{program()} work` and `{jobs.MIGRATE}`"
+            f"there is no SQLite file {file}: the first enqueue makes it, as do `{program()} work` "
+            f"and `{jobs.migrate_command}`"
         )

@@ -65,7 +65,7 @@ def all_findings(place: Place) -> list[Finding]:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:
         newer = isinstance(error, SchemaNewer)
-        fix = "pip install -U belayed" if newer else jobs.MIGRATE
+        fix = "pip install -U belayed" if newer else jobs.migrate_command
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
     now = jobs.do(jobs.store.now)
     findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]

@@ -115,6 +115,7 @@ class DjangoJobs(Jobs):
 
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
+        self.migrate_command = f"python manage.py migrate{where(self.alias)}"
         self.upkeep, self.in_worker = Upkeep(), False
         plugins = [self.upkeep, *OF_TASKS, *conf.plugins()]
         try:
@@ -126,11 +127,6 @@ class DjangoJobs(Jobs):
 
     def __repr__(self) -> str:
         return f"<Jobs in Django's database {self.alias!r}>"
-
-    @property
-    def MIGRATE(self) -> str:  # type: ignore[override]  # noqa: N802
-        """The command that makes the tables."""
-        return f"python manage.py migrate{where(self.alias)}"
 
     @property
     def url(self) -> str:
@@ -161,7 +157,7 @@ class DjangoJobs(Jobs):
 
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
-        raise ConfigError(f"the tables of jobs are made by Django's migrations here: {self.MIGRATE}")
+        raise ConfigError(f"the tables of jobs are made by Django's migrations here: {self.migrate_command}")
 
     async def amigrate(self) -> list[int]:
         """As `migrate`."""
@@ -185,7 +181,7 @@ class DjangoJobs(Jobs):
             return (yield operation())
         except SchemaMissing as error:
             raise SchemaMissing(
-                f"Belayed's tables are not in the database {self.alias!r}: run `{self.MIGRATE}`"
+                f"Belayed's tables are not in the database {self.alias!r}: run `{self.migrate_command}`"
             ) from error
 
     def loading(self, load: Callable[[], T]) -> T:
