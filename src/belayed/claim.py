@@ -61,7 +61,8 @@ class Claimed(NamedTuple):
         return {"job_id": self.id, "task": self.task, "queue": self.queue, "attempt": self.attempt + 1}
 
 
-@dataclass(slots=True)
+# Without slots: a success is made of the few fields that it has, the others are the class's.
+@dataclass
 class Finished:
     """An attempt that has ended under a claim, and what is to become of its job."""
 
@@ -93,8 +94,18 @@ class Finished:
     """Its child has logged it."""
     written: bool = False
     """The job's own transaction has committed it."""
-    unheard: Claimed | None = None
-    """The job, if its plugins have yet to hear of this: it was decided without its code."""
+    unheard: bool = False
+    """Its plugins have yet to hear of this: it was decided without its code."""
+    job: Claimed | None = None
+    """The job, once it is known here: it does not travel."""
+
+    @classmethod
+    def succeeded(cls, id: int, token: str, seconds: float, result: str | None, keep: bool, attempt: int) -> Finished:
+        """A success: as the constructor makes it, in a fifth of the time."""
+        one = cls.__new__(cls)
+        one.id, one.token, one.outcome, one.state = id, token, Outcome.SUCCEEDED, State.SUCCEEDED
+        one.seconds, one.result, one.keep, one.attempt = seconds, result, keep, attempt
+        return one
 
 
 @dataclass(slots=True, eq=False)

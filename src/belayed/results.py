@@ -8,23 +8,14 @@ from belayed.claim import Claimed, Finished
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import EnqueueError
-from belayed.job import Outcome, State
 
 MESSAGE_LIMIT = 4 * 1024
 
 
 def succeeded(job: Claimed, value: Any, seconds: float, config: Config, codec: Codec) -> Finished:
     """The outcome of an attempt that has come to its end, with *value* as the result."""
-    return Finished(
-        job.id,
-        job.token,
-        Outcome.SUCCEEDED,
-        State.SUCCEEDED,
-        seconds=seconds,
-        result=None if value is None else result_text(value, config, codec),
-        keep=config.keep_succeeded is not False,
-        attempt=job.attempt + 1,
-    )
+    result = None if value is None else result_text(value, config, codec)
+    return Finished.succeeded(job.id, job.token, seconds, result, config.keep_succeeded is not False, job.attempt + 1)
 
 
 def result_text(value: Any, config: Config, codec: Codec) -> str:

@@ -30,8 +30,12 @@ class Signature:
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError if a call with these arguments would."""
-        if not (self.plain and not kwargs and self.least <= len(args) <= self.most):
+        if not self.plainly(len(args), kwargs):
             self.whole.bind(*args, **kwargs)
+
+    def plainly(self, args: int, kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call with so many positional arguments can be told to fit without a closer look."""
+        return self.plain and not kwargs and self.least <= args <= self.most
 
     def chosen(self, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments for a function that may take any of *given*, by their names or else by their order."""

@@ -125,6 +125,8 @@ def test_a_stopped_worker_claims_nothing_more(lite: Jobs, body: Body) -> None:
     with worker(lite, grace=timedelta(seconds=10)) as busy:
         begun.wait(10)
         busy.stop()
+        # What it asks for in that moment, it still gets.
+        eventually(lambda: busy.loop and busy.loop.stop_by is not None)
         late = double.enqueue(1)
         gate.set()
 

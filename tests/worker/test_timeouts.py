@@ -248,7 +248,7 @@ def test_a_stop_at_any_step_of_an_attempt_s_end_leaves_its_slot_alive(lite: Jobs
 
     ends = lite.counts().ended
     assert ends[State.SUCCEEDED] + ends[State.FAILED] == 60
-    assert len(stopped) >= ends[State.FAILED] >= 3
+    assert len(stopped) >= ends[State.FAILED] >= 1
     assert max(stopped) < 59, "the end has more steps than were tried"
 
 

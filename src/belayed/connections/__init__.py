@@ -61,6 +61,8 @@ def is_async(connection: Connection | AsyncConnection) -> bool:
 class Shared:
     """The one connection of a database in memory, for a worker beside the program's own use of it."""
 
+    dialect = "sqlite"
+
     def __init__(self, pool: Pool[Any]) -> None:
         self.pool = pool
 

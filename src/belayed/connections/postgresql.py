@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ try:
     from psycopg import sql
     from psycopg.pq import TransactionStatus
     from psycopg.rows import tuple_row
+    from psycopg.types.numeric import Int8BinaryLoader
 
     from belayed.connections.deadlines import AsyncConnection, Connection, connect_timeout
     from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
@@ -32,6 +34,10 @@ VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
 """How often a request is sent that is a transaction by itself and had to give way."""
+
+
+def nothing() -> None:
+    """What is to be done meanwhile, as a rule."""
 
 
 class OwnPsycopg:
@@ -54,10 +60,13 @@ class OwnPsycopg:
                 fallback_application_name="belayed",
             )
             self.raw.timeout = timeout
+            self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
         except psycopg.Error as error:
             raise unreachable(error) from error
         self.begun = False
+        self.meanwhile: Callable[[], None] = nothing
+        """Called once in the next operation: while the server is at work, if its last request is a pipeline."""
 
     def perform(self, steps: Steps[T]) -> T:
         try:
@@ -69,7 +78,15 @@ class OwnPsycopg:
             if self.begun or self.raw.info.transaction_status == TransactionStatus.INERROR:
                 self.roll_back()
             raise
+        finally:
+            self.occupy()
         return result
+
+    def occupy(self) -> None:
+        """Do what is to be done meanwhile."""
+        if self.meanwhile is not nothing:
+            meanwhile, self.meanwhile = self.meanwhile, nothing
+            meanwhile()
 
     def send(self, request: Request) -> Answer:
         self.raw.timeout = None if request.patient else self.timeout
@@ -109,6 +126,8 @@ class OwnPsycopg:
                 cursor.execute(statement.pyformat.encode(), params)
             if closing:
                 self.end("COMMIT")
+                # All has been sent: the server works while it is read on.
+                self.occupy()
         return [cursor.fetchall() if answers(cursor) else [] for cursor in cursors]
 
     def begin(self) -> None:
@@ -157,6 +176,7 @@ class OwnAsyncPsycopg:
                 connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
             )
+            raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             own = cls(raw, timeout)
             own.direct = is_direct(raw, await (await raw.execute(WHO)).fetchone())
         except psycopg.Error as error:

@@ -12,7 +12,7 @@ from belayed.claim import Claimed, moment
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store.base import Inserted, Store
-from belayed.store.rows import as_json, seconds
+from belayed.store.rows import as_json, order_of_claims, seconds
 from belayed.store.statements import Tables, catalogue
 
 Call = tuple[Statement, Params]
@@ -105,8 +105,18 @@ class Dialect(Store):
     def inserted(self, row: Row) -> Inserted:
         return Inserted(row[0], State(row[1]), self.time(row[2]), self.time(row[3]))
 
-    def claimed(self, row: Row) -> Claimed:
-        return Claimed._make((*row[:3], self.micros(row[3]), *row[4:6], self.micros(row[6]), *row[7:]))
+    def claimed(self, rows: Iterable[Row]) -> list[Claimed]:
+        """Claimed jobs, in the order of claims. Equal texts are one object: so they travel once to a child."""
+        same, micros = dict[str, str]().setdefault, self.micros
+        jobs = [
+            Claimed._make((
+                row[0], same(row[1], row[1]), row[2], micros(row[3]), same(row[4], row[4]), row[5], micros(row[6]),
+                *row[7:17], same(row[17], row[17]), row[18],
+            ))
+            for row in rows
+        ]  # fmt: skip
+        jobs.sort(key=order_of_claims)
+        return jobs
 
     def job(self, row: Row) -> Job:
         """A job from the columns `live` or `ended` of the catalogue."""

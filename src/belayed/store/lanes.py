@@ -99,14 +99,20 @@ class Lanes:
         return True
 
     def claimed(self, jobs: Sequence[Claimed], wanted: int) -> None:
-        """Move the marks to the last of the *jobs* claimed of each lane."""
+        """Move the marks to the last of the *jobs* claimed of each lane; they are in the order of claims."""
         self.short = len(jobs) < wanted
         if not self.remember:
             return
-        lanes: dict[str, list[Lane]] = {}
+        left: dict[str, list[Lane]] = {}
         for lane in self.lanes:
-            lanes.setdefault(lane.queue, []).append(lane)
-        for job in jobs:
-            for lane in lanes.get(job.queue, ()):
+            left.setdefault(lane.queue, []).append(lane)
+        for job in reversed(jobs):
+            for lane in left.get(job.queue, ()):
                 if lane.priority <= job.priority <= lane.upto:
                     lane.priority, lane.mark_at, lane.mark_id = job.priority, job.run_at, job.id
+                    left[job.queue].remove(lane)
+                    if not left[job.queue]:
+                        del left[job.queue]
+                    break
+            if not left:
+                break

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from belayed.claim import EPOCH, MICROSECOND
+from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
 from belayed.store.dialect import Call
 from belayed.store.sql import SqlStore
 
 NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
+TO_2000 = 946_684_800_000_000
+"""The microseconds from 1970 to 2000, from which PostgreSQL counts: connections of ours read times as it does."""
 
 
 class PostgresStore(SqlStore):
@@ -25,9 +27,13 @@ class PostgresStore(SqlStore):
 
     def time(self, value: Any) -> datetime:
         # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow.
+        if type(value) is int:
+            return moment(value + TO_2000)
         return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
     def micros(self, value: Any) -> int:
+        if type(value) is int:
+            return value + TO_2000
         return (value - NAIVE_EPOCH) // MICROSECOND  # type: ignore[no-any-return]
 
     def bind(self, time: datetime | None) -> Any:

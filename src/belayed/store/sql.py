@@ -29,7 +29,7 @@ from belayed.store.base import (
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lane, Lanes, Serving
-from belayed.store.rows import LOADED, as_json, inserted_as, loaded_row, order_of_claims, outcomes, seconds
+from belayed.store.rows import LOADED, as_json, inserted_as, loaded_row, outcomes, seconds
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
@@ -134,7 +134,7 @@ class SqlStore(Dialect):
         held = {row[0] for nth in answering for row in answers[nth]}
         if not wanted or not lanes or not lanes.lanes:
             return Turn(held, [])
-        claimed = sorted((self.claimed(row) for row in answers[-1]), key=order_of_claims)
+        claimed = self.claimed(answers[-1])
         lanes.claimed(claimed, wanted.count)
         return Turn(held, claimed)
 

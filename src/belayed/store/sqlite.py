@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from belayed.claim import MICROSECOND, Claimed, micros, moment
-from belayed.steps import Ask, Row, Steps
+from belayed.claim import MICROSECOND, micros, moment
+from belayed.steps import Ask, Steps
 from belayed.store.base import Wanted
 from belayed.store.dialect import Call
 from belayed.store.lanes import Lane, Lanes, Serving
@@ -35,9 +35,6 @@ class SqliteStore(SqlStore):
 
     def marked(self, at: int | None) -> Any:
         return at
-
-    def claimed(self, row: Row) -> Claimed:
-        return Claimed._make(row)
 
     def bind(self, time: datetime | None) -> Any:
         return None if time is None else micros(time)

@@ -83,7 +83,7 @@ def charged(one: Left, death: Death, config: Config) -> Finished:
     text = f"put aside as poison, {job.crashes + 1} processes died of it: {death}" if poison else str(death)
     finished = recorded(one, Outcome.CRASHED, State.FAILED if over else State.READY, text, death)
     finished.error_type, finished.failed, finished.crashed, finished.suspect = "AttemptCrashed", True, True, True
-    finished.unheard = job
+    finished.unheard = True
     return kept(finished, job, config)
 
 
@@ -110,7 +110,7 @@ def stopped(one: Left, stop: tuple[Outcome, str], death: Death, config: Config) 
         return finished
     over = job.failures + 1 >= most_attempts(job, config)
     finished = recorded(one, outcome, State.FAILED if over else State.READY, message, death)
-    finished.error_type, finished.failed, finished.unheard = "AttemptTimeout", True, job
+    finished.error_type, finished.failed, finished.unheard = "AttemptTimeout", True, True
     finished.delay = None if over else default_wait(job.failures + 1)
     return kept(finished, job, config)
 
@@ -126,6 +126,7 @@ def recorded(one: Left, outcome: Outcome, state: State, message: str, death: Dea
         attempt=one.job.attempt + 1,
         message=storable(message, TAIL_LIMIT),
         traceback=None if tail is None else storable(tail, TAIL_LIMIT),
+        job=one.job,
     )
 
 

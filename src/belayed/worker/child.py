@@ -26,11 +26,11 @@ from belayed.application import Application, loaded
 from belayed.claim import Claimed, Finished, Running
 from belayed.config import as_plain
 from belayed.errors import BelayedError
-from belayed.job import Outcome
+from belayed.job import Outcome, State
 from belayed.payload import registry
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import LOST
-from belayed.worker.frames import BadFrame, Channel, finished_from, finished_row
+from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
@@ -41,7 +41,7 @@ PATIENCE = 0.1
 """Seconds that a job waits here for a thread before it goes back to the supervisor."""
 LINGER = 0.002
 """Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
-FULL = 32
+FULL = 100
 """Outcomes that are company enough."""
 PR_SET_PDEATHSIG = 1
 
@@ -73,7 +73,13 @@ class Child:
         self.limit = float("inf")
         """The shortest time limit of a job that was handed over."""
         self.tend_at = self.sent_at = 0.0
-        self.pid = os.getpid()
+        self.forked = False
+        os.register_at_fork(after_in_child=self.after_fork)
+
+    def after_fork(self) -> None:
+        """This is the copy of a child, which some job has made."""
+        self.forked = True
+        self.channel.sock.close()
 
     def mark(self, id: int) -> None:
         """Write in the page that an attempt starts."""
@@ -81,7 +87,7 @@ class Child:
 
     def done_with(self, finished: Finished) -> None:
         """Write in the page that an attempt's code has ended, and log how: in its thread."""
-        if os.getpid() != self.pid:
+        if self.forked:
             # A job has forked, and what it forked has come back from it: its outcome is the parent's to tell.
             os._exit(0)
         if finished.started:
@@ -93,7 +99,7 @@ class Child:
     def completed(self, run: Running) -> None:
         """Tell at once that a job has completed itself: whatever becomes of its attempt, it has succeeded."""
         assert run.completed is not None
-        self.channel.send("completed", finished_row(run.completed))
+        self.channel.send("completed", [self.cells[run.completed.id], finished_row(run.completed)])
 
     def wake(self) -> None:
         """An outcome is there: send it, or where one has just been sent let it wait for company."""
@@ -113,16 +119,20 @@ class Child:
         """Send the outcomes that are there, unless another thread is at it: it will see to all of them."""
         while self.slots.pending() and self.sending.acquire(blocking=False):
             try:
-                found = self.slots.outcomes()
-                for one in found:
-                    self.cells.pop(one.id, None)
-                    self.report.names.pop(one.id, None)
+                successes, others = [], []
+                for one in self.slots.outcomes():
+                    cell = self.cells.pop(one.id)
+                    if one.state is State.SUCCEEDED and not one.written:
+                        successes.append(success_row(cell, one))
+                    else:
+                        others.append([cell, finished_row(one)])
                 kinds = self.slots.demand.kinds
                 if len(kinds) != self.kinds_told:
                     self.kinds_told = len(kinds)
                     self.channel.send("kinds", dict(kinds))
                 self.sent_at = time.monotonic()
-                if found and not self.channel.send("ended", [finished_row(one) for one in found]):
+                sent = not successes or self.channel.send("succeeded", successes)
+                if (others and not self.channel.send("ended", others)) or not sent:
                     self.alarm()
             finally:
                 self.sending.release()
@@ -198,7 +208,7 @@ class Child:
         elif kind == "back":
             self.slots.take_back()
         elif kind == "news":
-            self.slots.notify(body if isinstance(body, int) else finished_from(body))
+            self.slots.notify(body if isinstance(body, int) else unheard_from(*body))
         elif kind == "end":
             self.ending = True
 
@@ -206,7 +216,6 @@ class Child:
         """A job that the supervisor hands over."""
         job = Claimed._make(row)
         self.cells[job.id] = cell
-        self.report.claimed(job)
         self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
         return job
 
@@ -234,7 +243,6 @@ def main(sock: int, page: int, cells: int) -> None:
         sys.exit(2)
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
-    os.register_at_fork(after_in_child=channel.sock.close)
     with jobs.plugins.around("around_work", child):
         child.run()
         child.slots.news.told()

@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.job import Outcome, State
 from belayed.worker.demand import PATIENCE, Demand
-from belayed.worker.frames import finished_from, finished_row
+from belayed.worker.frames import finished_from, unheard_row
 from belayed.worker.handed import Child, Handed, Role
 from belayed.worker.page import Lease, clock
 from belayed.worker.slots import nothing, released
@@ -32,6 +32,8 @@ SUSPECT_WAIT = 5.0
 """Seconds after which those may be claimed again, by a worker that has room."""
 FEW = 8
 """So few claimed jobs are handed over at once: to wake the other thread for it takes longer than to do it."""
+NO_RESULT = None, True
+"""The result of a success that says nothing of one, and whether it is kept."""
 NEWS = 1000
 """So much that plugins are to be told is kept while there is no child."""
 
@@ -69,29 +71,27 @@ class Children:
     def open(self) -> None:
         """They are open when there is a child."""
 
-    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None:
+    def start(self, jobs: Sequence[Claimed], claimed_at: float) -> None:
         """Take claimed jobs, to be run in their order as slots get free."""
         with self.lock:
             if not self.waiting:
                 self.last_handed = time.monotonic()
             if not self.suspects:
                 self.last_alone = time.monotonic()
+            kinds, coroutines = self.demand.kinds, 0
             for job in jobs:
-                is_async = self.demand.is_async(job.task)
-                self.demand.claimed(is_async)
+                is_async = kinds.get(job.task, False)
                 one = self.jobs[job.id] = Handed(job, claimed_at, is_async)
-                self.put(one)
+                if job.suspect:
+                    self.suspects.append(one)
+                else:
+                    self.waiting.append(one)
+                    coroutines += is_async
+            self.waiting_coroutines += coroutines
+            self.demand.claimed(len(jobs) - coroutines, coroutines)
             if len(self.waiting) <= FEW:
                 self.hand_over()
         self.alarm()
-
-    def put(self, one: Handed, *, first: bool = False) -> None:
-        """Let a job wait for a child."""
-        if one.job.suspect:
-            self.suspects.append(one)
-            return
-        (self.waiting.appendleft if first else self.waiting.append)(one)
-        self.waiting_coroutines += one.is_async
 
     def pending(self) -> bool:
         """Whether there are outcomes to be fetched."""
@@ -99,12 +99,13 @@ class Children:
 
     def outcomes(self) -> list[Finished]:
         """What has ended since the last time."""
-        found = []
         with self.lock:
-            while self.ended:
-                one = self.ended.popleft()
-                self.jobs.pop(one.id, None)
-                found.append(one)
+            found = list(self.ended)
+            self.ended.clear()
+            for one in found:
+                handed = self.jobs.pop(one.id, None)
+                if handed is not None:
+                    one.job = handed.job
         return found
 
     def known(self) -> set[int]:
@@ -174,7 +175,7 @@ class Children:
             one = self.jobs.get(id)
             if one is None:
                 return
-            child = next((child for child in self.list if id in child.handed), None)
+            child = next((child for child in self.list if child.handed.get(one.cell) is one), None)
             if child is not None:
                 if one.stop is None:
                     one.stop, one.stopped_at = (outcome, reason), clock()
@@ -218,8 +219,8 @@ class Children:
                 return
             self.interrupted = reason
             for child in self.list:
-                for id in list(child.handed):
-                    self.stop(id, Outcome.INTERRUPTED, reason)
+                for one in list(child.handed.values()):
+                    self.stop(one.job.id, Outcome.INTERRUPTED, reason)
         self.alarm()
 
     def notify(self, news: Finished | int) -> None:
@@ -239,7 +240,7 @@ class Children:
             child = next((child for child in self.list if child.working), None)
             while self.news and child is not None:
                 news = self.news.popleft()
-                child.process.send("news", news if isinstance(news, int) else finished_row(news))
+                child.process.send("news", news if isinstance(news, int) else unheard_row(news))
                 self.wake()
 
     def hand_over(self) -> None:
@@ -270,6 +271,7 @@ class Children:
                 self.give(alone, self.suspects.popleft(), frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
+                child.sends()
                 child.process.hand("jobs", rows)
 
     def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
@@ -287,13 +289,28 @@ class Children:
         threads = max(0, min(threads, most))
         return [threads, max(0, min(loop, most - threads))]
 
+    def succeeded(self, child: Child, rows: list[list[Any]]) -> None:
+        """Take in the successes that a child has sent: most of all outcomes, so this is short."""
+        counts, micros = [0, 0], [0, 0]
+        for cell, took, *more in rows:
+            one = child.handed[cell]
+            child.drop(one)
+            job, (result, keep) = one.job, more or NO_RESULT
+            finished = Finished.succeeded(job.id, job.token, took / 1e6, result, keep, job.attempt + 1)
+            finished.told, finished.job = True, job
+            self.ended.append(finished)
+            counts[one.is_async] += 1
+            micros[one.is_async] += took
+        child.idle_since = time.monotonic()
+        for is_async in (False, True):
+            if counts[is_async]:
+                self.demand.took(is_async, micros[is_async] / counts[is_async] / 1e6, counts[is_async])
+
     def took(self, child: Child, rows: list[list[Any]]) -> None:
-        """Take in the outcomes that a child has sent."""
-        for row in rows:
-            finished = finished_from(row)
-            one = child.handed.get(finished.id)
-            if one is None or one.job.token != finished.token:
-                continue
+        """Take in the other outcomes that a child has sent."""
+        child.idle_since = time.monotonic()
+        for cell, row in rows:
+            one, finished = child.handed[cell], finished_from(row)
             child.drop(one)
             if not finished.started and finished.message is None and finished.state is State.READY:
                 if not (one.is_async or self.stopping or child.leaving):
@@ -313,8 +330,11 @@ class Children:
         one.stop = None
         if self.stopping or not self.lease.holds(one.claimed_at):
             self.let_go(one)
+        elif one.job.suspect:
+            self.suspects.append(one)
         else:
-            self.put(one, first=True)
+            self.waiting.appendleft(one)
+            self.waiting_coroutines += one.is_async
 
     def let_go(self, one: Handed, delay: float | None = None) -> None:
         """Give a job back that has not started: it costs it nothing."""

@@ -20,8 +20,10 @@ class Pace:
     def __init__(self) -> None:
         self.seconds: float | None = None
 
-    def took(self, seconds: float) -> None:
-        self.seconds = seconds if self.seconds is None else 0.9 * self.seconds + 0.1 * seconds
+    def took(self, seconds: float, count: int = 1) -> None:
+        """Take in that so many attempts took *seconds* each, on average."""
+        share = 0.1 if count == 1 else 1 - 0.9**count
+        self.seconds = seconds if self.seconds is None else (1 - share) * self.seconds + share * seconds
 
     def target(self, slots: int, most: int, ahead: float = AHEAD) -> int:
         """How many jobs to hold so that *slots* stay busy for a while: long ones get exactly the slots."""
@@ -49,12 +51,15 @@ class Demand:
     def is_async(self, name: str) -> bool:
         return self.kinds.get(name, False)
 
-    def claimed(self, is_async: bool) -> None:
-        """Count a claimed job for the share of coroutines."""
-        self.async_share = 0.98 * self.async_share + (0.02 if is_async else 0.0)
+    def claimed(self, functions: int, coroutines: int) -> None:
+        """Count claimed jobs for the share of coroutines."""
+        if (count := functions + coroutines) and (coroutines or self.async_share):
+            old = 0.98**count
+            self.async_share = old * self.async_share + (1 - old) * coroutines / count
 
-    def took(self, is_async: bool, seconds: float) -> None:
-        (self.loop_pace if is_async else self.threads_pace).took(seconds)
+    def took(self, is_async: bool, seconds: float, count: int = 1) -> None:
+        """Take in that so many attempts of one kind took *seconds* each, on average."""
+        (self.loop_pace if is_async else self.threads_pace).took(seconds, count)
 
     def slow(self) -> None:
         """Take note that no thread has got free for long."""

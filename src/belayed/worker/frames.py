@@ -130,28 +130,36 @@ class Channel:
 
 # Jobs and outcomes as lists: their names would cost more than they hold.
 
-FINISHED = tuple(field.name for field in fields(Finished))
+FINISHED = tuple(field.name for field in fields(Finished) if field.name != "job")
 
 
 def finished_row(one: Finished) -> list[Any]:
-    """An outcome for a frame; of a success only what such a one has."""
-    if one.outcome is Outcome.SUCCEEDED and not one.written:
-        return [one.id, one.token, one.seconds, one.result, one.keep, one.attempt]
+    """An outcome for a frame."""
     return [getattr(one, name) for name in FINISHED]
+
+
+def success_row(cell: int, one: Finished) -> list[Any]:
+    """A success for a frame of such: its cell, its microseconds, and its result if it has one."""
+    micros = round(one.seconds * 1e6)
+    return [cell, micros] if one.result is None and one.keep else [cell, micros, one.result, one.keep]
 
 
 def finished_from(row: list[Any]) -> Finished:
     """The outcome that `finished_row` wrote."""
-    if len(row) == 6:
-        id, token, seconds, result, keep, attempt = row
-        state = State.SUCCEEDED
-        return Finished(
-            id, token, Outcome.SUCCEEDED, state, seconds=seconds, result=result, keep=keep, attempt=attempt, told=True
-        )
     one = Finished(*row)
     one.outcome, one.state = Outcome(one.outcome), State(one.state)
-    if one.unheard is not None:
-        one.unheard = Claimed._make(one.unheard)
     # Of what it did not start a child says nothing.
     one.told = one.started
+    return one
+
+
+def unheard_row(one: Finished) -> list[Any]:
+    """An outcome with its job, for a child whose plugins are to hear of it."""
+    return [finished_row(one), one.job]
+
+
+def unheard_from(row: list[Any], job: list[Any]) -> Finished:
+    """The outcome that `unheard_row` wrote."""
+    one = finished_from(row)
+    one.job = Claimed._make(job)
     return one

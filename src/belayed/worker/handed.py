@@ -55,6 +55,7 @@ class Child:
     kill_at: float = float("inf")
     told_to_end: bool = False
     handed: dict[int, Handed] = field(default_factory=dict)
+    """By their cells."""
     cells: list[int] = field(default_factory=list)
     """The free ones."""
     threads: int = 0
@@ -90,23 +91,25 @@ class Child:
     def coroutines(self) -> int:
         return len(self.handed) - self.threads
 
-    def take(self, one: Handed) -> None:
-        """Give a job its cell: from now on it counts as the child's."""
+    def sends(self) -> None:
+        """It is about to be handed jobs."""
         if self.has_taken:
             self.sent_at = clock()
+
+    def take(self, one: Handed) -> None:
+        """Give a job its cell: from now on it counts as the child's."""
         one.cell = self.cells.pop()
         self.process.page.clear(one.cell)
-        self.handed[one.job.id] = one
+        self.handed[one.cell] = one
         self.threads += not one.is_async
         self.given += 1
 
     def drop(self, one: Handed) -> None:
         """The child has done with it, or has never begun."""
-        del self.handed[one.job.id]
+        del self.handed[one.cell]
         self.threads -= not one.is_async
         self.cells.append(one.cell)
         one.cell = -1
-        self.idle_since = time.monotonic()
 
     def started(self, one: Handed) -> float:
         """When its attempt started, on the clock of leases; 0: it has not."""

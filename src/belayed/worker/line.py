@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from belayed.database import Database
@@ -17,11 +18,20 @@ class Line:
         self.jobs, self.timeout = jobs, timeout
         self.connection: Any = None
 
-    def perform(self, steps: Steps[T]) -> T:
-        """An operation's answer. Raises StoreError."""
-        if self.connection is None or not self.connection.usable():
-            self.close()
-            self.connection = self.jobs.connections.open(self.timeout)
+    def perform(self, steps: Steps[T], meanwhile: Callable[[], None] | None = None) -> T:
+        """An operation's answer. Raises StoreError.
+
+        *meanwhile* is called once in any case: while the database is at work, where the driver lets us.
+        """
+        try:
+            if self.connection is None or not self.connection.usable():
+                self.close()
+                self.connection = self.jobs.connections.open(self.timeout)
+            if meanwhile is not None and self.connection.dialect == "postgresql":
+                self.connection.meanwhile, meanwhile = meanwhile, None
+        finally:
+            if meanwhile is not None:
+                meanwhile()
         return self.connection.perform(steps)  # type: ignore[no-any-return]
 
     def close(self) -> None:

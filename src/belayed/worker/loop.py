@@ -8,18 +8,21 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
-from belayed.job import Outcome, State
+from belayed.job import State
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.contract import Slots
 from belayed.worker.line import Line
 from belayed.worker.page import clock
+from belayed.worker.record import Record
 from belayed.worker.report import Report, Summary
+from belayed.worker.slots import released
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import plain
 from belayed.worker.wakeup import Wakeup
@@ -35,8 +38,18 @@ EAGER = 0.1
 QUICK = 0.005
 BESIDE = 2.0
 """Seconds after which a job is looked at again that was claimed beside a lost attempt of it that runs here."""
+LONGEST = 0.25
+"""Seconds after which a pass ends, however much there is to do."""
 YIELD = 0.001
 """Seconds between two writes on SQLite: without a pause nobody else gets the write lock."""
+
+
+class Answer(NamedTuple):
+    """What a turn has brought."""
+
+    turn: Turn
+    claimed_at: float
+    finished: list[Finished]
 
 
 class Loop:
@@ -55,12 +68,10 @@ class Loop:
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
-        self.summary = Summary()
+        self.record = Record(self.report, self.went_on)
         self.unwritten: list[Finished] = []
         self.together = 0
         """How many outcomes were written last."""
-        self.resent: set[int] = set()
-        """The jobs whose outcomes have been sent, and not answered."""
         self.first_unwritten = 0.0
         self.poll_at = self.eager_until = self.wrote_at = 0.0
         self.version: int | None = None
@@ -68,10 +79,8 @@ class Loop:
         self.stop_by: float | None = None
         self.look_at = self.tend_at = 0.0
         self.outages = 0
-        self.passed_at = time.monotonic()
-        """When the last pass began."""
-        self.news = ""
-        """What a signal handler must not log itself."""
+        self.passed_at, self.news = time.monotonic(), ""
+        """When the last pass began; what a signal handler must not log itself."""
         self.around_pass: Callable[[], AbstractContextManager[None]] = nullcontext
         """Entered around each pass, but not around the waits between them."""
 
@@ -105,6 +114,10 @@ class Loop:
         self.paused = paused
         self.poll_at = 0.0
         self.wakeup.alarm()
+
+    @property
+    def summary(self) -> Summary:
+        return self.record.summary
 
     @property
     def closed(self) -> bool:
@@ -160,35 +173,15 @@ class Loop:
         self.collect()
         self.take(self.wakeup.listen(now))
         if now >= self.upkeep.next_at():
-            self.duties(now)
+            if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
+                self.poll_at = 0.0
+                self.lanes.scanned_at = float("-inf")
+            if now < self.eager_until:
+                self.upkeep.promote_at = min(self.upkeep.promote_at, now + EAGER)
         if self.turn_is_due(time.monotonic()):
-            self.turn()
+            self.turns()
         self.report.tick()
         self.report.pace(self.summary)
-
-    def duties(self, now: float) -> None:
-        """The duties whose timers have run out."""
-        upkeep = self.upkeep
-        if now >= upkeep.beat_at:
-            lease = upkeep.beat(self.perform)
-            self.slots.renew(lease.until, lease.valid_from)
-            for id in lease.cancels:
-                self.slots.stop(id, Outcome.CANCELLED, "cancelled while it ran")
-        news = False
-        if now >= upkeep.rescue_at:
-            news, poisoned = upkeep.rescue(self.perform, self.known())
-            for id in poisoned:
-                self.slots.notify(id)
-        if now >= upkeep.promote_at:
-            again = now + EAGER
-            news |= upkeep.promote(self.perform, self.wakeup.poll_after())
-            if now < self.eager_until:
-                upkeep.promote_at = min(upkeep.promote_at, again)
-        if now >= upkeep.prune_at:
-            upkeep.prune(self.perform)
-        if news:
-            self.poll_at = 0.0
-            self.lanes.scanned_at = float("-inf")
 
     def known(self) -> set[int]:
         """The jobs that this worker holds claims of."""
@@ -198,7 +191,7 @@ class Loop:
         """Fetch what has ended."""
         found = self.slots.outcomes()
         if written := [one for one in found if one.written]:
-            self.record(written, {one.id for one in written})
+            self.record.take(written, {one.id for one in written})
             found = [one for one in found if not one.written]
         if found:
             if not self.unwritten:
@@ -210,50 +203,79 @@ class Loop:
         if self.store.dialect == "sqlite" and now - self.wrote_at < YIELD:
             return False
         if self.unwritten:
-            # As many as came while the last were written: at full speed there is no wait between two turns.
-            enough = min(max(COMPANY, self.together // 2), self.config.read_ahead // 2)
-            return len(self.unwritten) >= enough or self.slots.starving() or now - self.first_unwritten >= LINGER
+            if len(self.unwritten) >= self.company() or self.slots.starving():
+                return True
+            return now - self.first_unwritten >= LINGER
         return now >= self.poll_at and not self.closed and self.slots.room() > 0
 
-    def turn(self) -> None:
-        """Write what has ended and claim for the free slots, in one trip."""
-        count = 0 if self.closed else self.slots.room()
-        wanted = Wanted(self.row.id, count, self.lanes) if count else None
-        finished = self.unwritten
+    def company(self) -> int:
+        """So many outcomes do not wait: as came while the last were written, so that at full speed none waits."""
+        return min(max(COMPANY, self.together // 2), self.config.read_ahead // 2)
+
+    def turns(self) -> None:
+        """A turn, and at full speed some more: what one brings is taken in while the database has the next."""
+        answer = self.turn(None)
+        while answer is not None and self.at_full_speed():
+            answer = self.turn(answer)
+        self.take_in(answer)
+        if self.record.refused:
+            self.look_closer()
+
+    def at_full_speed(self) -> bool:
+        """Whether another turn is due before anything else: as much has ended as while the last one was written."""
+        if self.store.dialect == "sqlite":
+            # Others must get the write lock, and nothing is done meanwhile.
+            return False
+        self.collect()
+        now = time.monotonic()
+        if self.stop_asked or self.news or now >= min(self.upkeep.next_at(), self.tend_at, self.passed_at + LONGEST):
+            return False
+        return len(self.unwritten) >= self.company() and not self.slots.starving()
+
+    def turn(self, last: Answer | None) -> Answer | None:
+        """Write what has ended and claim for the free slots, in one trip; meanwhile take in what the last one brought.
+
+        None: there is no answer that is to be taken in.
+        """
+        count = 0 if self.closed else self.slots.room() - (len(last.turn.claimed) if last else 0)
+        wanted = Wanted(self.row.id, count, self.lanes) if count > 0 else None
+        finished = list(self.unwritten)
         # Before it is asked: what is claimed while this process is suspended counts as of now.
         claimed_at = clock()
         try:
-            turn: Turn = self.perform(self.store.turn(finished, wanted))
+            turn: Turn = self.perform(self.store.turn(finished, wanted), lambda: self.take_in(last))
         except (StoreUnavailable, SchemaMissing):
-            # They may have been written nevertheless.
-            self.resent.update(one.id for one in finished)
+            self.record.unanswered(finished)
             raise
         except Exception as error:
             if not finished:
                 raise
             self.write_each(error)
-            return
-        self.unwritten, self.together = [], len(finished)
+            return None
+        del self.unwritten[: len(finished)]
+        self.together = len(finished)
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
             empty = len(turn.claimed) == 0
             quick = empty and now < self.eager_until
             self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
-        self.start(turn.claimed, claimed_at)
-        self.record(finished, turn.held)
+        return Answer(turn, claimed_at, finished)
+
+    def take_in(self, answer: Answer | None) -> None:
+        """Start what a turn has claimed, and record what it has written. Asks the database nothing."""
+        if answer is not None:
+            self.start(answer.turn.claimed, answer.claimed_at)
+            self.record.take(answer.finished, answer.turn.held)
 
     def start(self, claimed: list[Claimed], claimed_at: float) -> None:
         """Run what was claimed; but no job beside an attempt of it that this worker has lost and that still runs."""
-        fresh = []
-        for job in claimed:
-            self.report.claimed(job)
-            if self.slots.holds(job.id):
-                self.unwritten.append(Finished(
-                    job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, delay=BESIDE
-                ))  # fmt: skip
-            else:
-                fresh.append(job)
-        self.slots.start(fresh, claimed_at)
+        if beside := [job for job in claimed if self.slots.holds(job.id)]:
+            for job in beside:
+                one = released(job)
+                one.delay = BESIDE
+                self.unwritten.append(one)
+            claimed = [job for job in claimed if not self.slots.holds(job.id)]
+        self.slots.start(claimed, claimed_at)
 
     def write_each(self, error: Exception) -> None:
         """Write what has ended one by one: the database has refused one of the outcomes, and would for ever."""
@@ -266,47 +288,26 @@ class Loop:
                 raise
             except Exception as refusal:
                 turn = self.perform(self.store.turn([plain(one, refusal)]))
-            self.record([self.unwritten.pop(0)], turn.held)
+            self.record.take([self.unwritten.pop(0)], turn.held)
+            if self.record.refused:
+                self.look_closer()
 
-    def record(self, finished: list[Finished], held: set[int]) -> None:
-        """Count and log what was written; an outcome that was refused changed nothing."""
-        if refused := [one for one in finished if one.id not in held]:
-            self.look_closer(refused)
-        for one in finished:
-            if one.id not in held:
-                continue
-            self.summary.count(one)
-            if one.state is State.SUCCEEDED:
-                self.report.ended(one)
-                continue
-            if one.delay is not None:
-                self.upkeep.scheduled_in(one.delay)
-            elif one.started and one.state is State.READY:
-                self.take([LOOK])
-            self.report.ended(one)
-            if one.unheard:
-                self.slots.notify(one)
-        self.resent.clear()
+    def went_on(self, one: Finished) -> None:
+        """An outcome was written that is no success."""
+        if one.delay is not None:
+            self.upkeep.scheduled_in(one.delay)
+        elif one.started and one.state is State.READY:
+            self.take([LOOK])
+        if one.unheard:
+            self.slots.notify(one)
 
-    def look_closer(self, refused: list[Finished]) -> None:
-        """Tell the outcomes that are lost from those that had been written before: their answer had not come."""
+    def look_closer(self) -> None:
+        """Ask the store about outcomes that were refused."""
         try:
-            settled = self.perform(self.store.settled(self.row.id, refused))
+            settled = self.perform(self.store.settled(self.row.id, self.record.refused))
         except StoreError:
             settled = {}
-        for one in refused:
-            # What is not kept leaves no trace.
-            if one.id not in settled and (one.keep or one.id not in self.resent):
-                self.report.refused(one)
-                continue
-            state = settled.get(one.id)
-            if state is None or state is one.state:
-                self.summary.count(one)
-                self.report.ended(one)
-            elif state is State.SUCCEEDED:
-                # It completed in its own transaction, and then its process died, or the commit's answer was lost.
-                self.summary.succeeded += 1
-                self.report.completed(one)
+        self.record.settle(settled)
 
     def rest(self) -> None:
         """Wait until something is due."""
@@ -370,7 +371,7 @@ class Loop:
     def last_look(self) -> None:
         """Whether there is anything left: what is due, too, and nobody has made ready yet."""
         self.upkeep.promote(self.perform, self.wakeup.poll_after())
-        self.turn()
+        self.turns()
 
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""

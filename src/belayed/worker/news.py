@@ -56,8 +56,8 @@ class News:
         if isinstance(news, int):
             job: Job = self.jobs.get(news)
             return job, AttemptCrashed(job.error or "its workers died"), True
-        assert news.unheard is not None
-        job, text = Running(news.unheard, self.jobs).job, news.message or news.outcome.value
+        assert news.job is not None
+        job, text = Running(news.job, self.jobs).job, news.message or news.outcome.value
         timed_out = news.outcome is Outcome.TIMED_OUT
         error = AttemptStopped(news.outcome.value, text) if timed_out else AttemptCrashed(text)
         return job, error, news.state is State.FAILED

@@ -138,13 +138,15 @@ class Nursery:
         self.children.wake()
 
     def heard(self, child: Child, kind: str, body: Any) -> None:
-        if kind == "ended":
+        if kind == "succeeded":
+            self.children.succeeded(child, body)
+        elif kind == "ended":
             self.children.took(child, body)
         elif kind == "kinds":
             self.children.demand.learn(body)
         elif kind == "completed":
-            finished = finished_from(body)
-            child.handed[finished.id].completed = finished
+            cell, row = body
+            child.handed[cell].completed = finished_from(row)
         elif kind == "hello":
             self.greeted(child, body)
         elif kind == "failed":

@@ -10,6 +10,8 @@ import mmap
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 
 # It counts the time that the machine is suspended: a lease lapses meanwhile. On macOS CLOCK_MONOTONIC does.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -19,9 +21,8 @@ HEADER = 8
 """Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet."""
 
 
-def clock() -> float:
-    """Seconds on the clock of leases."""
-    return time.monotonic() if CLOCK is None else time.clock_gettime(CLOCK)
+clock: Callable[[], float] = time.monotonic if CLOCK is None else partial(time.clock_gettime, CLOCK)
+"""Seconds on the clock of leases."""
 
 
 class Lease:
@@ -41,6 +42,10 @@ class Page(Lease):
         self.fd, self.cells = fd, cells
         self.map = mmap.mmap(fd, size(cells))
         self.numbers = memoryview(self.map).cast("d")
+
+    def holds(self, claimed_at: float) -> bool:
+        numbers = self.numbers
+        return numbers[VALID_FROM] <= claimed_at and clock() <= numbers[LEASE_UNTIL]
 
     @classmethod
     def made(cls, cells: int) -> Page:

@@ -61,17 +61,11 @@ class Summary:
             self.retried += 1
 
 
-UNKNOWN = ("job", "", 0)
-"""The task and queue of a job of which no more is known."""
-
-
 class Report:
     """Logs how attempts end."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.names: dict[int, tuple[str, str, int]] = {}
-        """The task and the queue of each job that is here, and how often it has failed so far."""
         self.second = self.summed = 0
         self.lines = self.more = 0
         self.complained: dict[int, float] = {}
@@ -80,9 +74,9 @@ class Report:
 
     def ended(self, one: Finished) -> None:
         """Log an outcome, unless its child has."""
-        name, queue, failures = self.names.pop(one.id, UNKNOWN)
         if one.told:
             return
+        name, queue, failures = known(one)
         if one.state is State.SUCCEEDED:
             if log.isEnabledFor(logging.INFO):
                 if self.open():
@@ -115,7 +109,7 @@ class Report:
 
     def refused(self, one: Finished) -> None:
         """An outcome came too late: another worker has the job, or had it."""
-        name, queue, _ = self.names.pop(one.id, UNKNOWN)
+        name, queue, _ = known(one)
         extra = about(one, name, queue)
         if one.started:
             text = "the outcome of %s #%d was refused: its claim had lapsed (%s)"
@@ -125,12 +119,9 @@ class Report:
 
     def completed(self, one: Finished) -> None:
         """A job had completed in its own transaction, whatever became of the attempt then."""
-        name, queue, _ = self.names.pop(one.id, UNKNOWN)
+        name, queue, _ = known(one)
         text = "%s #%d had succeeded, in its own transaction, before its attempt %s"
         log.warning(text, name, one.id, one.outcome, extra=about(one, name, queue))
-
-    def claimed(self, job: Claimed) -> None:
-        self.names[job.id] = job.task, job.queue, job.failures
 
     def started(self, job: Claimed) -> None:
         """Called in the thread that runs it."""
@@ -189,6 +180,12 @@ def permanently(one: Finished, failures: int, what: str) -> str:
     return f"because of {failures} consecutive failures: {what}" if failures > 1 else f"with {what}"
 
 
+def known(one: Finished) -> tuple[str, str, int]:
+    """The task and the queue of an outcome's job, and how often it had failed before."""
+    job = one.job
+    return ("job", "", 0) if job is None else (job.task, job.queue, job.failures)
+
+
 def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
     """What a log record has beside its text, for programs."""
     return {
@@ -203,7 +200,7 @@ def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
 
 def trace(one: Finished) -> str:
     """The traceback; what a child has written to stderr is in the log already."""
-    return f"\n{one.traceback.rstrip()}" if one.traceback and one.unheard is None else ""
+    return f"\n{one.traceback.rstrip()}" if one.traceback and not one.unheard else ""
 
 
 def humane(seconds: float) -> str:

@@ -6,11 +6,10 @@ import asyncio
 import contextvars
 import ctypes
 import logging
-import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from belayed.claim import Claimed, Finished, Running
@@ -18,6 +17,7 @@ from belayed.errors import AttemptStopped
 from belayed.job import Outcome, State
 from belayed.payload import Loaded, registry
 from belayed.worker.attempt import Attempts
+from belayed.worker.backlog import STALL, Backlog
 from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.news import News
 from belayed.worker.page import Lease
@@ -38,7 +38,7 @@ class ThreadSlot:
         self.thread = threading.Thread(target=self.work, name=f"belayed-slot-{number}", daemon=True)
 
     def work(self) -> None:
-        while (claimed := self.slots.waiting.get()) is not None:
+        while (claimed := self.slots.waiting.take()) is not None:
             contextvars.Context().run(self.attempt, claimed)
 
     def attempt(self, claimed: Claimed) -> None:
@@ -80,7 +80,7 @@ class ThreadSlot:
             run.stopping = None
             slots.hand_over(run, loaded)
             return
-        slots.done(slots.attempts.told(run, loaded, value, error), is_async=False)
+        slots.done(claimed, slots.attempts.told(run, loaded, value, error), is_async=False)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
         """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
@@ -159,7 +159,7 @@ class LoopSlots:
         except BaseException as raised:
             error = raised
         del self.tasks[run.claimed.id]
-        slots.done(slots.attempts.told(run, loaded, value, error), is_async=True)
+        slots.done(run.claimed, slots.attempts.told(run, loaded, value, error), is_async=True)
         self.pump()
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
@@ -202,7 +202,7 @@ class Slots:
         self.began: Callable[[Claimed], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
-        self.waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
+        self.waiting = Backlog(threads)
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
         self.news = News(attempts.jobs)
         self.loop = LoopSlots(self, async_slots)
@@ -220,19 +220,20 @@ class Slots:
         for slot in self.threads:
             slot.thread.start()
 
-    def start(self, jobs: Iterable[Claimed], claimed_at: float) -> None:
+    def start(self, jobs: Sequence[Claimed], claimed_at: float) -> None:
         """Take claimed jobs, to be run in their order as slots get free."""
-        coroutines = []
-        if not self.waiting.qsize():
-            self.last_start = time.monotonic()
+        coroutines, functions = [], []
         for job in jobs:
             self.claimed_at[job.id] = claimed_at
-            is_async = self.is_async(job.task)
-            self.demand.claimed(is_async)
-            if is_async:
+            if self.is_async(job.task):
                 coroutines.append((job, None, None))
             else:
-                self.waiting.put(job)
+                functions.append(job)
+        self.demand.claimed(len(functions), len(coroutines))
+        if functions:
+            if not self.waiting:
+                self.last_start = time.monotonic()
+            self.waiting.add(functions, self.demand.threads_pace.seconds)
         if coroutines:
             self.loop.add(coroutines)
 
@@ -249,7 +250,8 @@ class Slots:
         self.demand.learn({run.claimed.task: True})
         self.loop.add([(run.claimed, run, loaded)])
 
-    def done(self, finished: Finished, is_async: bool) -> None:
+    def done(self, claimed: Claimed, finished: Finished, is_async: bool) -> None:
+        finished.job = claimed
         self.done_with(finished)
         self.demand.took(is_async, finished.seconds)
         self.ended.append(finished)
@@ -278,7 +280,7 @@ class Slots:
 
     def counts(self) -> tuple[int, int]:
         """How many jobs run or wait in threads and in the event loop."""
-        return sum(slot.run is not None for slot in self.threads) + self.waiting.qsize(), len(self.loop)
+        return sum(slot.run is not None for slot in self.threads) + len(self.waiting), len(self.loop)
 
     def room(self) -> int:
         """How many more jobs to claim."""
@@ -294,10 +296,11 @@ class Slots:
 
     def begin(self, claimed: Claimed) -> bool:
         """Let an attempt start, unless its claim may have lapsed or it was stopped before: then the job is let go."""
-        if claimed.id in self.forbidden or not self.lease.holds(self.claimed_at.get(claimed.id, 0.0)):
+        id = claimed.id
+        if id in self.forbidden or not self.lease.holds(self.claimed_at.get(id, 0.0)):
             self.let_go(claimed)
             return False
-        self.mark(claimed.id)
+        self.mark(id)
         self.began(claimed)
         return True
 
@@ -316,12 +319,15 @@ class Slots:
         """Stop what is over its time, let go what waits for too long; when to come again."""
         self.expire(now)
         due = [run.deadline for run in self.running() if run.deadline is not None and run.stopping is None]
-        if self.waiting.qsize():
+        if self.waiting:
             if now >= self.last_start + self.patience:
                 self.demand.slow()
                 self.release_waiting()
-            else:
+            elif now >= self.last_start + STALL:
+                self.waiting.call()
                 due.append(self.last_start + self.patience)
+            else:
+                due.append(self.last_start + STALL)
         return min(due, default=float("inf"))
 
     def take_back(self) -> None:
@@ -336,13 +342,7 @@ class Slots:
 
     def release_waiting(self) -> None:
         """Let go of the jobs that no thread has taken: another worker may have one free."""
-        while True:
-            try:
-                job = self.waiting.get_nowait()
-            except queue.Empty:
-                break
-            if job is not None:
-                self.ended.append(released(job))
+        self.ended.extend(map(released, self.waiting.release()))
 
     def running(self) -> list[Running]:
         """The attempts that run now."""
@@ -380,8 +380,7 @@ class Slots:
     def close(self) -> None:
         """End the threads that are free; those whose job will not end stay behind."""
         self.news.told()
-        for _ in self.threads:
-            self.waiting.put(None)
+        self.waiting.close()
         for slot in self.threads:
             if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
@@ -394,4 +393,6 @@ def nothing(*_args: object) -> None:
 
 def released(job: Claimed) -> Finished:
     """A job that goes back without having been run: it costs it nothing."""
-    return Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
+    finished = Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
+    finished.job = job
+    return finished

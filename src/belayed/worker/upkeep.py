@@ -10,9 +10,10 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from belayed.config import Config, WorkerConfig
-from belayed.job import State
+from belayed.job import Outcome, State
 from belayed.store import Store
 from belayed.store.base import WorkerRow
+from belayed.worker.contract import Slots
 from belayed.worker.page import clock
 from belayed.worker.watch import Watch
 
@@ -53,6 +54,26 @@ class Upkeep:
     def next_at(self) -> float:
         """When the next duty is due, on the monotonic clock."""
         return min(self.beat_at, self.rescue_at, self.promote_at, self.prune_at)
+
+    def tend(
+        self, now: float, perform: Perform, slots: Slots, known: Callable[[], Collection[int]], longest: float
+    ) -> bool:
+        """Do the duties whose timers have run out; whether jobs have become ready. *longest* is as of `promote`."""
+        news = False
+        if now >= self.beat_at:
+            lease = self.beat(perform)
+            slots.renew(lease.until, lease.valid_from)
+            for id in lease.cancels:
+                slots.stop(id, Outcome.CANCELLED, "cancelled while it ran")
+        if now >= self.rescue_at:
+            news, poisoned = self.rescue(perform, known())
+            for id in poisoned:
+                slots.notify(id)
+        if now >= self.promote_at:
+            news |= self.promote(perform, longest)
+        if now >= self.prune_at:
+            self.prune(perform)
+        return news
 
     def scheduled_in(self, seconds: float) -> None:
         """A job of ours will be due then."""
