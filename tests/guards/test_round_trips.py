@@ -1,0 +1,152 @@
+"""How many statements, trips and transactions things take: not more with more jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from belayed import Worker
+from belayed.config import address
+from belayed.store.base import Wanted
+from tests.store.factories import again, failed, succeeded, worker
+from tests.worker.helpers import eventually
+from tests.worker.tasks import double
+
+FOR_EVER = timedelta(days=1)
+POLLS = ("WITH RECURSIVE lane", "SELECT (run_at", "SELECT CAST(EXTRACT(EPOCH FROM run_at")
+"""How the statements begin that look for jobs: for lanes, and for the next that is due."""
+
+
+def test_a_job_is_enqueued_by_one_statement_in_one_trip(jobs, wire, expected):
+    double.enqueue(0)  # The connection is opened, and the statement prepared.
+    wire.take()
+
+    double.enqueue(1)
+
+    assert wire.take().cost == expected(sqlite=(3, 0, 1), postgresql=(1, 1, 1))
+
+
+def test_a_job_in_the_transaction_of_the_application_is_one_statement_of_it(jobs, wire, url, expected):
+    connect = expected(sqlite=sqlite3.connect, postgresql=psycopg.Connection.connect)
+    with contextlib.closing(connect(address(url).target)) as raw:
+        double.using(connection=raw).enqueue(0)
+        wire.take()
+
+        double.using(connection=raw).enqueue(1)
+
+        assert wire.take().cost == expected(sqlite=(1, 0, 0), postgresql=(1, 1, 0))
+
+
+@pytest.mark.parametrize("number", [100, 10_000])
+def test_many_jobs_are_enqueued_in_as_many_trips_as_a_hundred(jobs, wire, expected, number):
+    double.enqueue(0)
+    wire.take()
+
+    jobs.enqueue_many(double.draft(n) for n in range(number))
+
+    traffic = wire.take()
+    # SQLite runs one statement for each row, again and again. PostgreSQL is sent a hint, if it is time for one.
+    assert len(traffic.statements) <= expected(sqlite=number + 4, postgresql=5)
+    assert (traffic.trips, traffic.transactions) == expected(sqlite=(0, 1), postgresql=(4, 1))
+
+
+@pytest.mark.parametrize("number", [1, 1000])
+def test_a_turn_of_a_worker_is_one_trip_and_one_transaction(store, wire, expected, number):
+    store.added(2 * number)
+    lanes = store.lanes()
+    jobs = store.claimed(number, lanes=lanes)
+    lanes.scanned_at = float("inf")  # No other scan is due.
+    wire.take()
+
+    turn = store.turn([succeeded(job) for job in jobs], Wanted("w1", number, lanes))
+
+    assert (len(turn.held), len(turn.claimed)) == (number, number)
+    assert wire.take().cost == expected(sqlite=(7, 0, 1), postgresql=(4, 1, 1))
+
+
+def test_a_turn_that_looks_for_lanes_is_one_trip_more(store, wire, expected):
+    store.added(20)
+    jobs = store.claimed(10)
+    wire.take()
+
+    store.turn([succeeded(job) for job in jobs], Wanted("w1", 10, store.lanes()))
+
+    assert wire.take().cost == expected(sqlite=(7, 0, 1), postgresql=(5, 2, 2))
+
+
+def test_a_turn_is_one_trip_whatever_has_become_of_the_jobs(store, wire, expected):
+    for queue in ("a", "b", "c"):
+        store.added(400, queue=queue)
+    lanes = store.lanes()
+    jobs = store.claimed(300, lanes=lanes)
+    lanes.scanned_at = float("inf")
+    outcomes = [succeeded, failed, lambda job: again(job, delay=5.0)]
+    wire.take()
+
+    turn = store.turn([outcomes[job.id % 3](job) for job in jobs], Wanted("w1", 300, lanes))
+
+    statements, *rest = wire.take().cost
+    assert (len(turn.held), len(turn.claimed)) == (300, 300)
+    assert rest == expected(sqlite=[0, 1], postgresql=[1, 1])
+    # SQLite looks into each of the lanes, at more and more of it.
+    assert statements <= expected(sqlite=30, postgresql=7)
+
+
+def test_a_drain_takes_far_fewer_statements_than_it_has_jobs(jobs, wire, expected):
+    jobs.enqueue_many(double.draft(n) for n in range(1000))
+    wire.take()
+
+    summary = Worker(jobs).run(until_empty=True)
+
+    traffic = wire.take()
+    assert summary.succeeded == 1000
+    # It is 20 statements at full speed. A slow machine claims fewer jobs at a time: the bound leaves it that.
+    assert len(traffic.statements) < 250
+    assert traffic.trips < 250
+
+
+def test_a_beat_is_one_transaction(store, wire, expected):
+    store.beat(worker("w1"))
+    wire.take()
+
+    store.beat(worker("w1"))
+
+    assert wire.take().cost == expected(sqlite=(4, 0, 1), postgresql=(4, 2, 1))
+
+
+def test_an_idle_worker_writes_nothing_but_its_beat(jobs, wire, expected):
+    idle = Worker(jobs, beat=timedelta(seconds=0.05), lapse=timedelta(seconds=60), poll_interval=FOR_EVER)
+    sent: list[str] = []
+
+    def beats():
+        sent.extend(wire.take().statements)
+        return [text for text in sent if 'UPDATE "belayed_workers"' in text]
+
+    with idle:
+        eventually(lambda: len(beats()) >= 2)
+        sent.clear()
+        eventually(lambda: len(beats()) >= 10)
+
+    polls = [text for text in sent if text.startswith(POLLS)]
+    others = [text for text in sent if not text.startswith(POLLS)]
+    assert {text for text in others if not text.startswith(("BEGIN", "SELECT", "COMMIT"))} == set(beats())
+    # A beat is 4 statements. Beside it: whether claims were lost, and whether other workers beat.
+    assert len(others) <= 7 * (len(beats()) + 1)
+    # Where no hints arrive, it looks for jobs ten times a second.
+    assert len(polls) <= expected(sqlite=len(sent), postgresql=6)
+
+
+async def test_a_job_that_is_awaited_is_one_statement_in_one_trip(jobs, wire, expected):
+    try:
+        await double.aenqueue(0)
+        wire.take()
+
+        await double.aenqueue(1)
+
+        assert wire.take().cost == expected(sqlite=(3, 0, 1), postgresql=(1, 1, 1))
+    finally:
+        await jobs.aclose()
