@@ -72,16 +72,23 @@ class Database:
         """The operation's answer; on SQLite its tables are made when they are not there."""
         try:
             return cast(T, (yield operation()))
-        except SchemaMissing:
-            if self.address.dialect != "sqlite":
-                raise
-            yield self.store.migrate()
-            return cast(T, (yield operation()))
+        except SchemaMissing as error:
+            return (yield from self.anew(operation, error))
+
+    def anew(self, operation: Operation[T], error: SchemaMissing) -> Plan[T]:
+        """The operation's answer after the tables were missing."""
+        if self.address.dialect != "sqlite":
+            raise error
+        yield self.store.migrate()
+        return cast(T, (yield operation()))
 
     def do(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer, in its own transaction or that of the caller's connection."""
         if connection is None:
-            return run(self.existing(operation), self._perform)
+            try:
+                return self._perform(operation())
+            except SchemaMissing as error:
+                return run(self.anew(operation, error), self._perform)
         wrapped = self._wrapped(connection)
         if is_async(wrapped):
             raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")

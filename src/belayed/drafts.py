@@ -11,7 +11,7 @@ from belayed.config import Config
 from belayed.errors import EnqueueError, OptionError, PayloadTooLarge
 from belayed.job import Draft
 from belayed.names import Names
-from belayed.options import CHECKS, check_task, checked, resolved
+from belayed.options import check_draft, checked, resolved
 from belayed.payload import Performance, attribute, call_hook, performance
 
 SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
@@ -35,9 +35,7 @@ def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft
         call_hook(draft.payload.subject, "enqueue", draft=draft)
     names.fill(draft)
     # Once more: plugins and the hook may have changed them.
-    for name, check in CHECKS.items():
-        check(getattr(draft, name))
-    check_task(draft.task)
+    check_draft(draft)
     draft.text = draft.payload.write(codec)
     check_size("payload", draft.text, draft, config)
     if draft.meta:

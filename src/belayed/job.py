@@ -79,6 +79,9 @@ class Writable(Protocol):
     def write(self, codec: Any) -> str: ...
 
 
+NOTHING_SAID = None, None, None, None
+
+
 @dataclass(slots=True)
 class Draft:
     """A job not yet saved. `Jobs.enqueue(draft)` saves it; plugins and the `enqueue` hook may change it before."""
@@ -98,6 +101,12 @@ class Draft:
     jobs: Any = None
     text: str = ""
     """The payload as it is stored; written when the draft is enqueued."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is due at once, and says nothing of attempts and limits."""
+        said = self.run_at, self.max_attempts, self.max_run_time, self.keep_failed
+        return said == NOTHING_SAID and not self.meta
 
 
 @dataclass(frozen=True, slots=True)

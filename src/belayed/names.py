@@ -62,9 +62,10 @@ class Names:
     def fill(self, draft: Draft) -> None:
         """Put into a draft what it does not say itself: what its queue says, and else the configuration."""
         draft.queue = draft.queue or self.default_queue
-        # Before it is looked up: a hook may have put in anything.
-        check_queue(draft.queue)
-        for name, value in self.queues.get(draft.queue, {}).items():
-            if getattr(draft, name) is None:
-                setattr(draft, name, value)
+        if self.queues:
+            # Before it is looked up: a hook may have put in anything.
+            check_queue(draft.queue)
+            for name, value in self.queues.get(draft.queue, {}).items():
+                if getattr(draft, name) is None:
+                    setattr(draft, name, value)
         draft.priority = self.default_priority if draft.priority is None else self.number(draft.priority)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from belayed.errors import OptionError
-from belayed.job import Filter, Options
+from belayed.job import Draft, Filter, Options
 from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
@@ -32,7 +32,7 @@ def resolved(options: Mapping[str, Any], subject: object | None = None) -> dict[
     """*options* with their callables called: with *subject* if there is one and they take an argument."""
     values = dict(options)
     for name, value in options.items():
-        if callable(value) and name not in AS_THEY_ARE:
+        if name not in AS_THEY_ARE and callable(value):
             values[name] = called(value, subject)
             CHECKS[name](values[name])
     return values
@@ -114,6 +114,21 @@ def check_max_run_time(time: Any) -> None:
 def check_keep_failed(keep: Any) -> None:
     if keep is not None and not isinstance(keep, bool):
         raise OptionError(f"keep_failed={keep!r}: it takes True or False")
+
+
+def check_draft(draft: Draft) -> None:
+    """Raise OptionError for an option that is none, as the checks of each say; of most drafts few are set."""
+    check_queue(draft.queue)
+    check_priority(draft.priority)
+    check_task(draft.task)
+    if draft.run_at is not None:
+        check_run_at(draft.run_at)
+    if draft.max_attempts is not None:
+        check_max_attempts(draft.max_attempts)
+    if draft.max_run_time is not None:
+        check_max_run_time(draft.max_run_time)
+    if draft.keep_failed is not None:
+        check_keep_failed(draft.keep_failed)
 
 
 def check_filter(filter: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ class Statement:
     """Asked once for each job: worth preparing, where a session lasts."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """Statements that may travel in one trip; the answer is one list of rows for each.
 
@@ -46,7 +46,7 @@ class Ask:
     patient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """Rows for a bulk load by `statement` (COPY … FROM STDIN); the answer is an empty list of rows."""
 

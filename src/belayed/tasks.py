@@ -11,7 +11,7 @@ from belayed.config import current
 from belayed.errors import ConfigError, NotImportable
 from belayed.job import Draft, Job, Options
 from belayed.options import check_task, checked, resolved
-from belayed.payload import FunctionCall, Target, readable, registry, signature_of
+from belayed.payload import FunctionCall, Target, readable, registry
 from belayed.retry import Backoff, Errors, Rules
 from belayed.signature import Signature
 from belayed.trust import declared_name, name_of
@@ -61,7 +61,7 @@ class Task(Target, Generic[P, R]):
 
     def draft(self, *args: P.args, **kwargs: P.kwargs) -> Draft:
         """A job not yet saved. Raises TypeError for arguments that the function does not take."""
-        check_call(signature_of(self), self.name, args, kwargs)
+        check_call(self.signature, self.name, args, kwargs)
         call = FunctionCall(self.name, self.ref, args, kwargs, self.name)
         return Draft(call, self.name, **resolved(self.options))
 

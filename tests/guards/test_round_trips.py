@@ -22,10 +22,11 @@ POLLS = ("WITH RECURSIVE lane", "SELECT (run_at", "SELECT CAST(EXTRACT(EPOCH FRO
 
 
 def test_a_job_is_enqueued_by_one_statement_in_one_trip(jobs, wire, expected):
-    double.enqueue(0)  # The connection is opened, and the statement prepared.
+    for number in range(2):
+        double.enqueue(number)  # The connection is opened, and both statements are prepared: with a hint and without.
     wire.take()
 
-    double.enqueue(1)
+    double.enqueue(2)
 
     assert wire.take().cost == expected(sqlite=(3, 0, 1), postgresql=(1, 1, 1))
 
@@ -142,10 +143,11 @@ def test_an_idle_worker_writes_nothing_but_its_beat(jobs, wire, expected):
 
 async def test_a_job_that_is_awaited_is_one_statement_in_one_trip(jobs, wire, expected):
     try:
-        await double.aenqueue(0)
+        for number in range(2):
+            await double.aenqueue(number)
         wire.take()
 
-        await double.aenqueue(1)
+        await double.aenqueue(2)
 
         assert wire.take().cost == expected(sqlite=(3, 0, 1), postgresql=(1, 1, 1))
     finally:

@@ -61,6 +61,7 @@ def test_a_statement_takes_the_same_binds_in_each_dialect():
         # PostgreSQL locks by the table's name, sends the hint with the insert, and starts a claim from the mark.
         "lock_versions": {"table"},
         "insert": {"channel", "hint"},
+        "insert_ready": {"now"},
         "claim": {"mark_at", "mark_id"},
     }
 

@@ -35,11 +35,15 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().wait(within(gen, self.timeout), *args, **options)
         except NoAnswer:
-            if cancels_by_itself(self):
-                with suppress(Exception):
-                    self.cancel_safe(timeout=CANCEL_WAIT)
-            self.close()
+            self.give_up()
             raise
+
+    def give_up(self) -> None:
+        """Close it, and ask the server to end what it is at."""
+        if cancels_by_itself(self):
+            with suppress(Exception):
+                self.cancel_safe(timeout=CANCEL_WAIT)
+        self.close()
 
 
 class AsyncConnection(psycopg.AsyncConnection[Any]):
@@ -71,9 +75,13 @@ def within(gen: PQGen[T], seconds: float) -> PQGen[T]:
             ready = yield wanted
             wanted = gen.send(ready)
             if monotonic() >= until:
-                raise NoAnswer(f"no answer in {seconds:g} s")
+                raise late(seconds)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def late(seconds: float) -> NoAnswer:
+    return NoAnswer(f"no answer in {seconds:g} s")
 
 
 def cancels_by_itself(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

@@ -21,10 +21,10 @@ def answers(cursor: Any) -> bool:
     return result is not None and result.nfields > 0
 
 
-def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any], *, prepare: bool = False) -> list[Row]:
+def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any]) -> list[Row]:
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     with psycopg.Cursor(raw, row_factory=tuple_row) as cursor:
-        cursor.execute(text.encode(), params, binary=True, prepare=prepare or None)
+        cursor.execute(text.encode(), params, binary=True)
         if raw.info.pipeline_status is PipelineStatus.OFF:
             return cursor.fetchall() if answers(cursor) else []
         try:
@@ -33,12 +33,10 @@ def executed(raw: psycopg.Connection[Any], text: str, params: dict[str, Any], *,
             return none_answered(error)
 
 
-async def aexecuted(
-    raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any], *, prepare: bool = False
-) -> list[Row]:
+async def aexecuted(raw: psycopg.AsyncConnection[Any], text: str, params: dict[str, Any]) -> list[Row]:
     """The rows of a statement, through a cursor that the caller's row factory does not change."""
     async with psycopg.AsyncCursor(raw, row_factory=tuple_row) as cursor:
-        await cursor.execute(text.encode(), params, binary=True, prepare=prepare or None)
+        await cursor.execute(text.encode(), params, binary=True)
         if raw.info.pipeline_status is PipelineStatus.OFF:
             return await cursor.fetchall() if answers(cursor) else []
         try:

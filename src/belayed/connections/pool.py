@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 import time
 import weakref
@@ -52,7 +53,10 @@ class Pool(Generic[C]):
     def reset(self) -> None:
         self.pid = os.getpid()
         self.free: list[tuple[float, C]] = []
-        self.places = threading.BoundedSemaphore(self.most)
+        # One for each connection that there may be. A semaphore of Python's takes ten times as long.
+        self.places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(self.most):
+            self.places.put(None)
         self.lock = threading.Lock()
         self.timer: threading.Timer | None = None
 
@@ -62,12 +66,14 @@ class Pool(Generic[C]):
             LEAKED.append(self.free)
             self.reset()
         places = self.places
-        if not places.acquire(timeout=self.timeout):
-            raise all_busy(self.most, self.timeout)
+        try:
+            places.get(timeout=self.timeout)
+        except queue.Empty:
+            raise all_busy(self.most, self.timeout) from None
         try:
             return self.performed(self.take(), steps)
         finally:
-            places.release()
+            places.put(None)
 
     def performed(self, connection: C, steps: Steps[T]) -> T:
         try:

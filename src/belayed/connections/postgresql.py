@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from belayed.config import hidden
 from belayed.connections.base import store_error
 from belayed.errors import ConfigError, StoreError, StoreUnavailable
-from belayed.steps import Answer, Load, Request, Steps, arun, run
+from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
 try:
     import psycopg
@@ -19,8 +19,9 @@ try:
     from psycopg.rows import tuple_row
     from psycopg.types.numeric import Int8BinaryLoader
 
-    from belayed.connections.deadlines import AsyncConnection, Connection, connect_timeout
+    from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, connect_timeout
     from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
+    from belayed.connections.prepared import Prepared, Unwritten
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs psycopg, which cannot be imported ({error}): pip install 'belayed[postgres]'"
@@ -29,7 +30,6 @@ except ImportError as error:
 T = TypeVar("T")
 
 WHO = "SELECT pg_backend_pid()"
-NEVER = 2**31
 VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
@@ -62,6 +62,7 @@ class OwnPsycopg:
             self.raw.timeout = timeout
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
+            self.prepared = Prepared(self.raw) if self.direct else None
         except psycopg.Error as error:
             raise unreachable(error) from error
         self.begun = False
@@ -117,7 +118,10 @@ class OwnPsycopg:
             return answer
         if is_single(request) and not opening and not closing:
             ((statement, params),) = request.calls
-            return [executed(self.raw, statement.pyformat, params, prepare=self.direct and statement.often)]
+            if self.prepared is not None and statement.often:
+                with suppress(Unwritten):
+                    return [self.quickly(self.prepared, statement, params)]
+            return [executed(self.raw, statement.pyformat, params)]
         with self.raw.pipeline():
             if opening:
                 self.begin()
@@ -129,6 +133,16 @@ class OwnPsycopg:
                 # All has been sent: the server works while it is read on.
                 self.occupy()
         return [cursor.fetchall() if answers(cursor) else [] for cursor in cursors]
+
+    def quickly(self, prepared: Prepared, statement: Statement, params: Params) -> list[Row]:
+        """The rows of a prepared statement. Raises Unwritten if it is none, or cannot be."""
+        if not prepared.knows(statement):
+            return self.raw.wait(prepared.ask(statement, params))
+        try:
+            return prepared.answered(statement, params, self.raw.timeout)
+        except NoAnswer:
+            self.raw.give_up()
+            raise
 
     def begin(self) -> None:
         self.raw.execute("BEGIN")
@@ -150,7 +164,7 @@ class OwnPsycopg:
 
     def usable(self) -> bool:
         """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
-        return idle(self.raw) and not readable(self.raw.fileno())
+        return idle(self.raw) and not (self.prepared.readable() if self.prepared else readable(self.raw.fileno()))
 
     def close(self) -> None:
         self.raw.close()
@@ -164,7 +178,8 @@ class OwnAsyncPsycopg:
     def __init__(self, raw: AsyncConnection, timeout: float | None) -> None:
         self.raw = raw
         self.timeout = raw.timeout = timeout
-        self.begun = self.direct = False
+        self.begun = False
+        self.prepared: Prepared | None = None
 
     @classmethod
     async def open(cls, url: str, *, timeout: float | None = None) -> OwnAsyncPsycopg:
@@ -178,7 +193,8 @@ class OwnAsyncPsycopg:
             )
             raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             own = cls(raw, timeout)
-            own.direct = is_direct(raw, await (await raw.execute(WHO)).fetchone())
+            if is_direct(raw, await (await raw.execute(WHO)).fetchone()):
+                own.prepared = Prepared(raw)
         except psycopg.Error as error:
             raise unreachable(error) from error
         return own
@@ -219,10 +235,13 @@ class OwnAsyncPsycopg:
             await self.raw.execute("BEGIN")
         if isinstance(request, Load):
             return [await acopied(self.raw, request)]
-        return [
-            await aexecuted(self.raw, statement.pyformat, params, prepare=self.direct and statement.often)
-            for statement, params in request.calls
-        ]
+        return [await self.answer(statement, params) for statement, params in request.calls]
+
+    async def answer(self, statement: Statement, params: Params) -> list[Row]:
+        if self.prepared is not None and statement.often:
+            with suppress(Unwritten):
+                return await self.raw.wait(self.prepared.ask(statement, params))
+        return await aexecuted(self.raw, statement.pyformat, params)
 
     async def end(self, how: str) -> None:
         self.begun = False
@@ -293,15 +312,14 @@ class Listener:
 def is_direct(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], backend: Any) -> bool:
     """Whether the server's process is the one that the connection was made to: a pooler shows one of its own making.
 
-    If so, statements may be prepared, but only those that say so: psycopg counts to a threshold never reached.
+    Only then may statements be prepared.
     """
-    direct = backend is not None and backend[0] == raw.info.backend_pid
-    raw.prepare_threshold = NEVER if direct else None
-    return direct
+    return backend is not None and bool(backend[0] == raw.info.backend_pid)
 
 
 def idle(raw: Any) -> bool:
-    return not raw.closed and raw.info.transaction_status == TransactionStatus.IDLE
+    # Of a connection that is closed it is UNKNOWN.
+    return bool(raw.pgconn.transaction_status == TransactionStatus.IDLE)
 
 
 def readable(fd: int) -> bool:

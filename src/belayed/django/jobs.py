@@ -175,14 +175,12 @@ class DjangoJobs(Jobs):
             return await super().ado(operation, connection)
         return await sync_to_async(self.do, thread_sensitive=True)(operation)
 
-    def existing(self, operation: Operation[T]) -> Plan[T]:
-        """The operation's answer. Tables are made by `migrate` alone."""
-        try:
-            return (yield operation())
-        except SchemaMissing as error:
-            raise SchemaMissing(
-                f"Belayed's tables are not in the database {self.alias!r}: run `{self.migrate_command}`"
-            ) from error
+    def anew(self, operation: Operation[T], error: SchemaMissing) -> Plan[T]:
+        """None: tables are made by `migrate` alone."""
+        raise SchemaMissing(
+            f"Belayed's tables are not in the database {self.alias!r}: run `{self.migrate_command}`"
+        ) from error
+        yield
 
     def loading(self, load: Callable[[], T]) -> T:
         """What *load* makes of a payload, whose rows come through this thread's connection: made usable before."""

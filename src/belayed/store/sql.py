@@ -64,24 +64,31 @@ class SqlStore(Dialect):
         return Lanes(serving)
 
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
-        delay = draft.run_at.total_seconds() if isinstance(draft.run_at, timedelta) else 0.0
-        (row,) = yield from self.ask(
-            "insert",
-            last=True,
-            queue=draft.queue,
-            priority=draft.priority,
-            run_at=self.bind(draft.run_at) if isinstance(draft.run_at, datetime) else None,
-            delay=delay,
-            task=draft.task,
-            payload=draft.text,
-            max_attempts=draft.max_attempts,
-            max_run_time=seconds(draft.max_run_time),
-            keep_failed=draft.keep_failed,
-            meta=as_json(draft.meta) if draft.meta else None,
-            now=self.clock(now),
+        at = self.clock(now)
+        if hint is None and draft.is_plain and (now is None and not self.ahead):
+            plain = {"queue": draft.queue, "priority": draft.priority, "task": draft.task, "payload": draft.text}
+            plain["now"] = at
+            answers = yield Ask([(statement, plain) for statement in self.statements["insert_ready"]], last=True)
+            ((id, created),) = answers[-1]
+            created_at = self.time(created)
+            return Inserted(id, State.READY, created_at, created_at)
+        run_at = draft.run_at
+        params = {
+            "queue": draft.queue,
+            "priority": draft.priority,
+            "run_at": self.bind(run_at) if isinstance(run_at, datetime) else None,
+            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
+            "task": draft.task,
+            "payload": draft.text,
+            "max_attempts": draft.max_attempts,
+            "max_run_time": seconds(draft.max_run_time),
+            "keep_failed": draft.keep_failed,
+            "meta": as_json(draft.meta) if draft.meta else None,
+            "now": at,
             **self.hinted(hint),
-        )
-        return self.inserted(row)
+        }
+        answers = yield Ask([(statement, params) for statement in self.statements["insert"]], last=True)
+        return self.inserted(answers[-1][0])
 
     def insert_many(
         self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None

@@ -16,6 +16,13 @@ COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 ENDED = re.compile(r";\s*$", re.MULTILINE)
 
 
+NAMES = (
+    *("jobs", "history", "attempts", "workers", "queues", "versions"),
+    *("instant", "counter", "limit", "duration", "object", "live_state", "end_state"),
+)
+"""The tables, and PostgreSQL's domains: what may stand in their columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """What the tables are called: an optional schema, and a prefix."""
@@ -24,18 +31,18 @@ class Tables:
     schema: str | None = None
 
     def named(self, name: str) -> str:
-        """The quoted name of a table, with its schema."""
+        """The quoted name of a table or a domain, with its schema."""
         table = f'"{self.prefix}{name}"'
         return f'"{self.schema}".{table}' if self.schema else table
 
     def fill(self, text: str) -> str:
-        """*text* with its `{jobs}`-style table names put in."""
-        for name in ("jobs", "history", "attempts", "workers", "queues", "versions"):
+        """*text* with its `{jobs}`-style names put in."""
+        for name in NAMES:
             text = text.replace(f"{{{name}}}", self.named(name))
         return text.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
 
 
-OFTEN = frozenset({"insert"})
+OFTEN = frozenset({"insert", "insert_ready"})
 """Statements that are asked alone, once for each job: planning one anew each time costs half of it."""
 
 Catalogue = dict[str, tuple[Statement, ...]]

@@ -71,6 +71,7 @@ DROP TABLE {attempts};
 DROP TABLE {workers};
 DROP TABLE {queues};
 DROP TABLE {versions};
+DROP DOMAIN {instant}, {counter}, {limit}, {duration}, {object}, {live_state}, {end_state};
 
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
@@ -89,10 +90,17 @@ VALUES (
          THEN 'ready' ELSE 'scheduled' END,
     :queue, :priority,
     COALESCE(CAST(:run_at AS timestamptz), {now} + make_interval(secs => CAST(:delay AS double precision))),
-    :task, :payload, {now}, :max_attempts, :max_run_time, :keep_failed, :meta
+    :task, :payload, {now}, CAST(:max_attempts AS integer), CAST(:max_run_time AS double precision),
+    :keep_failed, CAST(:meta AS text)
 )
 RETURNING id, state, run_at AT TIME ZONE 'UTC', created_at AT TIME ZONE 'UTC',
           CASE WHEN CAST(:hint AS text) IS NOT NULL THEN pg_notify(:channel, :hint) END;
+
+-- name: insert_ready
+-- A job that is due at once and says no more than it must: what most are.
+INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at)
+VALUES ('ready', :queue, :priority, statement_timestamp(), :task, :payload, statement_timestamp())
+RETURNING id, created_at AT TIME ZONE 'UTC';
 
 -- name: insert_many
 -- Ids are given in the order of the rows: the sort comes before the identity column's default.

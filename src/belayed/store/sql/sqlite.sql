@@ -94,6 +94,12 @@ VALUES (CASE WHEN COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)) <
         :max_attempts, :max_run_time, :keep_failed, :meta)
 RETURNING id, state, run_at, created_at;
 
+-- name: insert_ready
+-- A job that is due at once and says no more than it must: what most are.
+INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at)
+VALUES ('ready', :queue, :priority, {now}, :task, :payload, {now})
+RETURNING id, created_at;
+
 -- name: insert_many
 INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,
                     max_attempts, max_run_time, keep_failed, meta)
