@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Unpack, cast
 
@@ -28,6 +29,18 @@ log = logging.getLogger("belayed")
 
 DEBOUNCE = 0.05
 """Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's search for garbage, which would look through all new jobs again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass
@@ -107,7 +120,8 @@ class Saving(Database):
     def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
         with ExitStack() as stack:
-            batch = self._batch(jobs, options, stack)
+            with uncollected():
+                batch = self._batch(jobs, options, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: ran(self, draft) for place, draft in batch.inline.items()})
             return batch.all(self._inserted_many(drafts, connection) if drafts else [])
@@ -115,7 +129,8 @@ class Saving(Database):
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """As `enqueue_many`, without blocking the event loop."""
         with ExitStack() as stack:
-            batch = self._batch(jobs, options, stack)
+            with uncollected():
+                batch = self._batch(jobs, options, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
             return batch.all(await self._ainserted_many(drafts, connection) if drafts else [])
@@ -133,11 +148,13 @@ class Saving(Database):
     def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
         """The Jobs of completed drafts, saved all or none."""
         found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-        return [*map(self._saved, drafts, found)]
+        with uncollected():
+            return [*map(self._saved, drafts, found)]
 
     async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
         found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
-        return [*map(self._saved, drafts, found)]
+        with uncollected():
+            return [*map(self._saved, drafts, found)]
 
     def _joins(self, draft: Draft) -> bool:
         """Whether a draft is saved in a transaction of the application's, which may be rolled back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -52,7 +52,8 @@ class Load:
 
     statement: Statement
     columns: tuple[str, ...]
-    rows: Sequence[Row]
+    rows: Iterable[Row]
+    """May be asked for more than once."""
     table: tuple[str | None, str]
     """The schema (None: the search path's) and the table, for drivers that name them apart."""
     last: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -54,13 +55,15 @@ def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
 
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
     with psycopg.Cursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for start in range(0, len(load.rows), PIECE):
-            copy.write(copy_text(load.rows[start : start + PIECE]))
+        rows = iter(load.rows)
+        while piece := list(islice(rows, PIECE)):
+            copy.write(copy_text(piece))
     return []
 
 
 async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
     async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        for start in range(0, len(load.rows), PIECE):
-            await copy.write(copy_text(load.rows[start : start + PIECE]))
+        rows = iter(load.rows)
+        while piece := list(islice(rows, PIECE)):
+            await copy.write(copy_text(piece))
     return []

@@ -94,7 +94,11 @@ class Lanes:
             return False
         if priority < (LOWEST if low is None else low) or priority > (HIGHEST if high is None else high):
             return False
-        if not any(lane.queue == queue and lane.priority <= priority <= lane.upto for lane in self.lanes):
+        if not self.lanes and self.remember:
+            # Nothing was ready: the news itself says where to look, and the scan can wait until after that.
+            self.lanes = [Lane(queue, LOWEST if low is None else low, HIGHEST if high is None else high)]
+            self.scanned_at, self.short = monotonic(), False
+        elif not any(lane.queue == queue and lane.priority <= priority <= lane.upto for lane in self.lanes):
             self.scanned_at = float("-inf")
         return True
 

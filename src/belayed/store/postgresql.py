@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,5 +50,8 @@ class PostgresStore(SqlStore):
         return self.calls("notify", channel=self.channel, hint=hint) if hint is not None else []
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
-        given = yield from self.ask("reserve", table=self.tables.named("jobs"), count=count, now=self.clock(now))
-        return sorted(row[0] for row in given), self.time(given[0][1])
+        ((first, told, at),) = yield from self.ask(
+            "reserve", table=self.tables.named("jobs"), count=count, now=self.clock(now)
+        )
+        ids = sorted(json.loads(told)) if told else list(range(first, first + count))
+        return ids, self.time(at)

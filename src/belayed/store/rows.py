@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
@@ -31,6 +31,16 @@ LOADED = (
     "meta",
 )
 """The columns of a bulk load."""
+
+
+class Again(Iterable[Row]):
+    """Rows that are made while they are read: the database works on the first of them meanwhile."""
+
+    def __init__(self, make: Callable[[], Iterator[Row]]) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.make()
 
 
 def inserted_as(id: int, draft: Draft, created_at: datetime) -> Inserted:

@@ -29,7 +29,7 @@ from belayed.store.base import (
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lane, Lanes, Serving
-from belayed.store.rows import LOADED, as_json, inserted_as, loaded_row, outcomes, seconds
+from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, outcomes, seconds
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
@@ -101,10 +101,10 @@ class SqlStore(Dialect):
         ids, created_at = yield from self.reserved(len(drafts), now)
         found = [inserted_as(id, draft, created_at) for id, draft in zip(ids, drafts, strict=True)]
         at = self.bind(created_at)
-        loaded = [
+        loaded = Again(lambda: (
             loaded_row(one, draft, at if one.run_at is created_at else self.bind(one.run_at), at)
             for one, draft in zip(found, drafts, strict=True)
-        ]
+        ))  # fmt: skip
         (load,) = self.statements["load"]
         names = (self.tables.schema, f"{self.tables.prefix}jobs")
         yield Load(load, LOADED, loaded, names, last=hint is None)

@@ -119,9 +119,13 @@ ORDER BY due.nth
 RETURNING j.id, j.state, j.run_at AT TIME ZONE 'UTC', j.created_at AT TIME ZONE 'UTC';
 
 -- name: reserve
--- Ids for rows that COPY will bring, and the time that they are created at.
-SELECT nextval(pg_get_serial_sequence(CAST(:table AS text), 'id')), {now} AT TIME ZONE 'UTC'
-FROM generate_series(1, CAST(:count AS integer));
+-- Ids for rows that COPY will bring, and the time that they are created at. They are told one by one only if another
+-- session has taken some from among them.
+SELECT min(id), CASE WHEN max(id) - min(id) >= count(*) THEN CAST(json_agg(id) AS text) END, {now} AT TIME ZONE 'UTC'
+FROM (
+    SELECT nextval(pg_get_serial_sequence(CAST(:table AS text), 'id')) AS id
+    FROM generate_series(1, CAST(:count AS integer))
+) AS given;
 
 -- name: load
 COPY {jobs} (id, state, queue, priority, run_at, task, payload, created_at,
