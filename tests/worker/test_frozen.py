@@ -118,6 +118,7 @@ def test_a_worker_that_has_slept_past_the_limit_changes_and_starts_nothing(
 
     with tree(jobs, tmp_path / "log-1", threads=1) as sleeper:
         eventually(lambda: runs(effects))
+        eventually(lambda: jobs.counts().ended.get(State.SUCCEEDED) == 100)
         own = sleeper.children()
         sleeper.signal(signal.SIGSTOP, everybody=True)
         with tree(jobs, tmp_path / "log-2") as other:
