@@ -35,11 +35,7 @@ PER_LANE = {
     "claim_lanes",  # Which jobs are the first of all is known once the first of each lane are.
 }
 """The statements that may visit a batch of each lane."""
-QUADRATIC = "each job is looked for among all of its batch: for a thousand, half a million rows are read"
 FAULTS = {
-    ("postgresql", "fresh", "back"): QUADRATIC,
-    ("postgresql", "idle", "back"): QUADRATIC,
-    ("postgresql", "fresh", "rescue"): QUADRATIC,
     ("postgresql", "none", "settled"): "the attempts of all jobs are read, as long as the table was never analyzed",
     ("sqlite", "none", "retry_ended"): "all jobs that have failed are read, as long as the file was never analyzed",
 }

@@ -267,7 +267,9 @@ FROM {jobs}
 WHERE id = :id AND token = :token;
 
 -- name: succeed
--- Fenced: a row whose token has changed is another claim's; its id is missing from the answer.
+-- Fenced: a row whose token has changed is another claim's; its id is missing from the answer. ANY beside the join, here
+-- and below, and the join with what came as JSON: the planner takes the one for 10 rows and the other for 100, whatever
+-- the tables hold, and so hashes. A CTE that it takes for one row it compares with each row of the other.
 WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
@@ -341,7 +343,7 @@ FROM gone;
 
 -- name: back
 -- Jobs that go back to wait: to be tried again, or released. The rows are read before the update: the insert runs
--- after it, and a lock taken then would pass over them.
+-- after it, and a lock taken then would pass over them. Joined with `done` again, not with `held`: see succeed.
 WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
@@ -350,8 +352,8 @@ WITH done AS (
         error text, error_type text, message text, traceback text)
 ),
 held AS MATERIALIZED (
-    SELECT j.id, j.attempt, j.worker, done.outcome, done.started, done.seconds, done.delay, done.failed, done.crashed,
-           done.free, done.unknown, done.suspect, done.error, done.error_type, done.message, done.traceback
+    SELECT j.id, j.attempt, j.worker, done.outcome, done.started, done.seconds, done.error_type, done.message,
+           done.traceback
     FROM {jobs} AS j
     JOIN done ON j.id = done.id AND j.token = done.token
     WHERE j.id = ANY (ARRAY(SELECT id FROM done))
@@ -366,21 +368,21 @@ recorded AS (
     WHERE started
 )
 UPDATE {jobs} AS j
-SET state = CASE WHEN held.delay > 0 THEN 'scheduled' ELSE 'ready' END,
-    run_at = CASE WHEN held.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => held.delay) END,
-    attempt = j.attempt + CAST(held.started AS integer),
-    failures = j.failures + CAST(held.failed AS integer),
-    crashes = j.crashes + CAST(held.crashed AS integer),
-    free_retries = j.free_retries + CAST(held.free AS integer),
-    unknown_since = CASE WHEN held.unknown THEN COALESCE(j.unknown_since, {now})
-                         WHEN NOT held.started THEN j.unknown_since END,
-    suspect = held.suspect OR (j.suspect AND NOT held.started),
-    error = COALESCE(held.error, j.error),
+SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
+    run_at = CASE WHEN done.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => done.delay) END,
+    attempt = j.attempt + CAST(done.started AS integer),
+    failures = j.failures + CAST(done.failed AS integer),
+    crashes = j.crashes + CAST(done.crashed AS integer),
+    free_retries = j.free_retries + CAST(done.free AS integer),
+    unknown_since = CASE WHEN done.unknown THEN COALESCE(j.unknown_since, {now})
+                         WHEN NOT done.started THEN j.unknown_since END,
+    suspect = done.suspect OR (j.suspect AND NOT done.started),
+    error = COALESCE(done.error, j.error),
     worker = NULL,
     token = NULL,
     claimed_at = NULL
-FROM held
-WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = held.id
+FROM done
+WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = done.id AND j.token = done.token
 RETURNING j.id;
 
 -- name: settle
@@ -477,7 +479,7 @@ WHERE NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = s.worker)
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
 -- unless it was asked to be cancelled: that is what it will be.
 WITH picked AS MATERIALIZED (
-    SELECT id, worker
+    SELECT id, worker, attempt
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
@@ -486,20 +488,15 @@ WITH picked AS MATERIALIZED (
     LIMIT :count
     FOR UPDATE SKIP LOCKED
 ),
-saved AS (
-    UPDATE {jobs} AS j
-    SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
-    FROM picked
-    WHERE j.id = ANY (ARRAY(SELECT id FROM picked)) AND j.id = picked.id
-    RETURNING j.id, j.attempt, picked.worker
-),
 tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
     SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
-    FROM saved
+    FROM picked
 )
-SELECT id
-FROM saved;
+UPDATE {jobs} AS j
+SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
+RETURNING j.id;
 
 -- name: poison
 WITH picked AS MATERIALIZED (
