@@ -159,25 +159,14 @@ def test_a_look_at_the_lanes_finds_all_of_them(request, dialect):
     assert len(lanes.lanes) == LANES
 
 
-IDS = "(:ids IS NULL OR id IN …) is no condition that SQLite looks up: both tables are read"
-STATE = "what is in a state that only one of the tables has is looked for in all of the other"
 # The newest live jobs are scheduled, the oldest are ready: `find` begins there, and `matching` here.
 SOME = {"ids": [*range(1, BATCH + 1)]}, {"ids": [*range(1, BATCH + 1)]}
 LIVE = {"states": [State.SCHEDULED]}, {"states": [State.READY]}
 ENDED = {"states": [State.FAILED]}, {"states": [State.FAILED]}
 
 
-@pytest.mark.parametrize(
-    ("dialect", "conditions"),
-    [
-        pytest.param("postgresql", SOME, id="postgresql-ids"),
-        pytest.param("sqlite", SOME, id="sqlite-ids", marks=known(reason=IDS)),
-        pytest.param("postgresql", LIVE, id="postgresql-live", marks=known(reason=STATE)),
-        pytest.param("sqlite", LIVE, id="sqlite-live", marks=known(reason=STATE)),
-        pytest.param("postgresql", ENDED, id="postgresql-ended", marks=known(reason=STATE)),
-        pytest.param("sqlite", ENDED, id="sqlite-ended", marks=known(reason=STATE)),
-    ],
-)
+@pytest.mark.parametrize("conditions", [SOME, LIVE, ENDED], ids=["ids", "live", "ended"])
+@pytest.mark.parametrize("dialect", STORES)
 def test_jobs_are_found_without_a_look_at_all_others(request, dialect, conditions):
     walk = Explained(request.getfixturevalue(dialect))
 

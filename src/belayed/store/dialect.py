@@ -97,9 +97,14 @@ class Dialect(Store):
         def listed(values: Iterable[Any] | None) -> str | None:
             return None if values is None else as_json(list(values))
 
+        states = filter.get("states")
+        if states is not None:
+            states = list(states)
         return {
+            "in_jobs": states is None or any(state in LIVE for state in states),
+            "in_history": states is None or any(state not in LIVE for state in states),
             "ids": listed(filter.get("ids")),
-            "states": listed(filter.get("states")),
+            "states": listed(states),
             "queues": listed(filter.get("queues")),
             "tasks": listed(filter.get("tasks")),
             "created_after": self.bind(filter.get("created_after")),

@@ -596,11 +596,11 @@ WHERE job_id = :id
 ORDER BY id;
 
 -- name: find
--- Newest first, by id; a page ends where the next one begins.
+-- Newest first, by id; a page ends where the next one begins. A table that can hold none of the states is left alone.
 (
     SELECT {live}
     FROM {jobs}
-    WHERE id < :before AND {filter}
+    WHERE CAST(:in_jobs AS boolean) AND id < :before AND {filter}
     ORDER BY id DESC
     LIMIT :count
 )
@@ -608,7 +608,7 @@ UNION ALL
 (
     SELECT {ended}
     FROM {history}
-    WHERE id < :before AND {filter}
+    WHERE CAST(:in_history AS boolean) AND id < :before AND {filter}
     ORDER BY id DESC
     LIMIT :count
 )
@@ -620,7 +620,7 @@ LIMIT :count;
 (
     SELECT id
     FROM {jobs}
-    WHERE id > :after AND {filter}
+    WHERE CAST(:in_jobs AS boolean) AND id > :after AND {filter}
     ORDER BY id
     LIMIT :count
 )
@@ -628,7 +628,7 @@ UNION ALL
 (
     SELECT id
     FROM {history}
-    WHERE id > :after AND {filter}
+    WHERE CAST(:in_history AS boolean) AND id > :after AND {filter}
     ORDER BY id
     LIMIT :count
 )
