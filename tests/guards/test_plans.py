@@ -37,7 +37,6 @@ PER_LANE = {
 """The statements that may visit a batch of each lane."""
 FAULTS = {
     ("postgresql", "none", "settled"): "the attempts of all jobs are read, as long as the table was never analyzed",
-    ("sqlite", "none", "retry_ended"): "all jobs that have failed are read, as long as the file was never analyzed",
 }
 """What is known to be wrong, by dialect, statistics and statement."""
 known = partial(pytest.mark.xfail, raises=AssertionError)
