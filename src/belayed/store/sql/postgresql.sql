@@ -418,12 +418,15 @@ WHERE id IN (
 
 -- name: settled
 -- Of outcomes that were refused: those that this worker has written after all (the answer was lost, or the job's own
--- transaction has completed it), with the state that the job ended in.
+-- transaction has completed it), with the state that the job ended in. Not EXISTS: without statistics, the planner hashes
+-- all attempts for it.
 SELECT d.id, (SELECT state FROM {history} AS h WHERE h.id = d.id)
 FROM json_to_recordset(CAST(:outcomes AS json)) AS d(id bigint, attempt integer)
-WHERE EXISTS (SELECT FROM {history} AS h WHERE h.id = d.id AND h.worker = :worker AND h.attempt >= d.attempt)
-   OR EXISTS (SELECT FROM {attempts} AS a WHERE a.job_id = d.id AND a.worker = :worker AND a.number = d.attempt
-              AND a.outcome <> 'lost');
+WHERE COALESCE(
+    (SELECT true FROM {history} AS h WHERE h.id = d.id AND h.worker = :worker AND h.attempt >= d.attempt),
+    (SELECT true FROM {attempts} AS a WHERE a.job_id = d.id AND a.worker = :worker AND a.number = d.attempt
+     AND a.outcome <> 'lost' LIMIT 1)
+);
 
 -- name: beat
 UPDATE {workers}
