@@ -151,6 +151,9 @@ def outline(plan: Any, depth: int = 0) -> str:
 def about(rows: list[Any], params: dict[str, Any]) -> int:
     """How many rows a statement is about."""
     listed = [len(json.loads(text)) for text in params.values() if isinstance(text, str) and text.startswith("[")]
+    if "lanes" in params:
+        # Each of them is looked into, for so many jobs in all.
+        listed = [sum(listed) + int(params["count"])]
     ran = RUN if params.keys() & {"worker", "workers", "signs"} and "count" not in params else 0
     return max(len(rows), *listed, int(params.get("count", 0)), int(params.get("most", 0)), ran, 1)
 

@@ -11,6 +11,7 @@ import pytest
 from belayed.claim import micros
 from belayed.connections import wrap
 from belayed.job import State
+from belayed.store import lanes as lanes_module
 from belayed.store.base import Wanted
 from tests.store.factories import NOON, Driven, again, draft, ids_of, of_threads, released, succeeded
 
@@ -406,3 +407,76 @@ class TestRememberedMarks:
         found = store.claimed(1, lanes=lanes)
 
         assert ids_of(found) == [late.id]
+
+
+class TestFarLooks:
+    """Claims of many lanes that follow one another share a look; what has changed since is not claimed by it."""
+
+    NUMBER = 60
+
+    @pytest.fixture(autouse=True)
+    def time_enough(self, monkeypatch):
+        monkeypatch.setattr(lanes_module, "LATELY", 60.0)
+
+    @pytest.fixture
+    def far(self, store):
+        """The ready jobs in their order, of which a claimer of many lanes has claimed some: it has looked far."""
+        inserted(store, *({"queue": f"q{nth % 17}", "priority": nth % 5} for nth in range(600)))
+        ready = ids_of(sorted(store.find({}, count=600), key=order))
+        lanes = store.lanes("*", "!parked")
+        claimed = ids_of([*store.claimed(self.NUMBER, lanes=lanes), *store.claimed(self.NUMBER, lanes=lanes)])
+        assert claimed == ready[: 2 * self.NUMBER]
+        assert lanes.following(self.NUMBER) == ready[2 * self.NUMBER : 3 * self.NUMBER]
+        return ready[2 * self.NUMBER :], lanes
+
+    def test_the_order_is_kept(self, store, far):
+        ready, lanes = far
+
+        claimed = [job for _ in range(10) for job in store.claimed(self.NUMBER, lanes=lanes)]
+
+        assert ids_of(claimed) == ready
+
+    def test_claims_are_full_though_others_claim_the_same(self, store, far):
+        ready, lanes = far
+        others = store.lanes()
+
+        claims = [store.claimed(self.NUMBER, lanes=one) for _ in range(4) for one in (lanes, others)]
+
+        assert [len(claim) for claim in claims] == [self.NUMBER] * 8
+        assert sorted(job.id for claim in claims for job in claim) == sorted(ready)
+        assert all(ids_of(claim) == ids_of(sorted(claim, key=order)) for claim in claims)
+
+    @pytest.mark.parametrize("how", ["cancelled", "moved", "postponed", "paused"])
+    def test_what_is_not_there_any_more_is_not_claimed(self, store, far, how):
+        ready, lanes = far
+        jobs = {job.id: job for job in store.find({"states": [State.READY]}, count=600)}
+        gone = {id for id in ready if jobs[id].queue == "q3"} if how == "paused" else {*ready[:10]}
+        changes = {
+            "cancelled": lambda: store.cancel([*gone]),
+            "moved": lambda: store.change([*gone], queue="parked"),
+            "postponed": lambda: store.change([*gone], run_at=NOON + timedelta(days=1)),
+            "paused": lambda: store.pause("q3"),
+        }
+        changes[how]()
+
+        claimed = store.claimed(self.NUMBER, lanes=lanes)
+
+        assert ids_of(claimed) == [id for id in ready if id not in gone][: self.NUMBER]
+
+    def test_a_hint_of_a_new_job_brings_it_at_once(self, store, far):
+        _, lanes = far
+        (id,) = inserted(store, {"queue": "q1", "priority": -1})
+
+        lanes.hint("q1", -1)
+
+        assert store.claimed(self.NUMBER, lanes=lanes)[0].id == id
+
+    def test_it_counts_for_a_moment_only(self, store, far, monkeypatch):
+        ready, lanes = far
+        (id,) = inserted(store, {"queue": "q1", "priority": -1})
+        lanes.scanned_at -= 3600
+        monkeypatch.setattr(lanes_module, "LATELY", 0.0)
+
+        claimed = store.claimed(self.NUMBER, lanes=lanes)
+
+        assert ids_of(claimed) == [id, *ready[: self.NUMBER - 1]]

@@ -14,9 +14,9 @@ from belayed.store.statements import Tables, catalogue, split, statement
 DIALECTS = tuple(STORES)
 ONLY = {
     # Schemas and hints are PostgreSQL's.
-    "postgresql": {"create_schema", "notify", "claim_lanes"},
+    "postgresql": {"create_schema", "notify", "look_lanes", "claim_lanes"},
     # The merge of several lanes is the store's own there.
-    "sqlite": {"peek", "claim_ids"},
+    "sqlite": {"peek"},
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from belayed.claim import Finished, moment
+from belayed.claim import Finished
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Load, Steps
 from belayed.store import schema
@@ -28,36 +29,47 @@ from belayed.store.base import (
     WorkerRow,
 )
 from belayed.store.dialect import Call, Dialect
-from belayed.store.lanes import Lane, Lanes, Serving
-from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, outcomes, seconds
+from belayed.store.lanes import Lanes, Serving
+from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, order_of_claims, outcomes, seconds
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
+FAR = 8
+"""How many claims ahead a look sees, where claims follow one another."""
 POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
 
 
 class SqlStore(Dialect):
     """A store in a SQL database: the operations, as belayed.store.base describes them."""
 
-    def claiming(self, wanted: Wanted, lanes: Sequence[Lane], now: Any) -> Steps[list[Call]]:
-        """The calls that claim from *lanes*; the last one answers with the claimed rows."""
-        claim = {"worker": wanted.worker, "token": secrets.token_hex(8), "count": wanted.count, "now": now}
-        if len(lanes) == 1:
-            lane = lanes[0]
+    def claiming(self, wanted: Wanted, now: Any) -> Steps[list[Call]]:
+        """The calls that claim from the lanes wanted; the last one answers with the claimed rows."""
+        lanes, count = wanted.lanes, wanted.count
+        claim = {"worker": wanted.worker, "token": secrets.token_hex(8), "now": now}
+        if len(lanes.lanes) == 1:
+            (lane,) = lanes.lanes
             mark = {"mark_at": self.marked(lane.mark_at), "mark_id": lane.mark_id}
-            return self.calls("claim", queue=lane.queue, priority=lane.priority, upto=lane.upto, **mark, **claim)
-        listed = [
-            {
-                "nth": nth,
-                "queue": lane.queue,
-                "priority": lane.priority,
-                "upto": lane.upto,
-                "mark_at": None if lane.mark_at is None else self.text(moment(lane.mark_at)),
-                "mark_id": lane.mark_id,
-            }
-            for nth, lane in enumerate(lanes)
-        ]
-        return self.calls("claim_lanes", lanes=as_json(listed), **claim)
+            lane_of = {"queue": lane.queue, "priority": lane.priority, "upto": lane.upto}
+            return self.calls("claim", count=count, **lane_of, **mark, **claim)
+        if lanes.hurried(count):
+            lanes.look_far((yield from self.first_of(lanes, count * FAR)))
+        low, high = lanes.serving.range
+        claim |= {"low": low, "high": high}
+        ids = lanes.following(count) or (yield from self.looked_up(lanes, count))
+        if ids is None:
+            return self.calls("claim_lanes", lanes=lanes.text(count, self.text), count=count, **claim)
+        queues = as_json([lane.queue for lane in lanes.lanes])
+        return self.calls("claim_ids", ids=as_json(ids), queues=queues, **claim)
+
+    def first_of(self, lanes: Lanes, count: int) -> Steps[list[int]]:
+        """The ids that come first over all *lanes*."""
+        listed = lanes.text(count, self.text)
+        ((ids,),) = yield from self.ask("look_lanes", last=True, read=True, lanes=listed, count=count)
+        return json.loads(ids) if ids else []
+
+    def looked_up(self, lanes: Lanes, count: int) -> Steps[list[int] | None]:
+        """The ids to claim, in dialects whose claims cannot look for themselves."""
+        return None
         yield
 
     def lanes(self, serving: Serving) -> Lanes:
@@ -129,10 +141,10 @@ class SqlStore(Dialect):
         if many := [one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED]:
             calls += self.calls("trim", ids=as_json(many))
         lanes = wanted.lanes if wanted and wanted.count > 0 else None
-        if lanes is not None and lanes.due():
+        if wanted and lanes is not None and not lanes.following(wanted.count) and lanes.due():
             yield from self.scan(lanes)
         if wanted and lanes and lanes.lanes:
-            calls += yield from self.claiming(wanted, lanes.lanes, at)
+            calls += yield from self.claiming(wanted, at)
         if not calls:
             if lanes is not None:
                 lanes.short = True
@@ -142,6 +154,12 @@ class SqlStore(Dialect):
         if not wanted or not lanes or not lanes.lanes:
             return Turn(held, [])
         claimed = self.claimed(answers[-1])
+        if len(claimed) < wanted.count and lanes.far:
+            # Others have taken some of what had been looked at.
+            lanes.look_far([])
+            more = yield from self.claiming(Wanted(wanted.worker, wanted.count - len(claimed), lanes), at)
+            answers = yield Ask(more, last=True)
+            claimed = sorted([*claimed, *self.claimed(answers[-1])], key=order_of_claims)
         lanes.claimed(claimed, wanted.count)
         return Turn(held, claimed)
 

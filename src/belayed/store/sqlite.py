@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import heapq
-import secrets
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from belayed.claim import MICROSECOND, micros, moment
-from belayed.steps import Ask, Steps
-from belayed.store.base import Wanted
-from belayed.store.dialect import Call
-from belayed.store.lanes import Lane, Lanes, Serving
+from belayed.steps import Steps
+from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.rows import as_json
 from belayed.store.sql import SqlStore
 
 LONG_AGO = -(2**63)
-CHUNK = 16
-"""How many jobs of a lane the merge looks at first; a lane that wins gets twice as many the next time."""
+Place = tuple[int, int, int, bool, int]
+"""Of a job: its priority, run_at and id; whether it is none, but where to look on after it; and which lane it is in."""
 
 
 class SqliteStore(SqlStore):
@@ -54,43 +52,34 @@ class SqliteStore(SqlStore):
         # A scan is a few microseconds here, and deleted rows leave the index at once: marks would gain nothing.
         return Lanes(serving, remember=False)
 
-    def claiming(self, wanted: Wanted, lanes: Sequence[Lane], now: Any) -> Steps[list[Call]]:
-        if len(lanes) == 1:
-            return (yield from super().claiming(wanted, lanes, now))
-        ids = yield from self.merged(lanes, wanted.count)
-        token = secrets.token_hex(8)
-        return self.calls("claim_ids", ids=as_json(ids), worker=wanted.worker, token=token, now=now)
+    def looked_up(self, lanes: Lanes, count: int) -> Steps[list[int] | None]:
+        return (yield from self.first_of(lanes, count))
 
-    def merged(self, lanes: Sequence[Lane], count: int) -> Steps[list[int]]:
-        """The ids that come first over all *lanes*: a merge that reads on only in the lanes that win."""
-        waiting: list[tuple[tuple[int, int, int], int, bool]] = [
-            (
-                (lane.priority, LONG_AGO if lane.mark_at is None else lane.mark_at, lane.mark_id - 1),
-                nth,
-                True,
-            )
-            for nth, lane in enumerate(lanes)
+    def first_of(self, lanes: Lanes, count: int) -> Steps[list[int]]:
+        """A few jobs of each lane are looked at, then more of those lanes in which another of the first may be."""
+        places: list[Place] = [
+            (lane.priority, LONG_AGO if lane.mark_at is None else lane.mark_at, lane.mark_id - 1, True, nth)
+            for nth, lane in enumerate(lanes.lanes)
         ]
-        heapq.heapify(waiting)
-        chunk = dict.fromkeys(range(len(lanes)), CHUNK)
-        ids: list[int] = []
-        while waiting and len(ids) < count:
-            at, nth, read_on = heapq.heappop(waiting)
-            if not read_on:
-                ids.append(at[2])
-                continue
-            rows = yield from self.peek(lanes[nth], at, chunk[nth])
-            for row in rows:
-                heapq.heappush(waiting, (row, nth, False))
-            if len(rows) == chunk[nth]:
-                heapq.heappush(waiting, (rows[-1], nth, True))
-            chunk[nth] *= 2
-        return ids
+        few = 0
+        while True:
+            places.sort()
+            unsure = [place for place in places[:count] if place[3]]
+            if not unsure:
+                return [place[2] for place in places[:count]]
+            few = max(4 * few, enough(count / len(unsure)))
+            found = yield from self.peek(lanes.lanes, unsure, few)
+            passed = set(unsure)
+            places = [*(place for place in places if place not in passed), *found]
 
-    def peek(self, lane: Lane, at: tuple[int, int, int], count: int) -> Steps[list[tuple[int, int, int]]]:
-        """The next jobs of a lane after a position: priority, run_at and id."""
-        priority, run_at, id = at
-        position = {"priority": priority, "run_at": run_at, "id": id}
-        calls = self.calls("peek", queue=lane.queue, upto=lane.upto, count=count, **position)
-        answers = yield Ask(calls, read=True)
-        return [(row[0], row[1], row[2]) for row in answers[0]]
+    def peek(self, lanes: Sequence[Lane], places: Sequence[Place], few: int) -> Steps[list[Place]]:
+        """The next jobs after *places* to look on at, a *few* of each; and where there may be more."""
+        listed = [[nth, lanes[nth].queue, lanes[nth].upto, *position] for *position, _, nth in places]
+        rows = yield from self.ask("peek", read=True, lanes=as_json(listed), count=few)
+        found: list[Place] = [(priority, run_at, id, False, nth) for nth, priority, run_at, id in rows]
+        # Those of a lane come one after the other, but in which order is not said.
+        for nth, jobs in groupby(found, itemgetter(4)):
+            lane = list(jobs)
+            if len(lane) == few:
+                found.append((*max(lane)[:3], True, nth))
+        return found

@@ -132,7 +132,7 @@ class Loop:
             raise
         except StoreError as error:
             self.line.close()
-            self.lanes.lanes = []
+            self.lanes.forget()
             # Hints that come meanwhile are lost.
             self.poll_at = self.upkeep.promote_at = 0.0
             self.outages += 1
@@ -175,7 +175,7 @@ class Loop:
         if now >= self.upkeep.next_at():
             if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
                 self.poll_at = 0.0
-                self.lanes.scanned_at = float("-inf")
+                self.lanes.forget()
             if now < self.eager_until:
                 self.upkeep.promote_at = min(self.upkeep.promote_at, now + EAGER)
         if self.turn_is_due(time.monotonic()):
@@ -349,7 +349,7 @@ class Loop:
             priority, _, queue = hint.partition(" ")
             if hint == LOOK:
                 self.poll_at = self.upkeep.promote_at = 0.0
-                self.lanes.scanned_at = float("-inf")
+                self.lanes.forget()
             elif hint == "@":
                 self.upkeep.promote_at, self.eager_until = 0.0, time.monotonic() + EAGER
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
@@ -364,7 +364,7 @@ class Loop:
         # Without room nobody knows: a child may just be on its way.
         if not self.until_empty or self.paused or self.slots.room() <= 0:
             return False
-        self.lanes.scanned_at = float("-inf")
+        self.lanes.forget()
         self.guarded(self.last_look)
         return not self.outages and not self.unwritten and self.slots.idle()
 

@@ -14,6 +14,92 @@ j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.
 j.max_attempts, j.max_run_time, j.keep_failed, j.meta,
 CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token, j.suspect
 
+-- part: ahead
+-- The ready jobs of a lane, from its mark on.
+FROM {jobs}
+WHERE state = 'ready'
+  AND queue = lane.queue
+  AND (priority, run_at, id) >= (lane.priority, lane.mark_at, lane.mark_id)
+  AND priority <= lane.upto
+
+-- part: head
+-- Which jobs come first over several lanes: a few of each are looked at, of those that are likely to have the next jobs
+-- (`early`), then of the others where they may come before the last one wanted (`late`). A lane all of whose few are
+-- among the `nearest` may have more that come before the `last` of these (`rest`).
+-- NOT IN, and further down IS TRUE: no join of CTEs, of which the planner may take one for one row and compare each with
+-- each; and no look at the ids through the index of all that is ready.
+WITH lane AS MATERIALIZED (
+    SELECT nth, queue, priority, upto, COALESCE(mark_at, '-infinity') AS mark_at, mark_id, few, late
+    FROM json_to_recordset(CAST(:lanes AS json)) AS l(
+        nth integer, queue text COLLATE "C", priority integer, upto integer, mark_at timestamptz, mark_id bigint,
+        few integer, late boolean)
+    WHERE queue NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
+),
+early AS MATERIALIZED (
+    SELECT lane.nth, ahead.*
+    FROM lane
+    CROSS JOIN LATERAL (SELECT priority, run_at, id {ahead} ORDER BY queue, priority, run_at, id LIMIT lane.few) AS ahead
+    WHERE NOT lane.late
+),
+edge AS MATERIALIZED (
+    SELECT priority, run_at, id
+    FROM early
+    ORDER BY priority, run_at, id
+    OFFSET :count - 1
+    LIMIT 1
+),
+late AS MATERIALIZED (
+    SELECT lane.nth, ahead.*
+    FROM lane
+    CROSS JOIN LATERAL (SELECT priority, run_at, id {ahead} ORDER BY queue, priority, run_at, id LIMIT lane.few) AS ahead
+    WHERE lane.late
+      AND (lane.priority, lane.mark_at, lane.mark_id)
+          <= (COALESCE((SELECT priority FROM edge), 2147483647), COALESCE((SELECT run_at FROM edge), 'infinity'),
+              (SELECT id FROM edge))
+),
+nearest AS MATERIALIZED (
+    SELECT nth, priority, run_at, id
+    FROM (SELECT * FROM early UNION ALL SELECT * FROM late) AS looked
+    ORDER BY priority, run_at, id
+    LIMIT :count
+),
+last AS MATERIALIZED (
+    SELECT priority, run_at, id
+    FROM nearest
+    ORDER BY priority, run_at, id
+    OFFSET :count - 1
+    LIMIT 1
+),
+rest AS MATERIALIZED (
+    SELECT lane.nth, ahead.*
+    FROM (SELECT nth, count(*) AS jobs FROM nearest GROUP BY nth) AS found
+    JOIN lane USING (nth)
+    CROSS JOIN LATERAL (
+        SELECT priority, run_at, id
+        {ahead}
+          AND (priority, run_at, id)
+              <= (COALESCE((SELECT priority FROM last), 2147483647), COALESCE((SELECT run_at FROM last), 'infinity'),
+                  (SELECT id FROM last))
+        ORDER BY queue, priority, run_at, id
+        OFFSET lane.few
+        LIMIT :count
+    ) AS ahead
+    WHERE found.jobs = lane.few
+),
+head AS MATERIALIZED (
+    SELECT nth, priority, run_at, id
+    FROM nearest
+    WHERE NOT EXISTS (SELECT FROM rest)
+    UNION ALL
+    (
+        SELECT nth, priority, run_at, id
+        FROM (SELECT * FROM nearest UNION ALL SELECT * FROM rest) AS looked
+        WHERE EXISTS (SELECT FROM rest)
+        ORDER BY priority, run_at, id
+        LIMIT :count
+    )
+)
+
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
 id, state, queue, priority, run_at AT TIME ZONE 'UTC', task, payload, created_at AT TIME ZONE 'UTC',
@@ -211,50 +297,55 @@ SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
 WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING {claimed};
 
+-- name: look_lanes
+-- The ids that come first over several lanes, as one JSON text: rows would take longer than the look.
+{head}
+SELECT CAST(json_agg(id ORDER BY priority, run_at, id) AS text)
+FROM head;
+
 -- name: claim_lanes
--- Several lanes: look without locks which jobs come first over all lanes, then lock so many of each lane.
-WITH lane AS MATERIALIZED (
-    SELECT *
-    FROM json_to_recordset(CAST(:lanes AS json)) AS l(
-        nth integer, queue text COLLATE "C", priority integer, upto integer, mark_at timestamptz, mark_id bigint)
-    WHERE NOT EXISTS (SELECT FROM {queues} WHERE name = l.queue AND paused_at IS NOT NULL)
-),
-head AS (
-    SELECT lane.nth
-    FROM lane
-    CROSS JOIN LATERAL (
-        SELECT priority, run_at, id
-        FROM {jobs}
-        WHERE state = 'ready'
-          AND queue = lane.queue
-          AND (priority, run_at, id) >= (lane.priority, COALESCE(lane.mark_at, '-infinity'), lane.mark_id)
-          AND priority <= lane.upto
-        ORDER BY queue, priority, run_at, id
-        LIMIT :count
-    ) AS first
-    ORDER BY first.priority, first.run_at, first.id
-    LIMIT :count
-),
-share AS (
-    SELECT nth, count(*) AS jobs
-    FROM head
-    GROUP BY nth
+-- Several lanes: look without locks which jobs come first over all lanes (`head`), then lock those that are `free`, and
+-- of a lane where others have taken some the next ones `instead`.
+{head},
+free AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE id = ANY (ARRAY(SELECT id FROM head))
+      AND (state = 'ready' AND queue IN (SELECT queue FROM lane)) IS TRUE
+      AND priority BETWEEN :low AND :high
+    FOR UPDATE SKIP LOCKED
 ),
 picked AS MATERIALIZED (
-    SELECT locked.id
-    FROM share
+    SELECT id
+    FROM free
+    UNION ALL
+    SELECT instead.id
+    FROM (SELECT nth, count(*) AS jobs FROM head WHERE id NOT IN (SELECT id FROM free) GROUP BY nth) AS taken
     JOIN lane USING (nth)
     CROSS JOIN LATERAL (
         SELECT id
-        FROM {jobs}
-        WHERE state = 'ready'
-          AND queue = lane.queue
-          AND (priority, run_at, id) >= (lane.priority, COALESCE(lane.mark_at, '-infinity'), lane.mark_id)
-          AND priority <= lane.upto
+        {ahead}
+          AND NOT id = ANY (ARRAY(SELECT id FROM free))
         ORDER BY queue, priority, run_at, id
-        LIMIT share.jobs
+        LIMIT taken.jobs
         FOR UPDATE SKIP LOCKED
-    ) AS locked
+    ) AS instead
+)
+UPDATE {jobs} AS j
+SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
+RETURNING {claimed};
+
+-- name: claim_ids
+-- Jobs that a look has found a moment ago, as far as they are what they were: ready, and in the lanes looked at.
+WITH picked AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE id = {ids}
+      AND (state = 'ready' AND queue IN (SELECT json_array_elements_text(CAST(:queues AS json)))
+           AND queue NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)) IS TRUE
+      AND priority BETWEEN :low AND :high
+    FOR UPDATE SKIP LOCKED
 )
 UPDATE {jobs} AS j
 SET state = 'running', worker = :worker, token = :token, claimed_at = {now}

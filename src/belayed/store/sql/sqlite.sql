@@ -216,19 +216,30 @@ WHERE id IN (
 RETURNING {claimed};
 
 -- name: peek
--- The next jobs of a lane after a position, for the merge of several lanes.
-SELECT priority, run_at, id
-FROM {jobs}
-WHERE state = 'ready' AND queue = :queue AND priority <= :upto
-  AND (priority, run_at, id) > (:priority, :run_at, :id)
-  AND NOT EXISTS (SELECT 1 FROM {queues} WHERE name = :queue AND paused_at IS NOT NULL)
-ORDER BY queue, priority, run_at, id
-LIMIT :count;
+-- The next jobs of several lanes, each after a position, for the merge of lanes.
+WITH lane (nth, queue, upto, priority, run_at, id) AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+    FROM json_each(:lanes)
+    WHERE json_extract(value, '$[1]') NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
+)
+SELECT lane.nth, j.priority, j.run_at, j.id
+FROM lane
+CROSS JOIN {jobs} AS j ON j.id IN (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'ready' AND queue = lane.queue AND priority <= lane.upto
+      AND (priority, run_at, id) > (lane.priority, lane.run_at, lane.id)
+    ORDER BY queue, priority, run_at, id
+    LIMIT :count
+);
 
 -- name: claim_ids
+-- Jobs that a look has found, as far as they are what they were: ready, and in the lanes looked at.
 UPDATE {jobs}
 SET state = 'running', worker = :worker, token = :token, claimed_at = {now}
-WHERE id {ids} AND state = 'ready' AND queue NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
+WHERE id {ids} AND +state = 'ready' AND queue NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
+  AND queue IN (SELECT value FROM json_each(:queues)) AND priority BETWEEN :low AND :high
 RETURNING {claimed};
 
 -- name: payload
