@@ -97,11 +97,10 @@ class Saving(Database):
         """
         draft = self._draft(job, options)
         try:
+            if not self.plugins.all:
+                return self._enqueued(draft)
             with self.plugins.around("around_enqueue", draft):
-                self._complete(draft)
-                if self._kept_here(draft):
-                    return self._held(draft) or ran(self, draft)
-                return self._inserted(draft)
+                return self._enqueued(draft)
         except Cancel as reason:
             return self._cancelled(draft, reason)
 
@@ -134,6 +133,12 @@ class Saving(Database):
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
             return batch.all(await self._ainserted_many(drafts, connection) if drafts else [])
+
+    def _enqueued(self, draft: Draft) -> Job:
+        self._complete(draft)
+        if self._kept_here(draft):
+            return self._held(draft) or ran(self, draft)
+        return self._inserted(draft)
 
     def _inserted(self, draft: Draft) -> Job:
         """The Job of a completed draft, saved."""

@@ -71,25 +71,27 @@ class Pool(Generic[C]):
         except queue.Empty:
             raise all_busy(self.most, self.timeout) from None
         try:
-            return self.performed(self.take(), steps)
+            connection = self.take()
+            try:
+                result = connection.perform(steps)
+            except BaseException as error:
+                self.failed(connection, error)
+                raise
+            self.give(connection)
+            return result
         finally:
             places.put(None)
 
-    def performed(self, connection: C, steps: Steps[T]) -> T:
-        try:
-            result = connection.perform(steps)
-        except BaseException as error:
-            lost = isinstance(error, StoreUnavailable)
-            if lost:
-                # This one, too, for what it may keep: a session that a failover has made read-only stays so.
-                self.drop_idle(0)
-            if (lost and self.idle) or not connection.usable():
-                connection.close()
-            else:
-                self.give(connection)
-            raise
-        self.give(connection)
-        return result
+    def failed(self, connection: C, error: BaseException) -> None:
+        """Close a connection that has not done what it was asked, if that is its fault."""
+        lost = isinstance(error, StoreUnavailable)
+        if lost:
+            # The others, too, for what they may keep: a session that a failover has made read-only stays so.
+            self.drop_idle(0)
+        if (lost and self.idle) or not connection.usable():
+            connection.close()
+        else:
+            self.give(connection)
 
     def take(self) -> C:
         while True:

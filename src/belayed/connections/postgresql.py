@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from belayed.config import hidden
 from belayed.connections.base import store_error
 from belayed.errors import ConfigError, StoreError, StoreUnavailable
-from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
+from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
 
 try:
     import psycopg
@@ -104,6 +104,9 @@ class OwnPsycopg:
                 self.roll_back()
 
     def sent(self, request: Request) -> Answer:
+        if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and (request.read or request.last):
+            ((statement, params),) = request.calls
+            return [self.alone(statement, params)]
         # One statement alone commits by itself. Several are a transaction by name: a pipeline would be one, too, but an
         # error on this side of it (a text that the server's encoding lacks) would commit what was sent before.
         alone = not self.begun and (request.read or (request.last and is_whole(request)))
@@ -118,9 +121,6 @@ class OwnPsycopg:
             return answer
         if is_single(request) and not opening and not closing:
             ((statement, params),) = request.calls
-            if self.prepared is not None and statement.often:
-                with suppress(Unwritten):
-                    return [self.quickly(self.prepared, statement, params)]
             return [executed(self.raw, statement.pyformat, params)]
         with self.raw.pipeline():
             if opening:
@@ -134,15 +134,20 @@ class OwnPsycopg:
                 self.occupy()
         return [cursor.fetchall() if answers(cursor) else [] for cursor in cursors]
 
-    def quickly(self, prepared: Prepared, statement: Statement, params: Params) -> list[Row]:
-        """The rows of a prepared statement. Raises Unwritten if it is none, or cannot be."""
-        if not prepared.knows(statement):
-            return self.raw.wait(prepared.ask(statement, params))
-        try:
-            return prepared.answered(statement, params, self.raw.timeout)
-        except NoAnswer:
-            self.raw.give_up()
-            raise
+    def alone(self, statement: Statement, params: Params) -> list[Row]:
+        """The rows of a statement that is a transaction by itself."""
+        prepared = self.prepared
+        if prepared is not None and statement.often:
+            try:
+                if prepared.knows(statement):
+                    return prepared.answered(statement, params, self.raw.timeout)
+                return self.raw.wait(prepared.ask(statement, params))
+            except NoAnswer:
+                self.raw.give_up()
+                raise
+            except Unwritten:
+                pass
+        return executed(self.raw, statement.pyformat, params)
 
     def begin(self) -> None:
         self.raw.execute("BEGIN")
