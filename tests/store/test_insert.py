@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
+from belayed.config import address
+from belayed.connections import Connections
 from belayed.errors import StoreError
 from belayed.job import State
+from belayed.store import open_store
 from tests.store.factories import NOON, draft, drafts, ids_of
 
 # Below and above the number from which PostgreSQL uses COPY.
@@ -176,3 +180,17 @@ def test_a_bulk_load_keeps_what_its_format_escapes(store):
     found = [store.job(one.id) for one in inserted]
     assert [job.payload for job in found] == texts * 10
     assert [job.queue for job in found] == [one.queue for one in given]
+
+
+def test_ids_that_are_no_range_are_told_one_by_one(postgres_url):
+    """Another session may have taken some of the numbers; here the sequence leaves every second one out."""
+    connections, store = Connections(address(postgres_url)), open_store("postgresql")
+    connections.perform(store.migrate())
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        raw.execute("ALTER SEQUENCE belayed_jobs_id_seq INCREMENT BY 2")
+
+    made = connections.perform(store.insert_many(drafts(MANY)))
+
+    assert ids_of(made) == list(range(made[0].id, made[0].id + 2 * MANY, 2))
+    assert sorted(connections.perform(store.matching({}))) == ids_of(made)
+    connections.close()

@@ -63,6 +63,7 @@ class Prepared:
         self.pgconn.send_query_prepared(self.names[statement.name], values, result_format=pq.Format.BINARY)
         result = self.awaited(timeout)
         if result.status != pq.ExecStatus.TUPLES_OK and sqlstate(result) in FORGOTTEN:
+            del self.names[statement.name]
             raise Unwritten
         return self.rows(result)
 
