@@ -107,7 +107,7 @@ class Driven:
 
     def rescue(self, *, most: int = 10, lapse: float = 30.0) -> Rescued:
         """Rescue from workers whose sign of life is older than they gave; unregistered ones gave *lapse* seconds."""
-        dead = silent(self.store, self.signs(), self.time or datetime.now(UTC), lapse)
+        dead = silent(self.store, self.signs().workers, self.time or datetime.now(UTC), lapse)
         return self.perform(self.store.rescue(dead, most=most, now=self.time))  # type: ignore[no-any-return]
 
     @property

@@ -328,3 +328,15 @@ def test_a_worker_that_knows_all_its_claims_has_no_strays(store, running):
     strays = store.strays("w1", ids_of(claims))
 
     assert strays == []
+
+
+def test_a_worker_is_told_which_jobs_it_holds(store):
+    jobs = store.running(3, by="w1")
+    store.running(by="w2")
+    store.beat(worker("w3"))
+
+    signs = store.signs("w1")
+
+    assert sorted(signs.held) == ids_of(jobs)
+    assert {one.worker for one in signs.workers} == {"w1", "w2", "w3"}
+    assert store.signs("w3").held == []

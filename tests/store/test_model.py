@@ -199,7 +199,7 @@ class Queue(RuleBasedStateMachine):
     @rule(seconds=passing)
     def rescue(self, seconds: int) -> None:
         self.model.now += timedelta(seconds=seconds)
-        dead = silent(self.store, self.perform(self.store.signs()), self.model.now, 30.0)
+        dead = silent(self.store, self.perform(self.store.signs()).workers, self.model.now, 30.0)
         answer = self.perform(self.store.rescue(dead, most=MOST, now=self.model.now))
 
         expected = self.model.rescue(MOST, 30.0, POISON.format(most=MOST))

@@ -141,8 +141,8 @@ def everything_is_done(store):
 
 
 EXPLAINED = {
-    "claim", "lanes", "lanes_of", "payload", "succeed", "finish", "back", "settle", "trim", "beat", "cancels", "lapsed",
-    "orphaned", "rescue", "poison", "held", "strays", "bury", "promote", "next_due", "get", "attempts", "find",
+    "claim", "lanes", "lanes_of", "payload", "succeed", "finish", "back", "settle", "trim", "beat", "lapsed",
+    "orphaned", "rescue", "poison", "signs", "strays", "bury", "promote", "next_due", "get", "attempts", "find",
     "matching", "cancel_waiting", "cancel_running", "retry_ended", "retry_waiting", "delete_waiting",
     "delete_ended", "delete_attempts", "change", "prune", "edge", "prune_excess",
 }  # fmt: skip
@@ -262,7 +262,7 @@ def test_a_look_at_the_lanes_takes_some_steps_for_each_lane_and_none_for_a_job(s
     (statement,) = open_store("sqlite").statements["lanes"]
     connection.set_progress_handler(lambda: steps.append(100), 100)
 
-    lanes = connection.execute(statement.named).fetchall()
+    lanes = connection.execute(statement.named, {"now": 0}).fetchall()[:-1]
 
     connection.close()
     assert len(lanes) == 60

@@ -112,3 +112,18 @@ def test_the_clock_of_the_database_tells_what_is_due(store):
 
     assert promoted.jobs == 1
     assert promoted.next_due == pytest.approx(3600, abs=60)
+
+
+@pytest.mark.parametrize("queues", [("*",), ("served",)])
+def test_a_look_for_ready_jobs_tells_when_the_next_one_is_due(store, queues):
+    lanes = store.lanes(*queues)
+    store.added(queue="served")
+    store.claimed(1, lanes=lanes)
+    none = lanes.next_due
+    store.added(run_at=timedelta(minutes=2))
+    store.added(run_at=timedelta(seconds=2.5))
+    lanes.forget()
+
+    claimed = store.claimed(1, lanes=lanes)
+
+    assert (none, lanes.next_due, claimed) == (None, 2.5, [])

@@ -72,6 +72,12 @@ class Sign(NamedTuple):
     """Seconds without another after which its claims lapse, as it gave them; None: it is not registered."""
 
 
+class Signs(NamedTuple):
+    workers: list[Sign]
+    held: list[int]
+    """The jobs that the worker holds who asks."""
+
+
 class Rescued(NamedTuple):
     saved: list[int]
     poisoned: list[int]
@@ -178,8 +184,8 @@ class Store(ABC):
         """Forget a worker that has given everything back."""
 
     @abstractmethod
-    def signs(self) -> Steps[list[Sign]]:
-        """The last sign of life of each worker that is registered or holds claims."""
+    def signs(self, worker: str = "") -> Steps[Signs]:
+        """The last sign of life of each worker that is registered or holds claims; and the jobs that *worker* holds."""
 
     @abstractmethod
     def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:

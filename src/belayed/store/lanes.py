@@ -79,6 +79,8 @@ class Lanes:
     scanned_at: float = float("-inf")
     cost: float = 0.0
     short: bool = True
+    next_due: float | None = None
+    """Seconds from the scan until the next scheduled job is due; None: there is none."""
     level: int = LOWEST
     """The priority of the last job claimed."""
     shares: dict[str, int] = field(default_factory=dict)

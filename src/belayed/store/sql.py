@@ -24,6 +24,7 @@ from belayed.store.base import (
     QueueCount,
     Rescued,
     Sign,
+    Signs,
     Turn,
     Wanted,
     WorkerRow,
@@ -142,7 +143,7 @@ class SqlStore(Dialect):
             calls += self.calls("trim", ids=as_json(many))
         lanes = wanted.lanes if wanted and wanted.count > 0 else None
         if wanted and lanes is not None and not lanes.following(wanted.count) and lanes.due():
-            yield from self.scan(lanes)
+            yield from self.scan(lanes, at)
         if wanted and lanes and lanes.lanes:
             calls += yield from self.claiming(wanted, at)
         if not calls:
@@ -168,15 +169,17 @@ class SqlStore(Dialect):
         rows = yield from self.ask("settled", last=True, read=True, worker=worker, outcomes=listed)
         return {row[0]: None if row[1] is None else State(row[1]) for row in rows}
 
-    def scan(self, lanes: Lanes) -> Steps[None]:
+    def scan(self, lanes: Lanes, at: Any) -> Steps[None]:
         """Find the lanes that have ready jobs."""
         begun = monotonic()
         named = lanes.serving.named
         if named is None:
-            rows = yield from self.ask("lanes", last=True, read=True)
+            rows = yield from self.ask("lanes", last=True, read=True, now=at)
         else:
-            rows = yield from self.ask("lanes_of", last=True, read=True, queues=as_json(named))
-        lanes.found([(row[0], row[1], self.micros(row[2]), row[3]) for row in rows], monotonic() - begun)
+            rows = yield from self.ask("lanes_of", last=True, read=True, queues=as_json(named), now=at)
+        heads = [(row[0], row[1], self.micros(row[2]), row[3]) for row in rows if row[0] is not None]
+        lanes.found(heads, monotonic() - begun)
+        lanes.next_due = next((row[3] / 1e6 for row in rows if row[0] is None), None)
 
     def payload(self, id: int, token: str) -> Steps[str | None]:
         rows = yield from self.ask("payload", last=True, read=True, id=id, token=token)
@@ -184,9 +187,9 @@ class SqlStore(Dialect):
 
     def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
         at = self.clock(now)
-        beating = self.calls("beat", worker=worker.id, now=at)
-        answers = yield Ask([*beating, *self.calls("cancels", worker=worker.id)])
-        fresh = not answers[0]
+        rows = yield from self.ask("beat", last=True, worker=worker.id, now=at)
+        cancels = [row[0] for row in rows if row[0] is not None]
+        fresh = len(cancels) == len(rows)
         if fresh:
             yield from self.ask(
                 "register",
@@ -200,14 +203,15 @@ class SqlStore(Dialect):
                 version=worker.version,
                 now=at,
             )
-        return Beat(fresh, [row[0] for row in answers[-1]])
+        return Beat(fresh, cancels)
 
     def retire(self, worker: str) -> Steps[None]:
         yield from self.ask("retire", last=True, worker=worker)
 
-    def signs(self) -> Steps[list[Sign]]:
-        rows = yield from self.ask("signs", last=True, read=True)
-        return [Sign(*row) for row in rows]
+    def signs(self, worker: str = "") -> Steps[Signs]:
+        rows = yield from self.ask("signs", last=True, read=True, worker=worker)
+        workers = [Sign(*row[:3]) for row in rows if row[0] is not None]
+        return Signs(workers, [row[3] for row in rows if row[0] is None])
 
     def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
         at = self.clock(now)
@@ -227,9 +231,6 @@ class SqlStore(Dialect):
         return Rescued(saved, [row[0] for row in answers[-1]], workers)
 
     def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
-        held = yield from self.ask("held", last=True, read=True, worker=worker)
-        if not {row[0] for row in held}.difference(known):
-            return []
         rows = yield from self.ask("strays", worker=worker, ids=as_json(list(known)))
         ids = [row[0] for row in rows]
         yield Ask(self.calls("settle", ids=as_json(ids), now=self.clock(now)), last=True)

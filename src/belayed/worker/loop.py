@@ -203,9 +203,8 @@ class Loop:
         if self.store.dialect == "sqlite" and now - self.wrote_at < YIELD:
             return False
         if self.unwritten:
-            if len(self.unwritten) >= self.company() or self.slots.starving():
-                return True
-            return now - self.first_unwritten >= LINGER
+            full = len(self.unwritten) >= self.company() or self.slots.starving()
+            return full or now - self.first_unwritten >= LINGER
         return now >= self.poll_at and not self.closed and self.slots.room() > 0
 
     def company(self) -> int:
@@ -256,9 +255,11 @@ class Loop:
         self.together = len(finished)
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
-            empty = len(turn.claimed) == 0
-            quick = empty and now < self.eager_until
-            self.poll_at = now + (QUICK if quick else self.wakeup.poll_after()) if empty else now
+            self.poll_at = now
+            if not turn.claimed:
+                self.poll_at += QUICK if now < self.eager_until else self.wakeup.poll_after()
+                if self.lanes.scanned_at >= self.passed_at:
+                    self.upkeep.looked(self.lanes.next_due, self.poll_at)
         return Answer(turn, claimed_at, finished)
 
     def take_in(self, answer: Answer | None) -> None:
@@ -337,8 +338,7 @@ class Loop:
             if version == self.version:
                 return False
             self.version = version
-            self.poll_at = 0.0
-            self.upkeep.promote_at = 0.0
+            self.poll_at = self.upkeep.promote_at = 0.0
             return True
 
         return changed

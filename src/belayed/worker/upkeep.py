@@ -19,7 +19,9 @@ from belayed.worker.watch import Watch
 
 log = logging.getLogger("belayed")
 
-PRUNE_EVERY = 60.0
+LOOKS_LATE = 0.5
+"""Seconds by which a look for ready jobs may be late before this asks for what is due by itself."""
+PRUNE_EVERY = 180.0
 PRUNE_BATCH = 1000
 PRUNE_SHARE = 20
 """Pruning takes at most one part in so many of the time: it pauses so many times what its last batch took."""
@@ -104,13 +106,15 @@ class Upkeep:
 
         Whether there were any, and the jobs that were put aside.
         """
-        now = time.monotonic()
-        self.rescue_at = now + self.beat_every * random.uniform(0.9, 1.1)
-        strays = perform(self.store.strays(self.row.id, list(held)))
+        asked = time.monotonic()
+        self.rescue_at = asked + self.beat_every * random.uniform(0.9, 1.1)
+        signs = perform(self.store.signs(self.row.id))
+        dead = self.watch.dead(signs.workers, asked, time.monotonic())
+        strays = []
+        if set(signs.held).difference(held):
+            strays = perform(self.store.strays(self.row.id, list(held)))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
-        asked = time.monotonic()
-        dead = self.watch.dead(perform(self.store.signs()), asked, time.monotonic())
         self.rescue_at = min(self.rescue_at, self.watch.due + 0.001)
         if not dead or not self.may_rescue():
             return bool(strays), []
@@ -136,6 +140,14 @@ class Upkeep:
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
         self.promote_at = time.monotonic() + wait
         return bool(promoted.jobs)
+
+    def looked(self, next_due: float | None, poll_at: float) -> None:
+        """A look for ready jobs has just seen when the next scheduled one is due, and the next look will see it again.
+
+        If there is one: while all slots are busy there is none.
+        """
+        due = float("inf") if next_due is None else time.monotonic() + next_due
+        self.promote_at = min(due, poll_at + LOOKS_LATE)
 
     def prune(self, perform: Perform) -> None:
         """Delete a batch of what the history need not keep."""

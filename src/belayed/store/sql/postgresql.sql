@@ -14,6 +14,16 @@ j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.
 j.max_attempts, j.max_run_time, j.keep_failed, j.meta,
 CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token, j.suspect
 
+-- part: next
+-- For a look at the lanes: the microseconds until the next scheduled job is due.
+(
+    SELECT NULL, NULL, NULL, CAST(EXTRACT(EPOCH FROM run_at - {now}) * 1000000 AS bigint)
+    FROM {jobs}
+    WHERE state = 'scheduled'
+    ORDER BY run_at, id
+    LIMIT 1
+)
+
 -- part: ahead
 -- The ready jobs of a lane, from its mark on.
 FROM {jobs}
@@ -223,7 +233,8 @@ SELECT pg_notify(:channel, :hint);
 
 -- name: lanes
 -- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
--- all above it), so that its cost depends on neither the number of jobs nor that of priorities.
+-- all above it), so that its cost depends on neither the number of jobs nor that of priorities. And when the next
+-- scheduled job is due.
 WITH RECURSIVE lane AS (
     (
         SELECT queue, priority, run_at, id, 1 AS nth
@@ -246,7 +257,9 @@ WITH RECURSIVE lane AS (
     ) AS next
 )
 SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
-FROM lane;
+FROM lane
+UNION ALL
+{next};
 
 -- name: lanes_of
 -- The same for the queues named.
@@ -273,6 +286,8 @@ WITH RECURSIVE lane AS (
 )
 SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
 FROM lane
+UNION ALL
+{next}
 ORDER BY queue, priority;
 
 -- name: claim
@@ -520,10 +535,20 @@ WHERE COALESCE(
 );
 
 -- name: beat
-UPDATE {workers}
-SET beat_at = {now}
-WHERE id = :worker
-RETURNING id;
+-- One statement, which commits by itself. A row of NULL says that the worker was registered; the others are the running
+-- jobs that were asked to be cancelled.
+WITH beaten AS (
+    UPDATE {workers}
+    SET beat_at = {now}
+    WHERE id = :worker
+    RETURNING id
+)
+SELECT CAST(NULL AS bigint)
+FROM beaten
+UNION ALL
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: register
 INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
@@ -534,21 +559,20 @@ ON CONFLICT (id) DO NOTHING;
 DELETE FROM {workers}
 WHERE id = :worker;
 
--- name: cancels
-SELECT id
-FROM {jobs}
-WHERE state = 'running' AND worker = :worker AND cancel_requested;
-
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
--- it is never read as a time, but compared with what it was.
-SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), lapse
+-- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
+SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), lapse, CAST(NULL AS bigint)
 FROM {workers}
 UNION ALL
-SELECT worker, CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text), NULL
+SELECT worker, CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text), NULL, NULL
 FROM {jobs} AS j
 WHERE state = 'running' AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
-GROUP BY worker;
+GROUP BY worker
+UNION ALL
+SELECT NULL, NULL, NULL, id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker;
 
 -- name: lapsed
 -- Of the workers that were seen, those that have not beaten since. A worker that beats from here on waits.
@@ -625,11 +649,6 @@ tried AS (
 )
 SELECT id
 FROM gone;
-
--- name: held
-SELECT id
-FROM {jobs}
-WHERE state = 'running' AND worker = :worker;
 
 -- name: strays
 -- Claims of a worker that it does not know: the answer to its claim was lost. SKIP LOCKED: whoever holds the lock is

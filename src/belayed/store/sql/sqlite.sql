@@ -13,6 +13,11 @@ created_at, attempt, failures, crashes, rescues, free_retries,
 max_attempts, max_run_time, keep_failed, meta,
 (claimed_at - unknown_since) / 1000000.0, token, suspect
 
+-- part: next
+-- For a look at the lanes: the microseconds until the next scheduled job is due.
+SELECT NULL, NULL, NULL, due
+FROM (SELECT run_at - {now} AS due FROM {jobs} WHERE state = 'scheduled' ORDER BY run_at, id LIMIT 1)
+
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
 id, state, queue, priority, run_at, task, payload, created_at,
@@ -141,7 +146,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: lanes
 -- A loose index scan: one probe for each queue and priority, at most 16 priorities of a queue (the last stands for
 -- all above it), so that its cost depends on neither the number of jobs nor that of priorities. Not by a comparison of
--- (queue, priority): that seeks the queue, and then walks over all the jobs of its smaller priorities.
+-- (queue, priority): that seeks the queue, and then walks over all the jobs of its smaller priorities. And when the next
+-- scheduled job is due.
 WITH RECURSIVE lane (job, before, nth) AS (
     SELECT (SELECT id FROM {jobs} WHERE state = 'ready' ORDER BY queue, priority, run_at, id LIMIT 1), NULL, 0
     UNION ALL
@@ -169,7 +175,9 @@ WITH RECURSIVE lane (job, before, nth) AS (
 )
 SELECT queue, priority, run_at, id
 FROM lane
-JOIN {jobs} ON id = job;
+JOIN {jobs} ON id = job
+UNION ALL
+{next};
 
 -- name: lanes_of
 -- The same for the queues named.
@@ -198,6 +206,8 @@ WITH RECURSIVE lane (job, nth) AS (
 SELECT queue, priority, run_at, id
 FROM lane
 JOIN {jobs} ON id = job
+UNION ALL
+{next}
 ORDER BY queue, priority;
 
 -- name: claim
@@ -379,10 +389,18 @@ WHERE EXISTS (SELECT 1 FROM {history} AS h WHERE h.id = d.id AND h.worker = :wor
               AND a.outcome <> 'lost');
 
 -- name: beat
+-- A row of NULL says that the worker was registered; the others are the running jobs that were asked to be cancelled.
 UPDATE {workers}
 SET beat_at = {now}
+WHERE id = :worker;
+
+SELECT NULL
+FROM {workers}
 WHERE id = :worker
-RETURNING id;
+UNION ALL
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: register
 INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
@@ -393,21 +411,20 @@ ON CONFLICT (id) DO NOTHING;
 DELETE FROM {workers}
 WHERE id = :worker;
 
--- name: cancels
-SELECT id
-FROM {jobs}
-WHERE state = 'running' AND worker = :worker AND cancel_requested;
-
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
--- it is never read as a time, but compared with what it was.
-SELECT id, CAST(beat_at AS text), CAST(lapse AS real)
+-- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
+SELECT id, CAST(beat_at AS text), CAST(lapse AS real), NULL
 FROM {workers}
 UNION ALL
-SELECT worker, CAST(max(claimed_at) AS text), NULL
+SELECT worker, CAST(max(claimed_at) AS text), NULL, NULL
 FROM {jobs} AS j
 WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
-GROUP BY worker;
+GROUP BY worker
+UNION ALL
+SELECT NULL, NULL, NULL, id
+FROM {jobs}
+WHERE state = 'running' AND worker = :worker;
 
 -- name: lapsed
 -- Of the workers that were seen, those that have not beaten since.
@@ -459,11 +476,6 @@ WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY w
 DELETE FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count)
 RETURNING id;
-
--- name: held
-SELECT id
-FROM {jobs}
-WHERE state = 'running' AND worker = :worker;
 
 -- name: strays
 -- Claims of a worker that it does not know: the answer to its claim was lost.
