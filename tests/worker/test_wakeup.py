@@ -5,7 +5,9 @@ from __future__ import annotations
 import resource
 import socket
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -125,6 +127,36 @@ def test_strange_hints_hurt_nobody(hint: str, postgres: Jobs) -> None:
             connection.execute("SELECT pg_notify(%s, %s)", (postgres.store.channel, hint))  # type: ignore[attr-defined]
 
         assert double.enqueue(1).wait(5).result == 2
+
+
+def test_a_worker_of_a_database_in_memory_polls_ten_times_a_second(opened: Callable[..., Jobs]) -> None:
+    jobs = opened("sqlite://")
+    with worker(jobs, poll_interval=SELDOM) as running:
+        waits = []
+        for _ in range(5):
+            eventually(lambda: rests(running))
+            job = stamp.enqueue().wait(5)
+            waits.append((job.result - job.created_at).total_seconds())
+
+    assert max(waits) < 0.3, waits
+
+
+def test_an_idle_worker_finds_jobs_in_a_file_that_has_been_replaced(lite: Jobs, opened: Callable[..., Jobs]) -> None:
+    path = Path(lite.address.target)
+    other = opened(f"sqlite:///{path.with_name('other.db')}")
+    job = double.enqueue(1)
+    other.close()
+    with worker(lite, poll_interval=SELDOM, beat=SELDOM, lapse=3 * SELDOM) as running:
+        eventually(lambda: rests(running))
+        begun = time.monotonic()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.with_name("other.db").rename(path)
+
+        eventually(lambda: running.loop and running.loop.summary.succeeded == 1, within=20)
+
+    assert time.monotonic() - begun < SOON
+    assert lite.get(job.id).result == 2
 
 
 def test_a_worker_waits_in_a_program_with_more_than_a_thousand_descriptors(lite: Jobs) -> None:

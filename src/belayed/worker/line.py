@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from belayed.connections.sqlite import MEMORY
 from belayed.database import Database
 from belayed.steps import Steps
 
@@ -44,6 +45,14 @@ class Line:
         channel = getattr(self.jobs.store, "channel", None)
         return None if channel is None else self.jobs.connections.listener(channel, self.timeout)
 
-    def data_version(self) -> Any:
-        """On SQLite: a number that changes when another connection writes."""
-        return self.connection.data_version() if self.connection else None
+    @property
+    def watched(self) -> bool:
+        """Whether `version` tells of what others write: SQLite, but not in memory, where all share one connection."""
+        return self.jobs.address.dialect == "sqlite" and self.jobs.address.target != MEMORY
+
+    def version(self) -> Any:
+        """What is another one when another connection has written, or this one must be opened anew."""
+        if self.connection is None or not self.connection.usable():
+            return object()
+        # The number begins anew with each connection.
+        return self.connection.raw, self.connection.data_version()

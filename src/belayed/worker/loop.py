@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
@@ -64,7 +64,7 @@ class Loop:
         # Who is back late after an outage is dead to those that were back early.
         self.longest_pause = min(5.0, config.lapse.total_seconds() / 6)
         self.report = Report(jobs.config)
-        self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds())
+        self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds(), self.line.watched)
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
@@ -74,7 +74,7 @@ class Loop:
         """How many outcomes were written last."""
         self.first_unwritten = 0.0
         self.poll_at = self.eager_until = self.wrote_at = 0.0
-        self.version: int | None = None
+        self.version: Any = None
         self.until_empty = self.stop_asked = self.now_asked = self.patient = self.paused = False
         self.stop_by: float | None = None
         self.look_at = self.tend_at = 0.0
@@ -330,11 +330,11 @@ class Loop:
 
     def watcher(self) -> Callable[[], bool] | None:
         """On SQLite: whether another connection has written since the last look."""
-        if self.store.dialect != "sqlite" or self.closed or self.slots.room() <= 0:
+        if not self.line.watched or self.closed or self.slots.room() <= 0:
             return None
 
         def changed() -> bool:
-            version = self.line.data_version()
+            version = self.line.version()
             if version == self.version:
                 return False
             self.version = version

@@ -26,8 +26,10 @@ WATCH = 0.005
 class Wakeup:
     """One place to wait in. Any thread and any signal handler may end the wait by `wake`."""
 
-    def __init__(self, listener: Callable[[], Any], poll_interval: float) -> None:
+    def __init__(self, listener: Callable[[], Any], poll_interval: float, watched: bool = False) -> None:
         self.open_listener, self.poll_interval = listener, poll_interval
+        self.watched = watched
+        """Whether what others write is seen without a look at the tables (SQLite)."""
         # Sockets and a selector: on Windows a pipe cannot be waited for, and select() takes no descriptor above 1023.
         self.reading, self.writing = socket.socketpair()
         self.reading.setblocking(False)
@@ -56,7 +58,7 @@ class Wakeup:
 
     def poll_after(self) -> float:
         """Seconds until the next look at the store with nothing heard: spread, so that workers do not look together."""
-        interval = self.poll_interval if self.hears else min(self.poll_interval, BLIND)
+        interval = self.poll_interval if self.hears or self.watched else min(self.poll_interval, BLIND)
         return interval * random.uniform(0.8, 1.2)
 
     def listen(self, now: float) -> list[str]:
