@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from belayed.claim import Claimed, micros
-from belayed.store.lanes import HIGHEST, LOWEST, Lanes, Serving
+from belayed.store.lanes import HIGHEST, LOWEST, Lane, Lanes, Serving
 
 NOON = micros(datetime(2030, 6, 1, 12, 0, tzinfo=UTC))
 
@@ -174,3 +174,25 @@ def test_a_hint_of_what_the_marks_have_passed_makes_a_scan_due(queue, priority, 
 
     assert taken is served
     assert lanes.due() is due
+
+
+def test_a_hint_where_nothing_was_ready_says_where_to_look_first():
+    lanes = Lanes(Serving(("mail", "web"), min_priority=-5, max_priority=5))
+    lanes.found([], 0.0)
+
+    assert lanes.hint("mail", 3)
+
+    assert lanes.lanes == [Lane("mail", -5, 5)]
+    assert not lanes.due()
+    # What it brought was less than was wanted: others may be waiting elsewhere.
+    lanes.claimed([], 10)
+    assert lanes.due()
+
+
+def test_a_hint_is_no_place_to_look_where_a_scan_costs_nothing():
+    lanes = Lanes(Serving(), remember=False)
+
+    assert lanes.hint("mail", 0)
+
+    assert lanes.lanes == []
+    assert lanes.due()

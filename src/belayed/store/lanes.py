@@ -79,6 +79,8 @@ class Lanes:
     scanned_at: float = float("-inf")
     cost: float = 0.0
     short: bool = True
+    told: bool = False
+    """The lane is that of a hint, and nothing has been claimed since."""
     next_due: float | None = None
     """Seconds from the scan until the next scheduled job is due; None: there is none."""
     level: int = LOWEST
@@ -93,6 +95,8 @@ class Lanes:
 
     def due(self) -> bool:
         """Whether the next claim must scan."""
+        if self.told and self.lanes:
+            return False
         if not self.remember or not self.lanes:
             return True
         wait = 20 * self.cost if self.short else max(1.0, 20 * self.cost)
@@ -104,7 +108,7 @@ class Lanes:
 
     def found(self, heads: Iterable[tuple[str, int, int, int]], cost: float) -> None:
         """Take what a scan found: the first job of each queue and priority, in that order."""
-        self.lanes = []
+        self.lanes, self.told = [], False
         low, high = self.serving.min_priority, self.serving.max_priority
         for queue, priority, run_at, id in heads:
             if not self.serving.serves(queue):
@@ -162,15 +166,14 @@ class Lanes:
             self.far = []
         if not self.lanes and self.remember:
             # Nothing was ready: the news itself says where to look, and the scan can wait until after that.
-            self.lanes = [Lane(queue, low, high)]
-            self.scanned_at, self.short = monotonic(), False
+            self.lanes, self.told = [Lane(queue, low, high)], True
         elif not any(lane.queue == queue and lane.priority <= priority <= lane.upto for lane in self.lanes):
             self.scanned_at = float("-inf")
         return True
 
     def claimed(self, jobs: Sequence[Claimed], wanted: int) -> None:
         """Move the marks to the last of the *jobs* claimed of each lane; they are in the order of claims."""
-        self.short = len(jobs) < wanted
+        self.short, self.told = len(jobs) < wanted, False
         del self.far[-wanted:]
         if not self.short:
             self.full_at = monotonic()
