@@ -16,7 +16,7 @@ from belayed.jobs import Jobs
 from belayed.payload import registry
 from tests.worker import tasks
 from tests.worker.helpers import due, execute, states, wait_left, worked
-from tests.worker.tasks import double
+from tests.worker.tasks import double, raises
 
 
 def broken(jobs: Jobs, payload: str, **columns: Any) -> int:
@@ -119,8 +119,8 @@ UNREADABLE = {
                "max_run_time = 'x'", "max_run_time = 9e999", "state = 'lost'", "payload = x'00'", "meta = '[1]'",
                "meta = '{'", "queue = NULL", "run_at = NULL"],
     "postgresql": ["run_at = 'infinity'", "run_at = '-infinity'", "run_at = '4713-01-01 BC'", "created_at = 'infinity'",
-                   "attempt = 2147483647", "failures = -1", "max_attempts = 0", "max_run_time = 'NaN'",
-                   "max_run_time = 'infinity'", "state = 'lost'", "meta = '[1]'", "meta = '{'", "queue = NULL"],
+                   "max_attempts = 0", "max_run_time = 'NaN'", "max_run_time = 'infinity'",
+                   "state = 'lost'", "meta = '[1]'", "meta = '{'", "queue = NULL"],
 }  # fmt: skip
 
 
@@ -136,6 +136,28 @@ def test_no_statement_can_write_what_no_worker_could_read(jobs: Jobs) -> None:
     assert refused == UNREADABLE[jobs.address.dialect]
     worked(jobs)
     assert states(job) == [State.SUCCEEDED]
+
+
+COUNTERS = ("attempt", "failures", "crashes", "rescues", "free_retries")
+
+
+@pytest.mark.dj(62)
+@pytest.mark.parametrize("count", [2147483647, -2147483648, -1])
+@pytest.mark.parametrize("name", ["double", "raises"])
+def test_a_counter_at_its_end_stops_nobody(name: str, count: int, postgres: Jobs) -> None:
+    """SQLite refuses such rows; PostgreSQL would at a price that each enqueue pays."""
+    bad = double.enqueue(1) if name == "double" else raises.enqueue("OSError")
+    good = double.enqueue(2)
+    execute(
+        postgres, f"UPDATE belayed_jobs SET {', '.join(f'{one} = {count}' for one in COUNTERS)} WHERE id = {bad.id}"
+    )
+
+    worked(postgres)
+
+    assert states(good) == [State.SUCCEEDED]
+    found = postgres.get(bad.id)
+    assert found.state is (State.SUCCEEDED if name == "double" else State.FAILED if count > 0 else State.SCHEDULED)
+    assert found.attempt == min(count + 1, 2147483647)
 
 
 @pytest.mark.dj(361)

@@ -41,6 +41,19 @@ LEAKED: list[object] = []
 """Connections that a fork has brought into this process: closing one would end the parent's session."""
 
 
+class Process:
+    """Tells a process from its parent: to ask the system each time would take longer than all else here."""
+
+    this = object()
+
+    @classmethod
+    def begin(cls) -> None:
+        cls.this = object()
+
+
+os.register_at_fork(after_in_child=Process.begin)
+
+
 class Pool(Generic[C]):
     """Connections for threads. They stay for ever if *idle* is 0."""
 
@@ -51,7 +64,7 @@ class Pool(Generic[C]):
         self.reset()
 
     def reset(self) -> None:
-        self.pid = os.getpid()
+        self.process = Process.this
         self.free: list[tuple[float, C]] = []
         # One for each connection that there may be. A semaphore of Python's takes ten times as long.
         self.places: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -62,7 +75,7 @@ class Pool(Generic[C]):
 
     def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""
-        if self.pid != os.getpid():
+        if self.process is not Process.this:
             LEAKED.append(self.free)
             self.reset()
         places = self.places
@@ -134,7 +147,7 @@ class Pool(Generic[C]):
 
     def close(self) -> None:
         """Close the idle connections. The pool can be used again."""
-        if self.pid != os.getpid():
+        if self.process is not Process.this:
             return
         with self.lock:
             if self.timer is not None:
@@ -153,12 +166,12 @@ class AsyncPool(Generic[A]):
         self.reset()
 
     def reset(self) -> None:
-        self.pid = os.getpid()
+        self.process = Process.this
         self.loops: weakref.WeakKeyDictionary[Any, AsyncPoolOfLoop[A]] = weakref.WeakKeyDictionary()
 
     async def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""
-        if self.pid != os.getpid():
+        if self.process is not Process.this:
             LEAKED.append(dict(self.loops))
             self.reset()
         loop = asyncio.get_running_loop()
@@ -170,7 +183,7 @@ class AsyncPool(Generic[A]):
     async def close(self) -> None:
         """Close the idle connections of the running event loop."""
         pool = self.loops.pop(asyncio.get_running_loop(), None)
-        if pool is not None and self.pid == os.getpid():
+        if pool is not None and self.process is Process.this:
             await pool.close()
 
 

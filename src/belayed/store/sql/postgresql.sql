@@ -6,6 +6,10 @@ COALESCE(CAST(:now AS timestamptz), statement_timestamp())
 -- part: ids
 ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS listed(value)))
 
+-- part: most
+-- No counter passes its type's end, whatever another program has written: an error would keep all that ends with it.
+2147483646
+
 -- part: claimed
 -- The columns of a claimed job, in the order of claim.Claimed.
 j.id, j.queue, j.priority, j.run_at AT TIME ZONE 'UTC', j.task,
@@ -167,7 +171,7 @@ DROP TABLE {attempts};
 DROP TABLE {workers};
 DROP TABLE {queues};
 DROP TABLE {versions};
-DROP DOMAIN {instant}, {counter}, {limit}, {duration}, {object}, {live_state}, {end_state};
+DROP DOMAIN {instant}, {limit}, {duration}, {object}, {live_state}, {end_state};
 
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
@@ -391,7 +395,7 @@ kept AS (
     INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
                            failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                            worker, meta, error, payload, result)
-    SELECT id, run_at, created_at, claimed_at, {now}, seconds, max_run_time, priority, attempt + 1,
+    SELECT id, run_at, created_at, claimed_at, {now}, seconds, max_run_time, priority, LEAST(attempt, {most}) + 1,
            failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'succeeded', queue, task,
            worker, meta, NULL, CASE WHEN octet_length(payload) <= 4096 THEN payload END, result
     FROM gone
@@ -427,7 +431,8 @@ kept AS (
                            failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                            worker, meta, error, payload)
     SELECT id, run_at, created_at, claimed_at, {now}, seconds, max_run_time, priority,
-           attempt + CAST(started AS integer), failures + CAST(failed AS integer), crashes + CAST(crashed AS integer),
+           LEAST(attempt, {most}) + CAST(started AS integer), LEAST(failures, {most}) + CAST(failed AS integer),
+           LEAST(crashes, {most}) + CAST(crashed AS integer),
            rescues, free_retries, max_attempts, keep_failed, state, queue, task, worker, meta, error, payload
     FROM gone
     WHERE keep
@@ -435,7 +440,7 @@ kept AS (
 ),
 tried AS (
     INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
-    SELECT id, {now} - make_interval(secs => seconds), {now}, attempt + 1, outcome, worker,
+    SELECT id, {now} - make_interval(secs => seconds), {now}, LEAST(attempt, {most}) + 1, outcome, worker,
            error_type, message, traceback
     FROM gone
     WHERE keep AND started
@@ -468,7 +473,7 @@ held AS MATERIALIZED (
 ),
 recorded AS (
     INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
-    SELECT id, {now} - make_interval(secs => seconds), {now}, attempt + 1, outcome, worker,
+    SELECT id, {now} - make_interval(secs => seconds), {now}, LEAST(attempt, {most}) + 1, outcome, worker,
            error_type, message, traceback
     FROM held
     WHERE started
@@ -476,10 +481,10 @@ recorded AS (
 UPDATE {jobs} AS j
 SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     run_at = CASE WHEN done.delay IS NULL THEN j.run_at ELSE {now} + make_interval(secs => done.delay) END,
-    attempt = j.attempt + CAST(done.started AS integer),
-    failures = j.failures + CAST(done.failed AS integer),
-    crashes = j.crashes + CAST(done.crashed AS integer),
-    free_retries = j.free_retries + CAST(done.free AS integer),
+    attempt = LEAST(j.attempt, {most}) + CAST(done.started AS integer),
+    failures = LEAST(j.failures, {most}) + CAST(done.failed AS integer),
+    crashes = LEAST(j.crashes, {most}) + CAST(done.crashed AS integer),
+    free_retries = LEAST(j.free_retries, {most}) + CAST(done.free AS integer),
     unknown_since = CASE WHEN done.unknown THEN COALESCE(j.unknown_since, {now})
                          WHEN NOT done.started THEN j.unknown_since END,
     suspect = done.suspect OR (j.suspect AND NOT done.started),
@@ -601,18 +606,18 @@ WITH picked AS MATERIALIZED (
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
-      AND (rescues + 1 < :most OR cancel_requested)
+      AND (LEAST(rescues, {most}) + 1 < :most OR cancel_requested)
     ORDER BY worker, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
 ),
 tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
-    SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
+    SELECT id, {now}, LEAST(attempt, {most}) + 1, 'lost', worker, NULL, 'the worker stopped beating'
     FROM picked
 )
 UPDATE {jobs} AS j
-SET state = 'ready', rescues = j.rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
+SET state = 'ready', rescues = LEAST(j.rescues, {most}) + 1, worker = NULL, token = NULL, claimed_at = NULL
 WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING j.id;
 
@@ -622,7 +627,7 @@ WITH picked AS MATERIALIZED (
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
-      AND rescues + 1 >= :most AND NOT cancel_requested
+      AND LEAST(rescues, {most}) + 1 >= :most AND NOT cancel_requested
     ORDER BY worker, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
@@ -637,14 +642,14 @@ kept AS (
                            failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                            worker, meta, error, payload)
     SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
-           failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
+           failures, crashes, LEAST(rescues, {most}) + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
            worker, meta, :error, payload
     FROM gone
     {newest}
 ),
 tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
-    SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
+    SELECT id, {now}, LEAST(attempt, {most}) + 1, 'lost', worker, NULL, :error
     FROM gone
 )
 SELECT id

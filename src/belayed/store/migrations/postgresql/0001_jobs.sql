@@ -2,7 +2,6 @@
 -- constraints of the tables the same would be parsed anew by each INSERT, which costs as much as the rest of it.
 CREATE DOMAIN {instant} AS timestamptz
     CHECK (VALUE BETWEEN '0001-01-01 00:00Z' AND '9999-12-31 23:59:59.999999Z');
-CREATE DOMAIN {counter} AS integer CHECK (VALUE BETWEEN 0 AND 1000000000);
 CREATE DOMAIN {limit} AS integer CHECK (VALUE >= 1);
 CREATE DOMAIN {duration} AS double precision CHECK (VALUE BETWEEN 0 AND 10000000000);
 CREATE DOMAIN {object} AS text CHECK (json_typeof(VALUE::json) = 'object');
@@ -18,11 +17,11 @@ CREATE TABLE {jobs} (
     unknown_since timestamptz,
     max_run_time {duration},
     priority integer NOT NULL,
-    attempt {counter} NOT NULL DEFAULT 0,
-    failures {counter} NOT NULL DEFAULT 0,
-    crashes {counter} NOT NULL DEFAULT 0,
-    rescues {counter} NOT NULL DEFAULT 0,
-    free_retries {counter} NOT NULL DEFAULT 0,
+    attempt integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
+    crashes integer NOT NULL DEFAULT 0,
+    rescues integer NOT NULL DEFAULT 0,
+    free_retries integer NOT NULL DEFAULT 0,
     max_attempts {limit},
     keep_failed boolean,
     suspect boolean NOT NULL DEFAULT false,
@@ -59,11 +58,11 @@ CREATE TABLE {history} (
     seconds double precision,
     max_run_time {duration},
     priority integer NOT NULL,
-    attempt {counter} NOT NULL,
-    failures {counter} NOT NULL,
-    crashes {counter} NOT NULL,
-    rescues {counter} NOT NULL,
-    free_retries {counter} NOT NULL,
+    attempt integer NOT NULL,
+    failures integer NOT NULL,
+    crashes integer NOT NULL,
+    rescues integer NOT NULL,
+    free_retries integer NOT NULL,
     max_attempts {limit},
     keep_failed boolean,
     state {end_state} NOT NULL,
