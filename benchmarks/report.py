@@ -10,10 +10,6 @@ from benchmarks.figures import Table, number
 from benchmarks.results import Line, Result
 
 HEAD = """\
----
-orphan: true
----
-
 # Performance
 
 <!-- Written by `python -m benchmarks report`; do not edit. -->
