@@ -116,11 +116,21 @@ def check_keep_failed(keep: Any) -> None:
         raise OptionError(f"keep_failed={keep!r}: it takes True or False")
 
 
+@lru_cache(1000, typed=True)
+def check_names(queue: Any, priority: Any, task: Any) -> None:
+    """The checks of these three; what passed is remembered."""
+    check_queue(queue)
+    check_priority(priority)
+    check_task(task)
+
+
 def check_draft(draft: Draft) -> None:
     """Raise OptionError for an option that is none, as the checks of each say; of most drafts few are set."""
-    check_queue(draft.queue)
-    check_priority(draft.priority)
-    check_task(draft.task)
+    try:
+        check_names(draft.queue, draft.priority, draft.task)
+    except TypeError:
+        # One of them is nothing that could be remembered, and so no name.
+        check_names.__wrapped__(draft.queue, draft.priority, draft.task)
     if draft.run_at is not None:
         check_run_at(draft.run_at)
     if draft.max_attempts is not None:

@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 from belayed.config import current
 from belayed.errors import ConfigError, NotImportable
 from belayed.job import Draft, Job, Options
-from belayed.options import check_task, checked, resolved
+from belayed.options import AS_THEY_ARE, check_task, checked, resolved
 from belayed.payload import FunctionCall, Target, readable, registry
 from belayed.retry import Backoff, Errors, Rules
 from belayed.signature import Signature
@@ -48,6 +48,11 @@ class Task(Target, Generic[P, R]):
         return f"<Task {self.name}>"
 
     @functools.cached_property
+    def asks(self) -> bool:
+        """Whether any of its options is to be called at each enqueue."""
+        return any(callable(value) for name, value in self.options.items() if name not in AS_THEY_ARE)
+
+    @functools.cached_property
     def ref(self) -> str:
         """The `module:function` by which a worker imports it. Raises NotImportable: no worker could run such a job."""
         return name_of(self.function)
@@ -56,14 +61,16 @@ class Task(Target, Generic[P, R]):
         """The same task with other options: `send.using(queue="mail").enqueue(1)`."""
         other: Task[P, R] = Task.__new__(Task)
         vars(other).update(vars(self))
+        vars(other).pop("asks", None)
         other.options = {**self.options, **checked(options)}
         return other
 
     def draft(self, *args: P.args, **kwargs: P.kwargs) -> Draft:
         """A job not yet saved. Raises TypeError for arguments that the function does not take."""
-        check_call(self.signature, self.name, args, kwargs)
+        if not self.signature.plainly(len(args), kwargs):
+            check_call(self.signature, self.name, args, kwargs)
         call = FunctionCall(self.name, self.ref, args, kwargs, self.name)
-        return Draft(call, self.name, **resolved(self.options))
+        return Draft(call, self.name, **(resolved(self.options) if self.asks else self.options))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Save a job that calls the function with these arguments."""

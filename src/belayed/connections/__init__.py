@@ -15,7 +15,7 @@ from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
 from belayed.connections.sqlite import MEMORY, CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.errors import ConfigError
-from belayed.steps import Steps
+from belayed.steps import Params, Row, Statement, Steps
 
 T = TypeVar("T")
 
@@ -89,6 +89,10 @@ def opened(address: Address, synchronous: str, timeout: float | None) -> Any:
     return OwnPsycopg(address.target, timeout=timeout)
 
 
+def asked(connection: Any, call: tuple[Statement, Params]) -> list[Row]:
+    return connection.ask(call)  # type: ignore[no-any-return]
+
+
 class Connections:
     """The connections of ours to one database."""
 
@@ -115,6 +119,10 @@ class Connections:
     def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""
         return self.pool.perform(steps)
+
+    def ask(self, call: tuple[Statement, Params]) -> list[Row]:
+        """The rows of a statement that is an operation by itself."""
+        return self.pool.use(asked, call)
 
     async def aperform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own, without blocking the event loop."""

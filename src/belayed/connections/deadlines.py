@@ -75,13 +75,13 @@ def within(gen: PQGen[T], seconds: float) -> PQGen[T]:
             ready = yield wanted
             wanted = gen.send(ready)
             if monotonic() >= until:
-                raise late(seconds)
+                raise late(seconds * 1000)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 
 
-def late(seconds: float) -> NoAnswer:
-    return NoAnswer(f"no answer in {seconds:g} s")
+def late(milliseconds: float | None) -> NoAnswer:
+    return NoAnswer(f"no answer in {(milliseconds or 0) / 1000:g} s")
 
 
 def cancels_by_itself(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

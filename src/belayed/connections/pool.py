@@ -35,7 +35,8 @@ class OwnAsyncConnection(Protocol):
 
 
 C = TypeVar("C", bound=OwnConnection)
-A = TypeVar("A", bound=OwnAsyncConnection)
+A = TypeVar("A")
+B = TypeVar("B", bound=OwnAsyncConnection)
 
 LEAKED: list[object] = []
 """Connections that a fork has brought into this process: closing one would end the parent's session."""
@@ -75,6 +76,10 @@ class Pool(Generic[C]):
 
     def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""
+        return self.use(performed, steps)
+
+    def use(self, act: Callable[[C, A], T], given: A) -> T:
+        """What *act* does with a connection and what is *given*, in one operation of the connection's."""
         if self.process is not Process.this:
             LEAKED.append(self.free)
             self.reset()
@@ -86,7 +91,7 @@ class Pool(Generic[C]):
         try:
             connection = self.take()
             try:
-                result = connection.perform(steps)
+                result = act(connection, given)
             except BaseException as error:
                 self.failed(connection, error)
                 raise
@@ -156,18 +161,22 @@ class Pool(Generic[C]):
         self.drop_idle(0)
 
 
-class AsyncPool(Generic[A]):
+def performed(connection: OwnConnection, steps: Steps[T]) -> T:
+    return connection.perform(steps)
+
+
+class AsyncPool(Generic[B]):
     """Connections for event loops, each loop with its own."""
 
     def __init__(
-        self, open: Callable[[], Awaitable[A]], *, most: int = MOST, idle: float = IDLE, timeout: float | None = None
+        self, open: Callable[[], Awaitable[B]], *, most: int = MOST, idle: float = IDLE, timeout: float | None = None
     ) -> None:
         self.open, self.most, self.idle, self.timeout = open, most, idle, timeout
         self.reset()
 
     def reset(self) -> None:
         self.process = Process.this
-        self.loops: weakref.WeakKeyDictionary[Any, AsyncPoolOfLoop[A]] = weakref.WeakKeyDictionary()
+        self.loops: weakref.WeakKeyDictionary[Any, AsyncPoolOfLoop[B]] = weakref.WeakKeyDictionary()
 
     async def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""
@@ -187,12 +196,12 @@ class AsyncPool(Generic[A]):
             await pool.close()
 
 
-class AsyncPoolOfLoop(Generic[A]):
+class AsyncPoolOfLoop(Generic[B]):
     """The connections of one event loop."""
 
-    def __init__(self, pool: AsyncPool[A]) -> None:
+    def __init__(self, pool: AsyncPool[B]) -> None:
         self.open, self.most, self.idle, self.timeout = pool.open, pool.most, pool.idle, pool.timeout
-        self.free: list[tuple[float, A]] = []
+        self.free: list[tuple[float, B]] = []
         self.places = asyncio.Semaphore(self.most)
 
     async def perform(self, steps: Steps[T]) -> T:
@@ -206,7 +215,7 @@ class AsyncPoolOfLoop(Generic[A]):
         finally:
             self.places.release()
 
-    async def performed(self, connection: A, steps: Steps[T]) -> T:
+    async def performed(self, connection: B, steps: Steps[T]) -> T:
         try:
             result = await connection.perform(steps)
         except BaseException as error:
@@ -221,7 +230,7 @@ class AsyncPoolOfLoop(Generic[A]):
         self.give(connection)
         return result
 
-    async def take(self) -> A:
+    async def take(self) -> B:
         limit = time.monotonic() - self.idle
         while self.free:
             since, connection = self.free.pop()
@@ -230,7 +239,7 @@ class AsyncPoolOfLoop(Generic[A]):
             await connection.close()
         return await self.open()
 
-    def give(self, connection: A) -> None:
+    def give(self, connection: B) -> None:
         self.free.append((time.monotonic(), connection))
 
     async def close(self) -> None:

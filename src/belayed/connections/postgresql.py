@@ -83,6 +83,10 @@ class OwnPsycopg:
             self.occupy()
         return result
 
+    def ask(self, call: tuple[Statement, Params]) -> list[Row]:
+        """The rows of a statement that is an operation by itself."""
+        return self.send(Ask((call,), last=True))[0]
+
     def occupy(self) -> None:
         """Do what is to be done meanwhile."""
         if self.meanwhile is not nothing:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 from datetime import datetime
 from math import ceil
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -59,42 +58,36 @@ class Prepared:
 
         Raises psycopg.Error, NoAnswer after *timeout* seconds, and Unwritten before anything is sent.
         """
-        values = [written(params[name], self.encoding) for name in statement.order]
+        encoding = self.encoding
+        values = [written(params[name], encoding) for name in statement.order]
         self.pgconn.send_query_prepared(self.names[statement.name], values, result_format=pq.Format.BINARY)
-        result = self.awaited(timeout)
+        result = self.awaited(None if timeout is None else ceil(timeout * 1000))
         if result.status != pq.ExecStatus.TUPLES_OK and sqlstate(result) in FORGOTTEN:
             del self.names[statement.name]
             raise Unwritten
         return self.rows(result)
 
-    def awaited(self, timeout: float | None) -> Any:
-        """The answer to what was sent."""
-        assert self.poll is not None
-        pgconn, deadline = self.pgconn, None if timeout is None else monotonic() + timeout
+    def awaited(self, timeout: int | None) -> Any:
+        """The answer to what was sent. Raises NoAnswer after so many milliseconds without a sign of the server."""
+        pgconn, poll = self.pgconn, self.poll
+        assert poll is not None
         while pgconn.flush():
             # It is larger than what the socket takes at once.
-            self.left(deadline, timeout)
-            self.poll.modify(pgconn.socket, select.POLLIN | select.POLLOUT)
-            self.poll.poll(100)
-            self.poll.modify(pgconn.socket, select.POLLIN)
-            if self.readable():
+            poll.modify(pgconn.socket, select.POLLIN | select.POLLOUT)
+            found = poll.poll(timeout)
+            poll.modify(pgconn.socket, select.POLLIN)
+            if not found:
+                raise late(timeout)
+            if found[0][1] & ~select.POLLOUT:
                 pgconn.consume_input()
         while pgconn.is_busy():
-            if self.poll.poll(self.left(deadline, timeout)):
-                pgconn.consume_input()
+            if not poll.poll(timeout):
+                raise late(timeout)
+            pgconn.consume_input()
         result = pgconn.get_result()
         while (another := pgconn.get_result()) is not None:
             result = another
         return result
-
-    def left(self, deadline: float | None, timeout: float | None) -> int | None:
-        """Milliseconds until the deadline. Raises NoAnswer after it."""
-        if deadline is None or timeout is None:
-            return None
-        left = deadline - monotonic()
-        if left <= 0:
-            raise late(timeout)
-        return ceil(left * 1000)
 
     def ask(self, statement: Statement, params: Params) -> PQGen[list[Row]]:
         """What is to be waited for: the rows. Raises psycopg.Error, and Unwritten before anything is sent."""
@@ -109,7 +102,9 @@ class Prepared:
         """The rows of an answer. Raises psycopg.Error if it is none."""
         if result.status != pq.ExecStatus.TUPLES_OK:
             raise error_from_result(result, self.encoding)
-        return [self.row(result, nth) for nth in range(result.ntuples)]
+        columns = [(nth, result.ftype(nth)) for nth in range(result.nfields)]
+        value, read = result.get_value, self.read
+        return [tuple([read(type, value(row, nth)) for nth, type in columns]) for row in range(result.ntuples)]
 
     def sent(self, statement: Statement, values: list[bytes | None]) -> PQGen[Any]:
         name = self.names.get(statement.name)
@@ -124,10 +119,6 @@ class Prepared:
         self.pgconn.send_query_prepared(name, values, result_format=pq.Format.BINARY)
         # A server that ends the session says so first; the last word is that the connection is lost.
         return (yield from execute(self.pgconn))[-1]
-
-    def row(self, result: Any, nth: int) -> Row:
-        columns = range(result.nfields)
-        return tuple([self.read(result.ftype(column), result.get_value(nth, column)) for column in columns])
 
     def read(self, type: int, data: bytes | None) -> Any:
         """A value in binary form, by the number of its type."""
@@ -144,11 +135,14 @@ def sqlstate(result: Any) -> str:
 def written(value: Any, encoding: str) -> bytes | None:
     """A bind as text. Raises Unwritten for what is better left to psycopg, which knows how, or what to say."""
     kind = type(value)
+    if kind is str:
+        data: bytes = value.encode(encoding)
+        if b"\0" in data:
+            raise Unwritten
+        return data
     if value is None:
         return None
-    if kind is str:
-        text: str = value
-    elif kind is bool:
+    if kind is bool:
         text = "t" if value else "f"
     elif kind is int or kind is float:
         text = repr(value)
@@ -156,7 +150,4 @@ def written(value: Any, encoding: str) -> bytes | None:
         text = value.isoformat()
     else:
         raise Unwritten
-    data = text.encode(encoding)
-    if b"\0" in data:
-        raise Unwritten
-    return data
+    return text.encode()

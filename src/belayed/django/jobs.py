@@ -122,6 +122,8 @@ class DjangoJobs(Jobs):
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
         except ConfigError as error:
             raise ConfigError(f"BELAYED: {error}") from error
+        # All goes through Django's connections.
+        self.quick = False
         for package in conf.installed():
             self.trust.add(package)
 

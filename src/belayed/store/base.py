@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Attempt, Draft, Filter, Job, State
-from belayed.steps import Steps
+from belayed.steps import Params, Row, Statement, Steps
 from belayed.store.lanes import Lanes, Serving
 
 LOOK = "look"
@@ -147,6 +147,14 @@ class Store(ABC):
     @abstractmethod
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
         """Save a draft whose `text` is written. *hint* wakes workers that listen, where the store can."""
+
+    @abstractmethod
+    def plain_insert(self, draft: Draft, hint: str | None) -> tuple[Statement, Params] | None:
+        """All that `insert` would ask, if that is one statement; None: it is more, or depends on more."""
+
+    @abstractmethod
+    def plainly_inserted(self, row: Row) -> Inserted:
+        """What the row says that answers the statement of `plain_insert`."""
 
     @abstractmethod
     def insert_many(

@@ -11,7 +11,7 @@ from typing import Any
 
 from belayed.claim import Finished
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
-from belayed.steps import Ask, Load, Steps
+from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
 from belayed.store.base import (
     LOOK,
@@ -77,14 +77,10 @@ class SqlStore(Dialect):
         return Lanes(serving)
 
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
+        if now is None and (call := self.plain_insert(draft, hint)) is not None:
+            answers = yield Ask([call], last=True)
+            return self.plainly_inserted(answers[0][0])
         at = self.clock(now)
-        if hint is None and draft.is_plain and (now is None and not self.ahead):
-            plain = {"queue": draft.queue, "priority": draft.priority, "task": draft.task, "payload": draft.text}
-            plain["now"] = at
-            answers = yield Ask([(statement, plain) for statement in self.statements["insert_ready"]], last=True)
-            ((id, created),) = answers[-1]
-            created_at = self.time(created)
-            return Inserted(id, State.READY, created_at, created_at)
         run_at = draft.run_at
         params = {
             "queue": draft.queue,
@@ -102,6 +98,24 @@ class SqlStore(Dialect):
         }
         answers = yield Ask([(statement, params) for statement in self.statements["insert"]], last=True)
         return self.inserted(answers[-1][0])
+
+    def plain_insert(self, draft: Draft, hint: str | None) -> Call | None:
+        """All that is to be asked to save *draft*, if it is due at once and says no more than it must."""
+        if hint is not None or self.ahead or not draft.is_plain:
+            return None
+        (statement,) = self.statements["insert_ready"]
+        return statement, {
+            "queue": draft.queue,
+            "priority": draft.priority,
+            "task": draft.task,
+            "payload": draft.text,
+            "now": self.clock(None),
+        }
+
+    def plainly_inserted(self, row: Row) -> Inserted:
+        """What the call of `plain_insert` has answered."""
+        created_at = self.time(row[1])
+        return Inserted(row[0], State.READY, created_at, created_at)
 
     def insert_many(
         self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
