@@ -13,7 +13,7 @@ import pytest
 
 from belayed.config import address
 from belayed.connections import Connections
-from belayed.errors import StoreError, StoreUnavailable
+from belayed.errors import AttemptStopped, StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
 from tests.store.factories import draft
@@ -160,6 +160,34 @@ def test_ctrl_c_ends_the_wait_and_the_session(private_postgres: Any) -> None:
 
     assert connections.pool.free == []
     connections.perform(STORE.insert(draft()))
+    connections.close()
+
+
+@pytest.mark.parametrize(
+    "operation", [lambda: STORE.insert(draft()), lambda: STORE.cancel([1])], ids=["one", "several"]
+)
+def test_a_stop_while_it_waits_is_a_stop(private_postgres: Any, operation: Any) -> None:
+    """Statements that travel together must not make an error of psycopg's of it."""
+    connections = Connections(address(private_postgres.url()))
+    connections.perform(STORE.migrate())
+    connections.perform(STORE.insert(draft()))
+
+    def stop(*_: object) -> None:
+        raise AttemptStopped
+
+    before = signal.signal(signal.SIGALRM, stop)
+    private_postgres.signal(signal.SIGSTOP)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(AttemptStopped):
+            connections.perform(operation())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        private_postgres.signal(signal.SIGCONT)
+
+    assert connections.pool.free == []
+    connections.perform(operation())
     connections.close()
 
 

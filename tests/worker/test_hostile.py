@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -231,7 +232,8 @@ def test_a_job_that_cancels_itself_ends(fail: bool, jobs: Jobs, body: Body) -> N
 
     job = act.enqueue(body(cancel))
 
-    worked(jobs)
+    # No beat comes within it: that would stop it.
+    worked(jobs, beat=timedelta(seconds=60), lapse=timedelta(seconds=240))
 
     assert states(job) == [State.CANCELLED if fail else State.SUCCEEDED]
 

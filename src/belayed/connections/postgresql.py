@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from belayed.config import hidden
 from belayed.connections.base import store_error
-from belayed.errors import ConfigError, StoreError, StoreUnavailable
+from belayed.errors import AttemptStopped, ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
 
 try:
@@ -103,6 +103,9 @@ class OwnPsycopg:
             except UnicodeError as error:
                 raise store_error(error) from error
             except psycopg.Error as error:
+                if isinstance(error.__context__, AttemptStopped):
+                    # The job was stopped while it waited, and psycopg could not leave the pipeline in good order.
+                    raise error.__context__ from None
                 if error.sqlstate not in VICTIM or not tries:
                     raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
                 self.roll_back()
