@@ -95,6 +95,10 @@ def aims(table: Table) -> str:
         body.append(("" if target.work == last else target.work, target.says, shown, met))
         last = target.work
     missing = "".join(f"\nNot measured: {one}.\n" for one in targets.UNMEASURED)
+    missing += (
+        "\nBig tables and long loads had the sizes that are told [below](#big-tables-and-long-loads): smaller than\n"
+    )
+    missing += "the targets' but for `make bench FULL=1`.\n"
     return f"## Targets\n\n{rows(('work', 'target', 'measured', ''), body, numbers_from=2)}\n{missing}"
 
 
