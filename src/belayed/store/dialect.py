@@ -76,13 +76,15 @@ class Dialect(Store):
 
     def listed(self, nth: int, draft: Draft) -> dict[str, Any]:
         """A draft as a row of a JSON bind."""
-        run_at = draft.run_at
+        due = self.text(draft.run_at) if isinstance(draft.run_at, datetime) else None
+        return {"nth": nth, "due": due, **self.columns(draft)}
+
+    def columns(self, draft: Draft) -> Params:
+        """What a draft says, but for a time that is not from now on."""
         return {
-            "nth": nth,
             "queue": draft.queue,
             "priority": draft.priority,
-            "due": self.text(run_at) if isinstance(run_at, datetime) else None,
-            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
+            "delay": draft.run_at.total_seconds() if isinstance(draft.run_at, timedelta) else 0.0,
             "task": draft.task,
             "payload": draft.text,
             "max_attempts": draft.max_attempts,

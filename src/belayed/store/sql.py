@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -31,7 +31,7 @@ from belayed.store.base import (
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lanes, Serving
-from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, order_of_claims, outcomes, seconds
+from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, order_of_claims, outcomes
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
@@ -82,20 +82,8 @@ class SqlStore(Dialect):
             return self.plainly_inserted(answers[0][0])
         at = self.clock(now)
         run_at = draft.run_at
-        params = {
-            "queue": draft.queue,
-            "priority": draft.priority,
-            "run_at": self.bind(run_at) if isinstance(run_at, datetime) else None,
-            "delay": run_at.total_seconds() if isinstance(run_at, timedelta) else 0.0,
-            "task": draft.task,
-            "payload": draft.text,
-            "max_attempts": draft.max_attempts,
-            "max_run_time": seconds(draft.max_run_time),
-            "keep_failed": draft.keep_failed,
-            "meta": as_json(draft.meta) if draft.meta else None,
-            "now": at,
-            **self.hinted(hint),
-        }
+        due = self.bind(run_at) if isinstance(run_at, datetime) else None
+        params = {"run_at": due, "now": at, **self.columns(draft), **self.hinted(hint)}
         answers = yield Ask([(statement, params) for statement in self.statements["insert"]], last=True)
         return self.inserted(answers[-1][0])
 

@@ -48,9 +48,6 @@ class Demand:
         self.kinds.update(kinds)
         self.some_async |= any(kinds.values())
 
-    def is_async(self, name: str) -> bool:
-        return self.kinds.get(name, False)
-
     def claimed(self, functions: int, coroutines: int) -> None:
         """Count claimed jobs for the share of coroutines."""
         if (count := functions + coroutines) and (coroutines or self.async_share):

@@ -217,19 +217,19 @@ class Loop:
         while answer is not None and self.at_full_speed():
             answer = self.turn(answer)
         self.take_in(answer)
+        # What has been claimed may wait for threads that sleep.
+        self.tend_at = self.slots.tend(time.monotonic())
         if self.record.refused:
             self.look_closer()
 
     def at_full_speed(self) -> bool:
         """Whether another turn is due before anything else: as much has ended as while the last one was written."""
-        if self.store.dialect == "sqlite":
-            # Others must get the write lock, and nothing is done meanwhile.
+        if self.store.dialect == "sqlite" or self.stop_asked or self.news:
+            # On SQLite others must get the write lock, and nothing is done meanwhile.
             return False
         self.collect()
-        now = time.monotonic()
-        if self.stop_asked or self.news or now >= min(self.upkeep.next_at(), self.tend_at, self.passed_at + LONGEST):
-            return False
-        return len(self.unwritten) >= self.company() and not self.slots.starving()
+        due = min(self.upkeep.next_at(), self.tend_at, self.passed_at + LONGEST)
+        return time.monotonic() < due and len(self.unwritten) >= self.company() and not self.slots.starving()
 
     def turn(self, last: Answer | None) -> Answer | None:
         """Write what has ended and claim for the free slots, in one trip; meanwhile take in what the last one brought.
