@@ -46,6 +46,14 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     servers.drop_database(postgres_server, url)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{request.getfixturevalue('sqlite_path')}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
 def private_postgres() -> Iterator[servers.PostgresServer]:
     """A running PostgreSQL server for this test alone, to stop, start and crash. It takes a second."""
@@ -62,16 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests must not find the store of whoever runs them.
     for variable in [name for name in os.environ if name.startswith("BELAYED_") and name != servers.GIVEN]:
         del os.environ[variable]
-    for variable in (
-        "DATABASE_URL",
-        "QUEUE",
-        "QUEUES",
-        "MIN_PRIORITY",
-        "MAX_PRIORITY",
-        "SLEEP_DELAY",
-        "READ_AHEAD",
-        "QUIET",
-    ):
+    for variable in ("DATABASE_URL", *OF_DELAYED_JOB):
         os.environ.pop(variable, None)
     # Not under pytest's own temporary directory: it is closed to the other user that runs the server for root.
     given = getattr(config, "workerinput", {}).get("belayed_shared")

@@ -23,14 +23,6 @@ def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{request.getfixturevalue('sqlite_path')}"
-    return str(request.getfixturevalue("postgres_url"))
-
-
 @pytest.fixture
 def jobs(url: str, wire: Wire) -> Iterator[Jobs]:
     """Jobs in it, the program's until the end of the test. What has ended is not pruned: nobody knows when it would."""

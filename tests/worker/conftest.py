@@ -14,14 +14,6 @@ from belayed.jobs import Jobs
 from tests.worker import tasks
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{request.getfixturevalue('sqlite_path')}"
-    return str(request.getfixturevalue("postgres_url"))
-
-
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Jobs]]:
     """Opens jobs in a database, its tables made; they are the program's until the end of the test."""
