@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from benchmarks import servers, stores
 from benchmarks.figures import quantile
@@ -26,9 +26,16 @@ def enqueue_one(run: Run, count: int) -> Figures:
     """One job after the other, each committed; on PostgreSQL while a worker of another queue listens."""
     with ExitStack() as around:
         if run.store.kind == "postgresql" and not run.contestant.bare:
-            around.enter_context(run.workers(queue="other"))
-            time.sleep(1.5)
+            around.enter_context(listening(run))
         return enqueued(run, "one", count)
+
+
+@contextmanager
+def listening(run: Run) -> Iterator[None]:
+    """While a worker of another queue listens, which has had the time to start."""
+    with run.workers(queue="other"):
+        time.sleep(1.5)
+        yield
 
 
 def enqueue_many(run: Run, count: int) -> Figures:
@@ -52,11 +59,11 @@ def enqueued(run: Run, command: str, count: int) -> Figures:
 
 
 def enqueue_eight(run: Run, count: int) -> Figures:
-    """Eight processes, each saving one job after the other, committed."""
+    """Eight processes, each saving one job after the other, committed, while a worker of another queue listens."""
     each = count // 8
     with ExitStack() as around:
         if not run.contestant.bare:
-            around.enter_context(run.workers(queue="other"))
+            around.enter_context(listening(run))
         asked = [around.enter_context(run.start("one", count=each, first=number * each)) for number in range(8)]
         for one in asked:
             one.answer()

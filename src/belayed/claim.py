@@ -19,7 +19,26 @@ MICROSECOND = timedelta(microseconds=1)
 
 def moment(micros: int) -> datetime:
     """The time so many microseconds after 1970."""
-    return EPOCH + timedelta(microseconds=micros)
+    return EPOCH + MICROSECOND * micros
+
+
+def time_limit(seconds: float | None) -> timedelta | None:
+    """A time limit as a row has it; None also for what is none, as somebody may have written by hand."""
+    try:
+        return None if seconds is None else timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        return None
+
+
+def meta_of(text: str | None) -> dict[str, Any]:
+    """The `meta` that a row has as text; what is none, as somebody may have written by hand, comes as `unreadable`."""
+    if not text:
+        return {}
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError):
+        meta = None
+    return meta if isinstance(meta, dict) else {"unreadable": text}
 
 
 def micros(time: datetime) -> int:
@@ -150,9 +169,9 @@ class Running:
                 rescues=one.rescues,
                 free_retries=one.free_retries,
                 max_attempts=one.max_attempts,
-                max_run_time=None if one.max_run_time is None else timedelta(seconds=one.max_run_time),
+                max_run_time=time_limit(one.max_run_time),
                 keep_failed=one.keep_failed,
-                meta=json.loads(one.meta) if one.meta else {},
+                meta=meta_of(one.meta),
                 jobs=self.keeper,
             )
             self.view.running = self

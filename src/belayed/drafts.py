@@ -37,7 +37,9 @@ def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft
     # Once more: plugins and the hook may have changed them.
     check_draft(draft)
     draft.text = draft.payload.write(codec)
-    check_size("payload", draft.text, draft, config)
+    if len(draft.text) > config.payload_limit // 4:
+        # A character has at most four bytes.
+        check_size("payload", draft.text, draft, config)
     if draft.meta:
         check_size("meta", meta_text(draft, codec), draft, config)
     return draft

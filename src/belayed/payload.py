@@ -89,9 +89,11 @@ class FunctionCall:
     def write(self, codec: Codec) -> str:
         if self.name is None:
             codec.trust.require(self.ref)
-        args, kwargs = codec.encode_call(self.args, self.kwargs)
         before, after = envelope(self.ref, self.name)
-        return f'{before}{codec.text(args)},"kwargs":{codec.text(kwargs) if kwargs else "{}"}{after}'
+        if not self.kwargs and (text := codec.plainly(self.args)) is not None:
+            return f'{before}{text},"kwargs":{{}}{after}'
+        args, kwargs = codec.encode_call(self.args, self.kwargs)
+        return f'{before}{codec.text(args)},"kwargs":{codec.text(kwargs)}{after}'
 
 
 @lru_cache(1000)

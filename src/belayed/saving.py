@@ -8,21 +8,23 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Unpack, cast
+from datetime import datetime
+from typing import Any, Unpack
 
+from belayed.claim import EPOCH
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.database import Database
 from belayed.drafts import completed, draft_of
 from belayed.errors import ConfigError, OptionError
 from belayed.inline import aran, ran, unsaved
-from belayed.job import Draft, Job, Keeper, Options, State
+from belayed.job import Draft, Job, Options, State
 from belayed.names import Names
 from belayed.options import called, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
-from belayed.store.base import LOOK, Inserted
+from belayed.store.base import LOOK
 from belayed.trust import Trust
 
 log = logging.getLogger("belayed")
@@ -142,34 +144,40 @@ class Saving(Database):
 
     def _inserted(self, draft: Draft) -> Job:
         """The Job of a completed draft, saved."""
-        hint = self._hint([draft])
+        hint = self._hint(draft)
         if self.quick and draft.connection is None and (call := self.store.plain_insert(draft, hint)) is not None:
-            # What most enqueues are, without a generator's detour.
-            return self._saved(draft, self.store.plainly_inserted(self.connections.ask(call)[0]))
-        return self._saved(draft, self.do(lambda: self.store.insert(draft, hint=hint), draft.connection))
+            # What most enqueues are, without a generator's detour. The Job is made before the wait, after which the
+            # processor's caches are cold.
+            job = self._job(draft)
+            job.id, job.created_at = self.store.plainly_inserted(self.connections.ask(call)[0])
+            job.run_at = job.created_at
+            if log.isEnabledFor(logging.INFO):
+                self._log(job)
+            return job
+        return self._saved(draft, *self.do(lambda: self.store.insert(draft, hint=hint), draft.connection))
 
     async def _ainserted(self, draft: Draft) -> Job:
         insert = self.store.insert
-        inserted = self.ado(lambda: insert(draft, hint=self._hint([draft])), draft.connection)
-        return self._saved(draft, await inserted)
+        inserted = self.ado(lambda: insert(draft, hint=self._hint(draft)), draft.connection)
+        return self._saved(draft, *await inserted)
 
     def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
         """The Jobs of completed drafts, saved all or none."""
-        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts[0], drafts)), connection)
         with uncollected():
-            return [*map(self._saved, drafts, found)]
+            return [self._saved(draft, *one) for draft, one in zip(drafts, found, strict=True)]
 
     async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
-        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts)), connection)
+        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts[0], drafts)), connection)
         with uncollected():
-            return [*map(self._saved, drafts, found)]
+            return [self._saved(draft, *one) for draft, one in zip(drafts, found, strict=True)]
 
     def _joins(self, draft: Draft) -> bool:
         """Whether a draft is saved in a transaction of the application's, which may be rolled back."""
         return draft.connection is not None
 
     def _draft(self, job: Any, options: Mapping[str, Any]) -> Draft:
-        draft = draft_of(job, options)
+        draft = job if type(job) is Draft and not options else draft_of(job, options)
         if draft.jobs is not None and draft.jobs is not self:
             raise OptionError(
                 f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"
@@ -230,41 +238,55 @@ class Saving(Database):
         log.info("%s was not enqueued: %s", draft.task, reason, extra={"task": draft.task, "queue": draft.queue})
         return unsaved(draft, self, State.CANCELLED, str(reason))
 
-    def _saved(self, draft: Draft, inserted: Inserted) -> Job:
+    def _saved(self, draft: Draft, id: int, state: State, run_at: datetime, created_at: datetime) -> Job:
+        """The Job of a draft that the database has taken in."""
+        job = self._job(draft, id, state, run_at, created_at)
         if log.isEnabledFor(logging.INFO):
-            arguments = ""
-            if self.config.log_arguments:
-                arguments = f" {redacted(draft.text, self.config.redact, draft.task)}"
-            extra = {"job_id": inserted.id, "task": draft.task, "queue": draft.queue}
-            log.info("enqueued %s #%d on %s%s", draft.task, inserted.id, draft.queue, arguments, extra=extra)
+            self._log(job)
+        return job
+
+    def _log(self, job: Job) -> None:
+        arguments = ""
+        if self.config.log_arguments:
+            arguments = f" {redacted(job.payload or '', self.config.redact, job.task)}"
+        extra = {"job_id": job.id, "task": job.task, "queue": job.queue}
+        log.info("enqueued %s #%d on %s%s", job.task, job.id, job.queue, arguments, extra=extra)
+
+    def _job(
+        self,
+        draft: Draft,
+        id: int = 0,
+        state: State = State.READY,
+        run_at: datetime = EPOCH,
+        created_at: datetime = EPOCH,
+    ) -> Job:
         return Job(
-            inserted.id,
-            inserted.state,
+            id,
+            state,
             draft.queue,
-            cast(int, draft.priority),
-            inserted.run_at,
+            draft.priority,  # type: ignore[arg-type]
+            run_at,
             draft.task,
             draft.text,
-            inserted.created_at,
+            created_at,
             max_attempts=draft.max_attempts,
             max_run_time=draft.max_run_time,
             keep_failed=draft.keep_failed,
             meta=draft.meta,
-            jobs=cast(Keeper, self),
+            jobs=self,  # type: ignore[arg-type]
             loaded_attempts=(),
         )
 
-    def _hint(self, drafts: Sequence[Draft]) -> str | None:
-        """News for idle workers of *drafts*, if it is time for some.
+    def _hint(self, draft: Draft, drafts: Sequence[Draft] = ()) -> str | None:
+        """News for idle workers of one draft, or of *drafts* that it is the first of, if it is time for some.
 
         Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
         the transaction may be rolled back.
         """
         if not self.config.hints:
             return None
-        draft = drafts[0]
         hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
-        if len(drafts) > 1 and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
+        if drafts and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
             hint = LOOK
         if self._joins(draft):
             return hint

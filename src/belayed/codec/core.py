@@ -52,6 +52,10 @@ class Codec:
         plain = [self.encode(value, f"args[{index}]") for index, value in enumerate(args)]
         return plain, {keyword: self.encode(value, keyword) for keyword, value in kwargs.items()}
 
+    def plainly(self, args: tuple[Any, ...]) -> str | None:
+        """The text of a call's positional arguments, if none of them needs a closer look, as most do not."""
+        return _encoded(args) if _are_flat(args) else None
+
     def decode(self, plain: Any) -> Any:
         """The value that *plain* is the structure of.
 

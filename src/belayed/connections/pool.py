@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from belayed.errors import StoreUnavailable
@@ -67,6 +68,7 @@ class Pool(Generic[C]):
     def reset(self) -> None:
         self.process = Process.this
         self.free: list[tuple[float, C]] = []
+        """The idle ones and since when, the last used last. Taken and given without a lock: Python's lists have one."""
         # One for each connection that there may be. A semaphore of Python's takes ten times as long.
         self.places: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(self.most):
@@ -83,9 +85,8 @@ class Pool(Generic[C]):
         if self.process is not Process.this:
             LEAKED.append(self.free)
             self.reset()
-        places = self.places
         try:
-            places.get(timeout=self.timeout)
+            self.places.get(timeout=self.timeout)
         except queue.Empty:
             raise all_busy(self.most, self.timeout) from None
         try:
@@ -98,7 +99,7 @@ class Pool(Generic[C]):
             self.give(connection)
             return result
         finally:
-            places.put(None)
+            self.places.put(None)
 
     def failed(self, connection: C, error: BaseException) -> None:
         """Close a connection that has not done what it was asked, if that is its fault."""
@@ -113,20 +114,24 @@ class Pool(Generic[C]):
 
     def take(self) -> C:
         while True:
-            with self.lock:
-                if not self.free:
-                    break
+            try:
                 _, connection = self.free.pop()
+            except IndexError:
+                return self.open()
             if connection.usable():
                 return connection
             connection.close()
-        return self.open()
 
     def give(self, connection: C) -> None:
         """Keep a connection that has done what it was asked: whether it is still of use is seen when it is taken."""
+        self.free.append((time.monotonic(), connection))
+        if self.timer is None and self.idle:
+            self.look_later()
+
+    def look_later(self) -> None:
+        """Come back for what is idle by then."""
         with self.lock:
-            self.free.append((time.monotonic(), connection))
-            if self.timer is None and self.idle:
+            if self.timer is None:
                 self.timer = threading.Timer(self.idle, self.tidy)
                 self.timer.daemon = True
                 self.timer.start()
@@ -136,19 +141,16 @@ class Pool(Generic[C]):
         with self.lock:
             self.timer = None
         self.drop_idle(self.idle)
-        with self.lock:
-            if self.free and self.timer is None:
-                self.timer = threading.Timer(self.idle, self.tidy)
-                self.timer.daemon = True
-                self.timer.start()
+        if self.free:
+            self.look_later()
 
     def drop_idle(self, idle: float) -> None:
         limit = time.monotonic() - idle
-        with self.lock:
-            old = [connection for since, connection in self.free if since <= limit]
-            self.free = [(since, connection) for since, connection in self.free if since > limit]
-        for connection in old:
-            connection.close()
+        for one in [one for one in self.free if one[0] <= limit]:
+            # A thread may have taken it meanwhile.
+            with suppress(ValueError):
+                self.free.remove(one)
+                one[1].close()
 
     def close(self) -> None:
         """Close the idle connections. The pool can be used again."""

@@ -85,7 +85,28 @@ class OwnPsycopg:
 
     def ask(self, call: tuple[Statement, Params]) -> list[Row]:
         """The rows of a statement that is an operation by itself."""
+        prepared = self.prepared
+        if prepared is not None and prepared.knows(call[0]):
+            try:
+                return prepared.answered(*call, self.timeout)
+            except Unwritten:
+                pass
+            except (UnicodeError, psycopg.Error) as error:
+                self.refused(error, uncertain=True, again=True)
         return self.send(Ask((call,), last=True))[0]
+
+    def refused(self, error: UnicodeError | psycopg.Error, *, uncertain: bool, again: bool) -> None:
+        """Raise the error of ours for one of psycopg's; nothing, if what has been asked is to be asked *again*."""
+        if isinstance(error, UnicodeError):
+            raise store_error(error) from error
+        if isinstance(error, NoAnswer) and not self.raw.closed:
+            self.raw.give_up()
+        if isinstance(error.__context__, AttemptStopped):
+            # The job was stopped while it waited, and psycopg could not leave the pipeline in good order.
+            raise error.__context__ from None
+        if error.sqlstate not in VICTIM or not again:
+            raise translated(error, self.raw, uncertain=uncertain) from error
+        self.roll_back()
 
     def occupy(self) -> None:
         """Do what is to be done meanwhile."""
@@ -100,15 +121,8 @@ class OwnPsycopg:
             tries -= 1
             try:
                 return self.sent(request)
-            except UnicodeError as error:
-                raise store_error(error) from error
-            except psycopg.Error as error:
-                if isinstance(error.__context__, AttemptStopped):
-                    # The job was stopped while it waited, and psycopg could not leave the pipeline in good order.
-                    raise error.__context__ from None
-                if error.sqlstate not in VICTIM or not tries:
-                    raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
-                self.roll_back()
+            except (UnicodeError, psycopg.Error) as error:
+                self.refused(error, uncertain=commits(request, self.begun), again=tries > 0)
 
     def sent(self, request: Request) -> Answer:
         if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and (request.read or request.last):
@@ -149,9 +163,6 @@ class OwnPsycopg:
                 if prepared.knows(statement):
                     return prepared.answered(statement, params, self.raw.timeout)
                 return self.raw.wait(prepared.ask(statement, params))
-            except NoAnswer:
-                self.raw.give_up()
-                raise
             except Unwritten:
                 pass
         return executed(self.raw, statement.pyformat, params)
@@ -176,7 +187,7 @@ class OwnPsycopg:
 
     def usable(self) -> bool:
         """Whether it is idle and nothing has come from the server, whose good-bye it would be."""
-        return idle(self.raw) and not (self.prepared.readable() if self.prepared else readable(self.raw.fileno()))
+        return self.prepared.usable() if self.prepared else idle(self.raw) and not readable(self.raw.fileno())
 
     def close(self) -> None:
         self.raw.close()

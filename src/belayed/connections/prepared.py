@@ -26,6 +26,9 @@ FORGOTTEN = ("26000", "0A000")
 TEXT, VOID = 25, 2278
 """Types as PostgreSQL numbers them. The others here are whole numbers, or times, which are read as microseconds."""
 
+IDLE, TUPLES, BINARY = int(pq.TransactionStatus.IDLE), int(pq.ExecStatus.TUPLES_OK), pq.Format.BINARY
+"""As plain numbers: in the code of each enqueue it counts how much is looked up."""
+
 
 class Unwritten(Exception):
     """A value is of no type that is known here."""
@@ -37,17 +40,19 @@ class Prepared:
     def __init__(self, raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         self.pgconn, self.encoding = raw.pgconn, raw.info.encoding
         self.names: dict[str, bytes] = {}
+        self.columns: dict[str, list[tuple[int, int]]] = {}
+        """What each statement answers with: places and types."""
         self.made = 0
         # Windows has no poll(); select() takes no descriptor above 1023.
         self.poll = select.poll() if hasattr(select, "poll") else None
         if self.poll is not None:
             self.poll.register(self.pgconn.socket, select.POLLIN)
 
-    def readable(self) -> bool:
-        """Whether something has come."""
+    def usable(self) -> bool:
+        """Whether the session is idle and nothing has come from the server, whose good-bye it would be."""
         if self.poll is None:
-            return bool(select.select([self.pgconn.socket], [], [], 0)[0])
-        return bool(self.poll.poll(0))
+            return self.pgconn.transaction_status == IDLE and not select.select([self.pgconn.socket], [], [], 0)[0]
+        return self.pgconn.transaction_status == IDLE and not self.poll.poll(0)
 
     def knows(self, statement: Statement) -> bool:
         """Whether `answered` can be asked for it."""
@@ -58,53 +63,47 @@ class Prepared:
 
         Raises psycopg.Error, NoAnswer after *timeout* seconds, and Unwritten before anything is sent.
         """
-        encoding = self.encoding
-        values = [written(params[name], encoding) for name in statement.order]
-        self.pgconn.send_query_prepared(self.names[statement.name], values, result_format=pq.Format.BINARY)
-        result = self.awaited(None if timeout is None else ceil(timeout * 1000))
-        if result.status != pq.ExecStatus.TUPLES_OK and sqlstate(result) in FORGOTTEN:
-            del self.names[statement.name]
+        pgconn, poll = self.pgconn, self.poll
+        assert poll is not None
+        values = self.written(statement, params)
+        pgconn.send_query_prepared(self.names[statement.name], values, result_format=BINARY)
+        limit = None if timeout is None else ceil(timeout * 1000)
+        if pgconn.flush():
+            self.flushed(limit)
+        while pgconn.is_busy():
+            if not poll.poll(limit):
+                raise late(limit)
+            pgconn.consume_input()
+        result: Any = pgconn.get_result()
+        while (another := pgconn.get_result()) is not None:
+            result = another
+        if result.status != TUPLES and self.forgotten(statement, result):
             raise Unwritten
-        return self.rows(result)
+        return self.rows(statement, result)
 
-    def awaited(self, timeout: int | None) -> Any:
-        """The answer to what was sent. Raises NoAnswer after so many milliseconds without a sign of the server."""
+    def flushed(self, limit: int | None) -> None:
+        """Send the rest of what is larger than the socket takes at once.
+
+        Raises NoAnswer after so many milliseconds in which the server takes nothing.
+        """
         pgconn, poll = self.pgconn, self.poll
         assert poll is not None
         while pgconn.flush():
-            # It is larger than what the socket takes at once.
             poll.modify(pgconn.socket, select.POLLIN | select.POLLOUT)
-            found = poll.poll(timeout)
+            found = poll.poll(limit)
             poll.modify(pgconn.socket, select.POLLIN)
             if not found:
-                raise late(timeout)
+                raise late(limit)
             if found[0][1] & ~select.POLLOUT:
                 pgconn.consume_input()
-        while pgconn.is_busy():
-            if not poll.poll(timeout):
-                raise late(timeout)
-            pgconn.consume_input()
-        result = pgconn.get_result()
-        while (another := pgconn.get_result()) is not None:
-            result = another
-        return result
 
     def ask(self, statement: Statement, params: Params) -> PQGen[list[Row]]:
         """What is to be waited for: the rows. Raises psycopg.Error, and Unwritten before anything is sent."""
-        values = [written(params[name], self.encoding) for name in statement.order]
+        values = self.written(statement, params)
         result = yield from self.sent(statement, values)
-        if result.status != pq.ExecStatus.TUPLES_OK and sqlstate(result) in FORGOTTEN:
-            self.names.pop(statement.name, None)
+        if result.status != TUPLES and self.forgotten(statement, result):
             result = yield from self.sent(statement, values)
-        return self.rows(result)
-
-    def rows(self, result: Any) -> list[Row]:
-        """The rows of an answer. Raises psycopg.Error if it is none."""
-        if result.status != pq.ExecStatus.TUPLES_OK:
-            raise error_from_result(result, self.encoding)
-        columns = [(nth, result.ftype(nth)) for nth in range(result.nfields)]
-        value, read = result.get_value, self.read
-        return [tuple([read(type, value(row, nth)) for nth, type in columns]) for row in range(result.ntuples)]
+        return self.rows(statement, result)
 
     def sent(self, statement: Statement, values: list[bytes | None]) -> PQGen[Any]:
         name = self.names.get(statement.name)
@@ -116,38 +115,57 @@ class Prepared:
             if result.status != pq.ExecStatus.COMMAND_OK:
                 return result
             self.names[statement.name] = name
-        self.pgconn.send_query_prepared(name, values, result_format=pq.Format.BINARY)
+        self.pgconn.send_query_prepared(name, values, result_format=BINARY)
         # A server that ends the session says so first; the last word is that the connection is lost.
         return (yield from execute(self.pgconn))[-1]
 
-    def read(self, type: int, data: bytes | None) -> Any:
-        """A value in binary form, by the number of its type."""
-        if data is None or type == VOID:
-            return None
-        return data.decode(self.encoding) if type == TEXT else int.from_bytes(data, "big", signed=True)
+    def forgotten(self, statement: Statement, result: Any) -> bool:
+        """Whether the server has said that it does not have the statement any more: then so do we."""
+        if (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() not in FORGOTTEN:
+            return False
+        self.names.pop(statement.name, None)
+        self.columns.pop(statement.name, None)
+        return True
 
+    def written(self, statement: Statement, params: Params) -> list[bytes | None]:
+        """The binds as texts. Raises Unwritten for what is better left to psycopg, which knows how, or what to say."""
+        values: list[bytes | None] = []
+        for name in statement.order:
+            value = params[name]
+            kind = type(value)
+            if kind is str:
+                if "\0" in value:
+                    raise Unwritten
+                values.append(value.encode(self.encoding))
+            elif kind is int or kind is float:
+                values.append(b"%r" % value)
+            elif value is None:
+                values.append(None)
+            elif kind is bool:
+                values.append(b"t" if value else b"f")
+            elif kind is datetime and value.tzinfo is not None and value.year >= 1000:
+                values.append(value.isoformat().encode())
+            else:
+                raise Unwritten
+        return values
 
-def sqlstate(result: Any) -> str:
-    """The code of an error."""
-    return (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-
-
-def written(value: Any, encoding: str) -> bytes | None:
-    """A bind as text. Raises Unwritten for what is better left to psycopg, which knows how, or what to say."""
-    kind = type(value)
-    if kind is str:
-        data: bytes = value.encode(encoding)
-        if b"\0" in data:
-            raise Unwritten
-        return data
-    if value is None:
-        return None
-    if kind is bool:
-        text = "t" if value else "f"
-    elif kind is int or kind is float:
-        text = repr(value)
-    elif kind is datetime and value.tzinfo is not None and value.year >= 1000:
-        text = value.isoformat()
-    else:
-        raise Unwritten
-    return text.encode()
+    def rows(self, statement: Statement, result: Any) -> list[Row]:
+        """The rows of an answer in binary form. Raises psycopg.Error if it is none."""
+        if result.status != TUPLES:
+            raise error_from_result(result, self.encoding)
+        columns = self.columns.get(statement.name)
+        if columns is None:
+            columns = self.columns[statement.name] = [(nth, result.ftype(nth)) for nth in range(result.nfields)]
+        rows: list[Row] = []
+        for nth in range(result.ntuples):
+            row: list[Any] = []
+            for place, kind in columns:
+                data = result.get_value(nth, place)
+                if data is None or kind == VOID:
+                    row.append(None)
+                elif kind == TEXT:
+                    row.append(data.decode(self.encoding))
+                else:
+                    row.append(int.from_bytes(data, "big", signed=True))
+            rows.append(tuple(row))
+        return rows

@@ -153,8 +153,8 @@ class Store(ABC):
         """All that `insert` would ask, if that is one statement; None: it is more, or depends on more."""
 
     @abstractmethod
-    def plainly_inserted(self, row: Row) -> Inserted:
-        """What the row says that answers the statement of `plain_insert`."""
+    def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
+        """The id and the time of creation, from the row that answers the statement of `plain_insert`."""
 
     @abstractmethod
     def insert_many(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from belayed.claim import Claimed, moment
+from belayed.claim import Claimed, meta_of, moment, time_limit
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store.base import Inserted, Store
@@ -149,9 +148,9 @@ class Dialect(Store):
             rescues=row[11],
             free_retries=row[12],
             max_attempts=row[13],
-            max_run_time=None if row[14] is None else timedelta(seconds=row[14]),
+            max_run_time=time_limit(row[14]),
             keep_failed=None if row[15] is None else bool(row[15]),
-            meta=json.loads(row[16]) if row[16] else {},
+            meta=meta_of(row[16]),
             error=row[17],
             worker=row[18] if state not in LIVE or state is State.RUNNING else None,
             started_at=None if row[19] is None else self.time(row[19]),

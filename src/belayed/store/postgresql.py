@@ -14,6 +14,7 @@ from belayed.store.sql import SqlStore
 NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 TO_2000 = 946_684_800_000_000
 """The microseconds from 1970 to 2000, from which PostgreSQL counts: connections of ours read times as it does."""
+SINCE_2000 = moment(TO_2000)
 
 
 class PostgresStore(SqlStore):
@@ -29,7 +30,7 @@ class PostgresStore(SqlStore):
     def time(self, value: Any) -> datetime:
         # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow.
         if type(value) is int:
-            return moment(value + TO_2000)
+            return SINCE_2000 + MICROSECOND * value
         return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
     def micros(self, value: Any) -> int:

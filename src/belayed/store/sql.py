@@ -79,7 +79,8 @@ class SqlStore(Dialect):
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
         if now is None and (call := self.plain_insert(draft, hint)) is not None:
             answers = yield Ask([call], last=True)
-            return self.plainly_inserted(answers[0][0])
+            id, created_at = self.plainly_inserted(answers[0][0])
+            return Inserted(id, State.READY, created_at, created_at)
         at = self.clock(now)
         run_at = draft.run_at
         due = self.bind(run_at) if isinstance(run_at, datetime) else None
@@ -100,10 +101,9 @@ class SqlStore(Dialect):
             "now": self.clock(None),
         }
 
-    def plainly_inserted(self, row: Row) -> Inserted:
-        """What the call of `plain_insert` has answered."""
-        created_at = self.time(row[1])
-        return Inserted(row[0], State.READY, created_at, created_at)
+    def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
+        """What the call of `plain_insert` has answered: the id, and when the job was created."""
+        return row[0], self.time(row[1])
 
     def insert_many(
         self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None

@@ -18,7 +18,7 @@ ENDED = re.compile(r";\s*$", re.MULTILINE)
 
 NAMES = (
     *("jobs", "history", "attempts", "workers", "queues", "versions"),
-    *("instant", "limit", "duration", "object", "live_state", "end_state"),
+    *("instant", "live_state", "end_state"),
 )
 """The tables, and PostgreSQL's domains: what may stand in their columns."""
 

@@ -171,7 +171,7 @@ DROP TABLE {attempts};
 DROP TABLE {workers};
 DROP TABLE {queues};
 DROP TABLE {versions};
-DROP DOMAIN {instant}, {limit}, {duration}, {object}, {live_state}, {end_state};
+DROP DOMAIN {instant}, {live_state}, {end_state};
 
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
