@@ -29,6 +29,8 @@ class Database:
 
     migrate_command = "belayed migrate"
     """The command that makes the tables, for people to copy."""
+    quick = True
+    """Whether a single statement may go to connections of ours without the detour of `do`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -41,8 +43,6 @@ class Database:
         self.url, self.address = url, address(url)
         self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
         self.connections = connections(self.address, self.config)
-        self.quick = self.address.dialect == "postgresql"
-        """Whether single statements may go to the connections of ours without `do`: the tables are there already."""
 
     def move(self, url: str) -> None:
         """Keep what it keeps at *url* instead: for all of the program's code that holds it."""

@@ -16,7 +16,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.database import Database
 from belayed.drafts import completed, draft_of
-from belayed.errors import ConfigError, OptionError
+from belayed.errors import ConfigError, OptionError, SchemaMissing
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
 from belayed.names import Names
@@ -29,7 +29,7 @@ from belayed.trust import Trust
 
 log = logging.getLogger("belayed")
 
-DEBOUNCE = 0.05
+DEBOUNCE = 0.04
 """Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
 
 
@@ -149,7 +149,11 @@ class Saving(Database):
             # What most enqueues are, without a generator's detour. The Job is made before the wait, after which the
             # processor's caches are cold.
             job = self._job(draft)
-            job.id, job.created_at = self.store.plainly_inserted(self.connections.ask(call)[0])
+            try:
+                rows = self.connections.ask(call)
+            except SchemaMissing:
+                return self._saved(draft, *self.do(lambda: self.store.insert(draft, hint=hint)))
+            job.id, job.created_at = self.store.plainly_inserted(rows[0])
             job.run_at = job.created_at
             if log.isEnabledFor(logging.INFO):
                 self._log(job)

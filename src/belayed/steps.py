@@ -19,7 +19,7 @@ Params = dict[str, Any]
 class Statement:
     """One SQL statement of a catalogue, in the placeholder styles of the drivers.
 
-    `named` has `:name`, `pyformat` has `%(name)s`, `numeric` has `$1` for the names in `order`.
+    `named` has `:name`, `pyformat` has `%(name)s`, `numeric` has `$1` (`?1` for SQLite) for the names in `order`.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Statement:
     pyformat: str
     numeric: str
     order: tuple[str, ...]
-    often: bool = False
-    """Asked once for each job: worth preparing, where a session lasts."""
+    kept: float = 0.0
+    """Seconds for which its plan may be kept, where a session lasts; 0: it is planned each time."""
 
 
 @dataclass(slots=True)

@@ -74,7 +74,9 @@ class Task(Target, Generic[P, R]):
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Save a job that calls the function with these arguments."""
-        return enqueued(self.draft(*args, **kwargs))
+        draft = self.draft(*args, **kwargs)
+        job: Job = (draft.jobs or current()).enqueue(draft)
+        return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Save a job that calls the function with these arguments, without blocking the event loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from belayed.connections import Connections
 from belayed.errors import AttemptStopped, StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
+from belayed.store.base import Wanted
+from belayed.store.lanes import Serving
 from tests.store.factories import draft
 from tests.worker.helpers import eventually
 
@@ -146,12 +149,34 @@ def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(private_postgre
     connections.close()
 
 
+def test_the_plan_of_a_claim_is_made_anew_from_time_to_time(connections: Connections) -> None:
+    """It depends on how large the table is; the plan of an insert does not."""
+    lanes = STORE.lanes(Serving(("*",), None, None))
+
+    def claimed() -> int:
+        connections.perform(STORE.insert(draft()))
+        lanes.hint("default", 0)
+        return len(connections.perform(STORE.turn([], Wanted("w", 10, lanes))).claimed)
+
+    assert claimed() == 3
+    prepared = own(connections).prepared
+    before = dict(prepared.names)
+    assert claimed() == 1
+    assert prepared.names == before
+    prepared.until = {name: 0.0 if name == "claim" else until for name, until in prepared.until.items()}
+    assert claimed() == 1
+
+    assert {name for name in before if prepared.names[name] != before[name]} == {"claim"}
+    known = own(connections).raw.execute("SELECT name FROM pg_prepared_statements").fetchall()
+    assert {name.encode() for (name,) in known} == set(prepared.names.values())
+
+
 def test_ctrl_c_ends_the_wait_and_the_session(private_postgres: Any) -> None:
     connections = Connections(address(private_postgres.url()))
     connections.perform(STORE.migrate())
     connections.perform(STORE.insert(draft()))
     private_postgres.signal(signal.SIGSTOP)
-    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             connections.perform(STORE.insert(draft()))

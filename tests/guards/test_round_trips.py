@@ -29,7 +29,7 @@ def test_a_job_is_enqueued_by_one_statement_in_one_trip(jobs, wire, expected):
 
     double.enqueue(2)
 
-    assert wire.take().cost == expected(sqlite=(3, 0, 1), postgresql=(1, 1, 1))
+    assert wire.take().cost == expected(sqlite=(1, 0, 1), postgresql=(1, 1, 1))
 
 
 def test_a_job_in_the_transaction_of_the_application_is_one_statement_of_it(jobs, wire, url, expected):

@@ -16,6 +16,7 @@ from psycopg.pq import Trace
 MESSAGE = re.compile(r"^([FB])\t\d+\t(\w+)(?:\t ?(.*))?$", re.MULTILINE)
 """A message in libpq's trace, from the front end or the back end; a text of several lines goes on in the next ones."""
 NAMES = re.compile(r'"([^"]*)" "([^"]*)"')
+WRITES = ("INSERT", "UPDATE", "DELETE")
 WATCHING = "PRAGMA data_version"
 """What an idle worker asks SQLite all the time: a look into shared memory."""
 
@@ -55,7 +56,8 @@ class Wire:
         self.folder = folder
         self.traces: list[Traced] = []
         self.lites: list[Lite] = []
-        self.asked: list[str] = []
+        self.asked: list[tuple[str, bool]] = []
+        """What SQLite was asked, and whether that was a transaction by itself, or began one."""
         self.changed = 0
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +73,7 @@ class Wire:
         def lite_watched(*args: Any, **options: Any) -> Any:
             raw = lite_connect(*args, factory=Lite, **options)
             raw.wire = self
-            raw.set_trace_callback(self.asked.append)
+            raw.set_trace_callback(lambda text: self.asked.append((text, not raw.in_transaction)))
             self.lites.append(raw)
             return raw
 
@@ -89,10 +91,10 @@ class Wire:
         for trace in self.traces:
             trace.read_into(traffic)
         asked, self.asked[:] = list(self.asked), []
-        for text in asked:
+        for text, alone in asked:
             if not text.startswith(WATCHING):
                 traffic.statements.append(text.partition("\n")[0])
-                traffic.transactions += text == "COMMIT"
+                traffic.transactions += text == "COMMIT" or (alone and text.startswith(WRITES))
         return traffic
 
     def changes(self) -> int:

@@ -94,7 +94,7 @@ def test_every_bind_is_in_every_style(dialect):
     for found in catalogue(dialect, Tables()).values():
         for one in found:
             assert set(re.findall(r"%\((\w+)\)s", one.pyformat)) == set(one.order)
-            assert {int(number) for number in re.findall(r"\$(\d+)", one.numeric)} == {*range(1, len(one.order) + 1)}
+            assert {int(number) for number in re.findall(r"[$?](\d+)", one.numeric)} == {*range(1, len(one.order) + 1)}
 
 
 def test_a_bind_is_numbered_by_its_first_use():

@@ -113,14 +113,16 @@ class Pool(Generic[C]):
             self.give(connection)
 
     def take(self) -> C:
-        while True:
+        while self.free:
             try:
                 _, connection = self.free.pop()
             except IndexError:
-                return self.open()
+                # Another thread was first.
+                break
             if connection.usable():
                 return connection
             connection.close()
+        return self.open()
 
     def give(self, connection: C) -> None:
         """Keep a connection that has done what it was asked: whether it is still of use is seen when it is taken."""

@@ -158,7 +158,7 @@ class OwnPsycopg:
     def alone(self, statement: Statement, params: Params) -> list[Row]:
         """The rows of a statement that is a transaction by itself."""
         prepared = self.prepared
-        if prepared is not None and statement.often:
+        if prepared is not None and statement.kept:
             try:
                 if prepared.knows(statement):
                     return prepared.answered(statement, params, self.raw.timeout)
@@ -261,7 +261,7 @@ class OwnAsyncPsycopg:
         return [await self.answer(statement, params) for statement, params in request.calls]
 
     async def answer(self, statement: Statement, params: Params) -> list[Row]:
-        if self.prepared is not None and statement.often:
+        if self.prepared is not None and statement.kept:
             with suppress(Unwritten):
                 return await self.raw.wait(self.prepared.ask(statement, params))
         return await aexecuted(self.raw, statement.pyformat, params)

@@ -1,4 +1,4 @@
-"""The statements that are asked once for each job, prepared and sent by libpq itself.
+"""The statements that are asked alone, once for each job, prepared and sent by libpq itself.
 
 A cursor of psycopg's finds out anew how each value is written and read, which takes as long as all the rest: here the
 few types are known that those statements have.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import select
 from datetime import datetime
-from math import ceil
+from math import ceil, inf
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -40,6 +41,8 @@ class Prepared:
     def __init__(self, raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         self.pgconn, self.encoding = raw.pgconn, raw.info.encoding
         self.names: dict[str, bytes] = {}
+        self.until: dict[str, float] = {}
+        """When those whose plans may not be kept for ever are prepared anew."""
         self.columns: dict[str, list[tuple[int, int]]] = {}
         """What each statement answers with: places and types."""
         self.made = 0
@@ -56,6 +59,8 @@ class Prepared:
 
     def knows(self, statement: Statement) -> bool:
         """Whether `answered` can be asked for it."""
+        if statement.kept != inf and monotonic() > self.until.get(statement.name, inf):
+            return False
         return statement.name in self.names and self.poll is not None
 
     def answered(self, statement: Statement, params: Params, timeout: float | None) -> list[Row]:
@@ -107,6 +112,11 @@ class Prepared:
 
     def sent(self, statement: Statement, values: list[bytes | None]) -> PQGen[Any]:
         name = self.names.get(statement.name)
+        if name is not None and monotonic() > self.until.get(statement.name, inf):
+            self.pgconn.send_query(b"DEALLOCATE " + name)
+            yield from execute(self.pgconn)
+            del self.names[statement.name]
+            name = None
         if name is None:
             self.made += 1
             name = f"belayed_{statement.name}_{self.made}".encode()
@@ -115,6 +125,7 @@ class Prepared:
             if result.status != pq.ExecStatus.COMMAND_OK:
                 return result
             self.names[statement.name] = name
+            self.until[statement.name] = monotonic() + statement.kept
         self.pgconn.send_query_prepared(name, values, result_format=BINARY)
         # A server that ends the session says so first; the last word is that the connection is lost.
         return (yield from execute(self.pgconn))[-1]

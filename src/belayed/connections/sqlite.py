@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
-from belayed.steps import Answer, Load, Request, Row, Steps, arun, run
+from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
 T = TypeVar("T")
 
@@ -179,6 +180,26 @@ class OwnSqlite:
                 raise
             return result
 
+    def ask(self, call: tuple[Statement, Params]) -> list[Row]:
+        """The rows of a statement that is an operation by itself: it begins and commits its own transaction."""
+        with self.lock:
+            if self.is_closed:
+                self.open()
+            statement, params = call
+            # By place: to look up the names of binds takes sqlite3 as long as to bind them.
+            values = [params[name] for name in statement.order]
+            try:
+                return self.raw.execute(statement.numeric, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY:
+                    raise translated(error, self.path) from error
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+            try:
+                return self.patiently(lambda: self.raw.execute(statement.numeric, values).fetchall())
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+
     def send(self, request: Request) -> Answer:
         try:
             if not self.begun and not request.read:
@@ -231,17 +252,18 @@ class OwnSqlite:
 
     def usable(self) -> bool:
         """Whether its file is still there: what is written into a removed one is lost, and nothing says so."""
-        return self.place is None or (self.file is not None and self.file_now() == self.file)
-
-    def file_now(self) -> tuple[int, int] | None:
-        """Which file is at the path now; None if there is none."""
         if self.place is None:
-            return None
+            return True
         try:
-            found = self.place.stat()
+            return self.file is not None and os.path.samestat(self.place.stat(), self.file)
         except OSError:
-            return None
-        return found.st_dev, found.st_ino
+            return False
+
+    def file_now(self) -> os.stat_result | None:
+        """Which file is at the path now; None if there is none."""
+        with suppress(OSError):
+            return None if self.place is None else self.place.stat()
+        return None
 
     def data_version(self) -> int:
         """A number that changes when another connection has written."""

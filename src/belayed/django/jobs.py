@@ -113,6 +113,8 @@ def raw(outer: Any) -> Any:
 class DjangoJobs(Jobs):
     """The `Jobs` of a project: those of the setting BELAYED, in its database."""
 
+    quick = False  # All goes through Django's connections.
+
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
         self.migrate_command = f"python manage.py migrate{where(self.alias)}"
@@ -122,8 +124,6 @@ class DjangoJobs(Jobs):
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
         except ConfigError as error:
             raise ConfigError(f"BELAYED: {error}") from error
-        # All goes through Django's connections.
-        self.quick = False
         for package in conf.installed():
             self.trust.add(package)
 

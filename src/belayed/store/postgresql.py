@@ -28,10 +28,12 @@ class PostgresStore(SqlStore):
         return f"{self.tables.schema or ''}.{self.tables.prefix}jobs"
 
     def time(self, value: Any) -> datetime:
-        # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow.
+        # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow. But
+        # for the time of a statement, which may be in the session's.
         if type(value) is int:
             return SINCE_2000 + MICROSECOND * value
-        return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+        utc: datetime = value if value.tzinfo is None else value.astimezone(UTC)
+        return utc.replace(tzinfo=UTC)
 
     def micros(self, value: Any) -> int:
         if type(value) is int:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import inf
 
 from belayed.errors import ConfigError
 from belayed.steps import Statement
@@ -42,8 +43,10 @@ class Tables:
         return text.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
 
 
-OFTEN = frozenset({"insert", "insert_ready"})
-"""Statements that are asked alone, once for each job: planning one anew each time costs half of it."""
+KEPT = {"insert": inf, "insert_ready": inf, "claim": 60.0}
+"""Statements that are asked alone, once for each job, and for how many seconds their plans may be kept: planning one
+anew each time costs half of it. The plan of a claim depends on how large the table is, which a kept one would not see
+grow before the next ANALYZE."""
 
 Catalogue = dict[str, tuple[Statement, ...]]
 
@@ -55,6 +58,7 @@ def catalogue(dialect: str, tables: Tables) -> Catalogue:
     pieces = HEADING.split(text)
     if pieces[0].strip() and COMMENT.sub("", pieces[0]).strip():
         raise ConfigError(f"{dialect}.sql: text before the first name")
+    mark = "?" if dialect == "sqlite" else "$"
     parts: dict[str, str] = {}
     found: Catalogue = {}
     for kind, name, body in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
@@ -66,7 +70,7 @@ def catalogue(dialect: str, tables: Tables) -> Catalogue:
         elif name in found:
             raise ConfigError(f"{dialect}.sql: the name {name} stands twice")
         else:
-            found[name] = tuple(statement(name, tables.fill(one)) for one in split(code))
+            found[name] = tuple(statement(name, tables.fill(one), mark) for one in split(code))
     return found
 
 
@@ -75,15 +79,15 @@ def split(code: str) -> list[str]:
     return [one.strip() for one in ENDED.split(code) if one.strip()]
 
 
-def statement(name: str, text: str) -> Statement:
-    """*text* in each placeholder style."""
+def statement(name: str, text: str, mark: str = "$") -> Statement:
+    """*text* in each placeholder style; *mark* is what stands before a number."""
     order: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:
         if match[1] not in order:
             order.append(match[1])
-        return f"${order.index(match[1]) + 1}"
+        return f"{mark}{order.index(match[1]) + 1}"
 
     numeric = BIND.sub(numbered, text)
     pyformat = BIND.sub(r"%(\1)s", text.replace("%", "%%"))
-    return Statement(name, text, pyformat, numeric, tuple(order), name in OFTEN)
+    return Statement(name, text, pyformat, numeric, tuple(order), KEPT.get(name, 0.0))

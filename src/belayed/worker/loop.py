@@ -33,7 +33,7 @@ LINGER = 0.01
 """The longest that an outcome waits for company, in seconds, while the slots have work."""
 COMPANY = 50
 """So many outcomes do not wait for more."""
-EAGER = 0.1
+EAGER = 0.08
 """Seconds of quick polls after a hint: twice the time for which its sender holds back the next one."""
 QUICK = 0.005
 BESIDE = 2.0
