@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from belayed.config import Config
 from belayed.database import Database
 from belayed.drafts import completed, draft_of
 from belayed.errors import ConfigError, OptionError, SchemaMissing
+from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
 from belayed.names import Names
@@ -28,9 +28,6 @@ from belayed.store.base import LOOK
 from belayed.trust import Trust
 
 log = logging.getLogger("belayed")
-
-DEBOUNCE = 0.04
-"""Seconds between two hints for a queue: a hint takes a lock of the whole database at its commit."""
 
 
 @contextmanager
@@ -88,7 +85,7 @@ class Saving(Database):
         self.delay_jobs = config.delay_jobs
         self.held: list[Job] | None = None
         """What was enqueued and is not to be saved; None: nothing is held back."""
-        self._hinted: dict[str, float] = {}
+        self.hints = Hints()
 
     def enqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
         """Save a draft, or an object with perform(), and return the Job.
@@ -294,10 +291,4 @@ class Saving(Database):
             hint = LOOK
         if self._joins(draft):
             return hint
-        now = time.monotonic()
-        if now - self._hinted.get(hint, 0.0) < DEBOUNCE:
-            return None
-        if len(self._hinted) > 1000:
-            self._hinted.clear()
-        self._hinted[hint] = now
-        return hint
+        return hint if self.hints.due(hint, stretch=draft.run_at is None) else None

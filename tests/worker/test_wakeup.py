@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from belayed import Worker
+from belayed.hints import ALERT
 from belayed.jobs import Jobs
 from tests.worker.helpers import eventually, execute, logged, program, worker
 from tests.worker.tasks import double, stamp
@@ -30,7 +31,7 @@ def hears(running: Worker) -> bool:
 def rests(running: Worker) -> bool:
     """Whether the worker has looked at the store and found nothing."""
     loop = running.loop
-    return loop is not None and loop.poll_at > time.monotonic() > loop.eager_until
+    return loop is not None and loop.poll_at > time.monotonic() > loop.heard_at + ALERT
 
 
 def waited(running: Worker) -> list[float]:

@@ -14,6 +14,7 @@ from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.hints import EAGER, look_after
 from belayed.job import State
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
@@ -33,9 +34,6 @@ LINGER = 0.01
 """The longest that an outcome waits for company, in seconds, while the slots have work."""
 COMPANY = 50
 """So many outcomes do not wait for more."""
-EAGER = 0.08
-"""Seconds of quick polls after a hint: twice the time for which its sender holds back the next one."""
-QUICK = 0.005
 BESIDE = 2.0
 """Seconds after which a job is looked at again that was claimed beside a lost attempt of it that runs here."""
 LONGEST = 0.25
@@ -72,12 +70,12 @@ class Loop:
         self.unwritten: list[Finished] = []
         self.together = 0
         """How many outcomes were written last."""
-        self.first_unwritten = 0.0
-        self.poll_at = self.eager_until = self.wrote_at = 0.0
+        self.first_unwritten = self.poll_at = self.wrote_at = self.look_at = self.tend_at = 0.0
+        self.heard_at = float("-inf")
+        """When a hint was heard, or jobs were found: where some are, there may be more."""
         self.version: Any = None
         self.until_empty = self.stop_asked = self.now_asked = self.patient = self.paused = False
         self.stop_by: float | None = None
-        self.look_at = self.tend_at = 0.0
         self.outages = 0
         self.passed_at, self.news = time.monotonic(), ""
         """When the last pass began; what a signal handler must not log itself."""
@@ -176,7 +174,7 @@ class Loop:
             if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
                 self.poll_at = 0.0
                 self.lanes.forget()
-            if now < self.eager_until:
+            if now < self.heard_at + EAGER:
                 self.upkeep.promote_at = min(self.upkeep.promote_at, now + EAGER)
         if self.turn_is_due(time.monotonic()):
             self.turns()
@@ -256,8 +254,10 @@ class Loop:
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
             self.poll_at = now
-            if not turn.claimed:
-                self.poll_at += QUICK if now < self.eager_until else self.wakeup.poll_after()
+            if turn.claimed:
+                self.heard_at = now if self.wakeup.hears else self.heard_at
+            else:
+                self.poll_at += look_after(now, self.heard_at) or self.wakeup.poll_after()
                 if self.lanes.scanned_at >= self.passed_at:
                     self.upkeep.looked(self.lanes.next_due, self.poll_at)
         return Answer(turn, claimed_at, finished)
@@ -351,9 +351,9 @@ class Loop:
                 self.poll_at = self.upkeep.promote_at = 0.0
                 self.lanes.forget()
             elif hint == "@":
-                self.upkeep.promote_at, self.eager_until = 0.0, time.monotonic() + EAGER
+                self.upkeep.promote_at, self.heard_at = 0.0, time.monotonic()
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
-                self.poll_at, self.eager_until = 0.0, time.monotonic() + EAGER
+                self.poll_at, self.heard_at = 0.0, time.monotonic()
 
     def over(self) -> bool:
         """Whether the run has come to its end."""
