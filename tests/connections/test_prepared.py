@@ -149,6 +149,25 @@ def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(private_postgre
     connections.close()
 
 
+def test_a_claim_brings_all_that_the_row_says(connections: Connections) -> None:
+    """By the statement that is kept as by any other, which reads values in another way."""
+    lanes, found = STORE.lanes(Serving(("*",), None, None)), []
+    for _ in range(2):
+        given = draft(max_run_time=timedelta(seconds=0.1), keep_failed=False, max_attempts=3, meta={"a": "ß"})
+        connections.perform(STORE.insert_many([given]))
+        own(connections).raw.execute("UPDATE belayed_jobs SET unknown_since = now() - interval '1 hour'")
+        lanes.hint("default", 0)
+        found.append(connections.perform(STORE.turn([], Wanted("w", 10, lanes))).claimed[-1])
+        own(connections).prepared = None
+
+    assert [type(value) for value in found[0]] == [type(value) for value in found[1]]
+    assert [round(one.unknown_for or 0) for one in found] == [3600, 3600]
+    differing = ("id", "run_at", "created_at", "token", "unknown_for")
+    first, second = ({**one._asdict(), **dict.fromkeys(differing)} for one in found)
+    assert first == second
+    assert (first["max_run_time"], first["keep_failed"], first["max_attempts"]) == (0.1, False, 3)
+
+
 def test_the_plan_of_a_claim_is_made_anew_from_time_to_time(connections: Connections) -> None:
     """It depends on how large the table is; the plan of an insert does not."""
     lanes = STORE.lanes(Serving(("*",), None, None))

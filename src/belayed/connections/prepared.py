@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 from datetime import datetime
 from math import ceil, inf
+from struct import unpack
 from time import monotonic
 from typing import Any
 
@@ -24,8 +25,9 @@ from belayed.steps import Params, Row, Statement
 FORGOTTEN = ("26000", "0A000")
 """What the server says when it does not have the statement any more, or a table has changed so that it must not."""
 
-TEXT, VOID = 25, 2278
-"""Types as PostgreSQL numbers them. The others here are whole numbers, or times, which are read as microseconds."""
+INTEGERS = frozenset((20, 21, 23, 1114, 1184))
+"""Types as PostgreSQL numbers them: whole numbers, and times, which are read as microseconds."""
+TEXT, BOOLEAN, REAL, VOID = 25, 16, 701, 2278
 
 IDLE, TUPLES, BINARY = int(pq.TransactionStatus.IDLE), int(pq.ExecStatus.TUPLES_OK), pq.Format.BINARY
 """As plain numbers: in the code of each enqueue it counts how much is looked up."""
@@ -44,7 +46,7 @@ class Prepared:
         self.until: dict[str, float] = {}
         """When those whose plans may not be kept for ever are prepared anew."""
         self.columns: dict[str, list[tuple[int, int]]] = {}
-        """What each statement answers with: places and types."""
+        """What each statement answers with: places and types, 0 for whole numbers."""
         self.made = 0
         # Windows has no poll(); select() takes no descriptor above 1023.
         self.poll = select.poll() if hasattr(select, "poll") else None
@@ -166,17 +168,36 @@ class Prepared:
             raise error_from_result(result, self.encoding)
         columns = self.columns.get(statement.name)
         if columns is None:
-            columns = self.columns[statement.name] = [(nth, result.ftype(nth)) for nth in range(result.nfields)]
+            columns = self.columns[statement.name] = columns_of(result)
         rows: list[Row] = []
         for nth in range(result.ntuples):
             row: list[Any] = []
             for place, kind in columns:
                 data = result.get_value(nth, place)
-                if data is None or kind == VOID:
+                if data is None:
                     row.append(None)
+                elif not kind:
+                    row.append(int.from_bytes(data, "big", signed=True))
                 elif kind == TEXT:
                     row.append(data.decode(self.encoding))
                 else:
-                    row.append(int.from_bytes(data, "big", signed=True))
+                    row.append(read(kind, data))
             rows.append(tuple(row))
         return rows
+
+
+def columns_of(result: Any) -> list[tuple[int, int]]:
+    """The places and types of an answer's columns."""
+    types = [result.ftype(nth) for nth in range(result.nfields)]
+    return [(nth, 0 if type in INTEGERS else type) for nth, type in enumerate(types)]
+
+
+def read(kind: int, data: bytes) -> Any:
+    """A value in binary form that is neither a whole number nor a text."""
+    if kind == BOOLEAN:
+        return data != b"\0"
+    if kind == REAL:
+        return unpack(">d", data)[0]
+    if kind == VOID:
+        return None
+    raise psycopg.InterfaceError(f"a kept statement answers with a value of type {kind}, which is not known here")

@@ -202,6 +202,8 @@ class Child:
         if kind == "jobs":
             for claimed_at, rows in groupby(body, itemgetter(1)):
                 self.slots.start([self.taken(cell, row) for cell, _, row in rows], claimed_at)
+            # To let go of Python's lock: a job that has a thread begins at once.
+            time.sleep(0)
         elif kind == "stop":
             id, outcome, reason = body
             self.slots.stop(id, Outcome(outcome), reason)
