@@ -91,10 +91,14 @@ def shown(line: Line) -> str:
 
 @main.command()
 @click.argument("result", type=click.Path(exists=True, path_type=Path))
+@click.argument("again", type=click.Path(exists=True, path_type=Path), nargs=-1)
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Instead of docs/performance.md.")
-def report(result: Path, page: Path) -> None:
-    """Write docs/performance.md from a result."""
-    page.write_text(page_of(Result.load(result), result.name))
+def report(result: Path, again: tuple[Path, ...], page: Path) -> None:
+    """Write docs/performance.md from a result, and from what was measured AGAIN of it, such as at full size."""
+    found = Result.load(result)
+    for one in again:
+        found = found.renewed(Result.load(one))
+    page.write_text(page_of(found, " benchmarks/results/".join(one.name for one in (result, *again))))
     Console().print(f"wrote {page}")
 
 

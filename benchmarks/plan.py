@@ -12,6 +12,10 @@ ON_POSTGRESQL = {"enqueue eight", "latency pooled", "statements"}
 """Workloads that ask something of PostgreSQL."""
 ONCE = {"statements", "idle"}
 """Workloads of peers that one run is enough for: they count, or last long. Belayed runs all as often."""
+SHORT = ("enqueue one", "enqueue eight")
+"""Workloads of a second or two, in which a machine's changes of speed tell."""
+ROUNDS = 3
+"""So many times as many rounds of those have Belayed and the bare databases."""
 QUICK = {
     "belayed/postgresql": {"default": ["enqueue one", "enqueue many", "drain", "drain two", "latency"]},
     "belayed/sqlite": {"default": ["enqueue one", "drain", "latency"]},
@@ -38,9 +42,11 @@ def steps(contestants: Sequence[Contestant], *, runs: int, quick: bool, size: fl
     """All steps; in each run each workload goes round the contestants, so that neighbours in time are compared."""
     once = ONCE | ({"latency"} if quick else set())
     size *= QUICK_SIZE if quick else 1
-    for run in range(1, runs + 1):
-        for workload in workloads.ALL:
+    for run in range(1, (1 if quick else ROUNDS) * runs + 1):
+        for workload in workloads.ALL if run <= runs else SHORT:
             for contestant in contestants:
+                if run > runs and not (contestant.bare or contestant.program == "belayed"):
+                    continue
                 if workload in ON_POSTGRESQL and contestant.store != "postgresql":
                     continue
                 for variant in contestant.variants:

@@ -27,8 +27,9 @@ from the first start to the last: a start-up does not count. What processes use 
 with all that it has started, and for the database's server. PostgreSQL and SQLite are durable as installed, and
 so wait for the disk; Redis as installed does not: what came after its last snapshot is lost with the machine.
 
-Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds. Before
-each line a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.
+Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds. Single
+enqueues take a second or two: of those Belayed and the bare databases have three times as many rounds. Before each line
+a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.
 
 Each peer runs at its defaults and at what its documentation advises for this work, as far as it keeps the durability.
 Those pages are linked [below](#settings). After each run of Belayed its live jobs and its history are counted: together

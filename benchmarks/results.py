@@ -47,6 +47,12 @@ class Result:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
+    def renewed(self, other: Result) -> Result:
+        """This, but with the lines of *other* for what was measured again there."""
+        again = {(line.name, line.variant, line.workload) for line in other.lines}
+        kept = [line for line in self.lines if (line.name, line.variant, line.workload) not in again]
+        return Result(self.about, [*kept, *other.lines], self.missing)
+
     @classmethod
     def load(cls, path: Path) -> Result:
         told = json.loads(path.read_text())

@@ -75,6 +75,14 @@ def test_programs_take_turns_within_a_workload_and_a_run():
     assert {step.run for step in steps if step.workload == "drain"} == {1, 2}
 
 
+def test_short_workloads_of_what_ratios_compare_have_more_rounds():
+    steps = [one for one in plan.steps(EVERYONE, runs=2, quick=False, size=1) if one.workload in plan.SHORT]
+
+    assert {one.run for one in steps if one.contestant.name == "belayed/postgresql"} == set(range(1, 7))
+    assert {one.run for one in steps if one.contestant.bare and one.contestant.store == "sqlite"} == set(range(1, 7))
+    assert {one.run for one in steps if one.contestant.program == "pgqueuer"} == {1, 2}
+
+
 def test_a_quick_run_has_what_its_ratios_need():
     steps = [(step.contestant.program, step.workload) for step in plan.steps(EVERYONE, runs=1, quick=True, size=1)]
 

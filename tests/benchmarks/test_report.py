@@ -103,3 +103,15 @@ def test_targets_that_may_not_be_missed_are_those_of_drain_enqueue_and_latency()
 
 def test_a_line_that_failed_has_no_figures_in_the_table(result):
     assert Table(result.lines).median("huey", "drain", "jobs/s") is None
+
+
+def test_what_was_measured_again_takes_the_place_of_what_it_repeats(result):
+    again = Result.load(SAMPLE)
+    again.lines = [line for line in again.lines if line.workload == "latency" and line.name == "belayed/postgresql"]
+    for line in again.lines:
+        line.figures = {**line.figures, "p99 ms": 7.0}
+
+    renewed = result.renewed(again)
+
+    assert row(page_of(renewed, "sample.json"), "p99 ≤ 8 ms").endswith("| 7 ms | met |")
+    assert len(renewed.lines) == len(result.lines)

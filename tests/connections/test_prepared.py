@@ -29,9 +29,11 @@ STORE = open_store("postgresql")
 def connections(postgres_url: str) -> Iterator[Connections]:
     connections = Connections(address(postgres_url))
     connections.perform(STORE.migrate())
-    # Both are prepared: the one for a job that says no more than it must, and the one for any.
+    # All are prepared: those for a job that says no more than it must, and the one for any.
     for hint in (None, "0 a"):
         connections.perform(STORE.insert(draft(), hint=hint))
+    connections.perform(STORE.insert(draft(max_attempts=3)))
+    connections.perform(STORE.delete([3]))
     yield connections
     connections.close()
 

@@ -90,16 +90,18 @@ class SqlStore(Dialect):
 
     def plain_insert(self, draft: Draft, hint: str | None) -> Call | None:
         """All that is to be asked to save *draft*, if it is due at once and says no more than it must."""
-        if hint is not None or self.ahead or not draft.is_plain:
+        if self.ahead or not draft.is_plain:
             return None
-        (statement,) = self.statements["insert_ready"]
-        return statement, {
+        params = {
             "queue": draft.queue,
             "priority": draft.priority,
             "task": draft.task,
             "payload": draft.text,
             "now": self.clock(None),
         }
+        if hint is None or not (told := self.hinted(hint)):
+            return self.statements["insert_ready"][0], params
+        return self.statements["insert_told"][0], {**params, **told}
 
     def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
         """What the call of `plain_insert` has answered: the id, and when the job was created."""

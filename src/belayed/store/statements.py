@@ -43,7 +43,7 @@ class Tables:
         return text.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
 
 
-KEPT = {"insert": inf, "insert_ready": inf, "claim": 60.0}
+KEPT = {"insert": inf, "insert_ready": inf, "insert_told": inf, "claim": 60.0}
 """Statements that are asked alone, once for each job, and for how many seconds their plans may be kept: planning one
 anew each time costs half of it. The plan of a claim depends on how large the table is, which a kept one would not see
 grow before the next ANALYZE."""

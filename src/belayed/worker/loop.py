@@ -14,7 +14,7 @@ from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
-from belayed.hints import EAGER, look_after
+from belayed.hints import look_after
 from belayed.job import State
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
@@ -174,8 +174,6 @@ class Loop:
             if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
                 self.poll_at = 0.0
                 self.lanes.forget()
-            if now < self.heard_at + EAGER:
-                self.upkeep.promote_at = min(self.upkeep.promote_at, now + EAGER)
         if self.turn_is_due(time.monotonic()):
             self.turns()
         self.report.tick()
@@ -254,9 +252,9 @@ class Loop:
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
             self.poll_at = now
-            if turn.claimed:
-                self.heard_at = now if self.wakeup.hears else self.heard_at
-            else:
+            if turn.claimed and self.wakeup.hears:
+                self.heard_at = now
+            elif not turn.claimed:
                 self.poll_at += look_after(now, self.heard_at) or self.wakeup.poll_after()
                 if self.lanes.scanned_at >= self.passed_at:
                     self.upkeep.looked(self.lanes.next_due, self.poll_at)
@@ -351,7 +349,8 @@ class Loop:
                 self.poll_at = self.upkeep.promote_at = 0.0
                 self.lanes.forget()
             elif hint == "@":
-                self.upkeep.promote_at, self.heard_at = 0.0, time.monotonic()
+                self.upkeep.told()
+                self.heard_at = time.monotonic()
             elif re.fullmatch("-?[0-9]{1,10}", priority) and self.lanes.hint(queue, int(priority)):
                 self.poll_at, self.heard_at = 0.0, time.monotonic()
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from belayed.config import Config, WorkerConfig
+from belayed.hints import EAGER
 from belayed.job import Outcome, State
 from belayed.store import Store
 from belayed.store.base import WorkerRow
@@ -47,6 +48,7 @@ class Upkeep:
         self.beat_every = worker.beat.total_seconds()
         self.lapse = worker.lapse.total_seconds()
         self.beat_at = self.rescue_at = self.promote_at = 0.0
+        self.told_at = float("-inf")
         self.prune_at = time.monotonic() + random.uniform(0, PRUNE_EVERY)
         self.beating_since: float | None = None
         self.last_beat = 0.0
@@ -76,6 +78,10 @@ class Upkeep:
         if now >= self.prune_at:
             self.prune(perform)
         return news
+
+    def told(self) -> None:
+        """A hint tells of a new time to be due: for a while there may be others, whose hints are held back."""
+        self.promote_at, self.told_at = 0.0, time.monotonic()
 
     def scheduled_in(self, seconds: float) -> None:
         """A job of ours will be due then."""
@@ -138,7 +144,8 @@ class Upkeep:
         """
         promoted = perform(self.store.promote())
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
-        self.promote_at = time.monotonic() + wait
+        now = time.monotonic()
+        self.promote_at = now + (min(wait, EAGER) if now < self.told_at + EAGER else wait)
         return bool(promoted.jobs)
 
     def looked(self, next_due: float | None, poll_at: float) -> None:

@@ -203,6 +203,12 @@ INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at)
 VALUES ('ready', :queue, :priority, statement_timestamp(), :task, :payload, statement_timestamp())
 RETURNING id, created_at;
 
+-- name: insert_told
+-- The same with a hint.
+INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at)
+VALUES ('ready', :queue, :priority, statement_timestamp(), :task, :payload, statement_timestamp())
+RETURNING id, created_at, pg_notify(:channel, :hint);
+
 -- name: insert_many
 -- Ids are given in the order of the rows: the sort comes before the identity column's default.
 INSERT INTO {jobs} AS j (state, queue, priority, run_at, task, payload, created_at,
