@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from benchmarks import targets, workloads
 from benchmarks.charts import Bar, chart
@@ -63,6 +64,7 @@ def page_of(result: Result, file: str) -> str:
     slow = f"it took {number(cals[0])} to {number(cals[-1])} ms" if cals else "it was not"
     parts = [
         HEAD.format(date=result.about["date"]),
+        *map(again, result.about.get("again", [])),
         aims(table),
         charts(table, result.lines),
         throughput(table, result.lines),
@@ -76,6 +78,16 @@ def page_of(result: Result, file: str) -> str:
         REPEAT.format(file=file),
     ]
     return "\n".join(part.strip() + "\n" for part in parts if part)
+
+
+def again(told: Mapping[str, Any]) -> str:
+    """What was measured later than the rest, and how fast the machine was then."""
+    names = ", ".join(told["workloads"])
+    slower = number(told["slower"])
+    return (
+        f"*Measured again* on {told['date']}, after changes: {names}; Belayed, the bare databases, and peers, in the\n"
+        f"same rounds. The machine's fixed loop took {slower} times as long then as for the rest.\n"
+    )
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[str]], *, numbers_from: int = 1) -> str:

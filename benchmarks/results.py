@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -51,7 +52,13 @@ class Result:
         """This, but with the lines of *other* for what was measured again there."""
         again = {(line.name, line.variant, line.workload) for line in other.lines}
         kept = [line for line in self.lines if (line.name, line.variant, line.workload) not in again]
-        return Result(self.about, [*kept, *other.lines], self.missing)
+        told = {
+            "date": other.about["date"],
+            "workloads": sorted({line.workload for line in other.lines}),
+            "slower": median([line.cal for line in other.lines]) / median([line.cal for line in self.lines]),
+        }
+        about = {**self.about, "again": [*self.about.get("again", []), told]}
+        return Result(about, [*kept, *other.lines], self.missing)
 
     @classmethod
     def load(cls, path: Path) -> Result:

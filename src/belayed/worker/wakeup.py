@@ -19,8 +19,9 @@ PROOF = 60.0
 """Seconds between two proofs that hints arrive."""
 BLIND = 0.1
 """The longest poll, in seconds, where no hints arrive (behind PgBouncer, or until they are proved)."""
-WATCH = 0.005
-"""Seconds between two looks at whether another connection has written (SQLite)."""
+WATCH, CLOSELY = 0.005, 0.002
+"""Seconds between two looks at whether another connection has written (SQLite), and if one has lately."""
+LATELY = 1.0
 
 
 class Wakeup:
@@ -41,6 +42,7 @@ class Wakeup:
         self.hears = False
         self.prove_at = 0.0
         self.echo = ""
+        self.changed_at = float("-inf")
         self.asleep = False
 
     def wake(self) -> None:
@@ -109,11 +111,16 @@ class Wakeup:
                 return []
             deadline = time.monotonic() + seconds
             while True:
-                left = max(0.0, deadline - time.monotonic())
-                pause = min(left, WATCH) if changed else left
+                now = time.monotonic()
+                left = max(0.0, deadline - now)
+                watch = CLOSELY if now < self.changed_at + LATELY else WATCH
+                pause = min(left, watch) if changed else left
                 if ready := self.selector.select(pause):
                     return self.heard([key.fd for key, _ in ready])
-                if left <= pause or (changed and changed()):
+                if changed and changed():
+                    self.changed_at = time.monotonic()
+                    return []
+                if left <= pause:
                     return []
         finally:
             self.asleep = False
