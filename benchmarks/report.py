@@ -18,6 +18,7 @@ HEAD = """\
 Belayed as it is installed (`belayed work` at its defaults, the history on) beside other job queues for Python, and
 beside what the databases can do with no job queue at all. Measured on {date} on one machine, in turns.
 Ratios say more than rates: the same program may be half as fast on another machine, or next to a neighbour.
+[Where the time goes](explain/performance.md) tells what was tried, and of the figures on a much slower machine.
 """
 METHOD = """\
 ## How it is measured
@@ -82,11 +83,12 @@ def page_of(result: Result, file: str) -> str:
 
 def again(told: Mapping[str, Any]) -> str:
     """What was measured later than the rest, and how fast the machine was then."""
-    names = ", ".join(told["workloads"])
-    slower = number(told["slower"])
+    names, titles = ", ".join(told["workloads"]), ", ".join(told["titles"])
     return (
-        f"*Measured again* on {told['date']}, after changes: {names}; Belayed, the bare databases, and peers, in the\n"
-        f"same rounds. The machine's fixed loop took {slower} times as long then as for the rest.\n"
+        f"*Measured again* on {told['date']}, after changes: {names}.\n"
+        f"In the same rounds were {titles}.\n"
+        f"The machine's fixed loop took {number(told['slower'])} times as long then as for the rest: of these figures\n"
+        "only ratios can be compared with the others'.\n"
     )
 
 

@@ -55,6 +55,7 @@ class Result:
         told = {
             "date": other.about["date"],
             "workloads": sorted({line.workload for line in other.lines}),
+            "titles": sorted({line.title for line in other.lines}),
             "slower": median([line.cal for line in other.lines]) / median([line.cal for line in self.lines]),
         }
         about = {**self.about, "again": [*self.about.get("again", []), told]}
