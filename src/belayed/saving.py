@@ -24,6 +24,7 @@ from belayed.options import called, check_priority, check_queue
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
+from belayed.steps import run
 from belayed.store.base import LOOK
 from belayed.trust import Trust
 
@@ -148,8 +149,9 @@ class Saving(Database):
             job = self._job(draft)
             try:
                 rows = self.connections.ask(call)
-            except SchemaMissing:
-                return self._saved(draft, *self.do(lambda: self.store.insert(draft, hint=hint)))
+            except SchemaMissing as error:
+                insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
+                return self._saved(draft, *run(insert, self._perform))
             job.id, job.created_at = self.store.plainly_inserted(rows[0])
             job.run_at = job.created_at
             if log.isEnabledFor(logging.INFO):

@@ -15,6 +15,7 @@ import pytest
 from belayed import Worker
 from belayed.hints import ALERT
 from belayed.jobs import Jobs
+from belayed.worker.wakeup import CLOSELY, LATELY, WATCH, Wakeup
 from tests.worker.helpers import eventually, execute, logged, program, worker
 from tests.worker.tasks import double, stamp
 
@@ -212,3 +213,18 @@ def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
 
         enqueued[1].wait(10)
         assert time.monotonic() - begun < SOON
+
+
+def test_a_file_is_watched_closely_while_others_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    wakeup, pauses = Wakeup(lambda: None, 5.0, watched=True), []
+    monkeypatch.setattr(wakeup.selector, "select", pauses.append)
+    try:
+        for written in ([False, True], [True]):
+            told = iter(written)
+            wakeup.wait(60.0, lambda: True, lambda: next(told))  # noqa: B023 (asked within the call)
+        wakeup.changed_at -= LATELY
+        wakeup.wait(60.0, lambda: True, lambda: True)
+    finally:
+        wakeup.close()
+
+    assert pauses == [WATCH, WATCH, CLOSELY, WATCH]

@@ -117,7 +117,7 @@ class Prepared:
         if name is not None and monotonic() > self.until.get(statement.name, inf):
             self.pgconn.send_query(b"DEALLOCATE " + name)
             yield from execute(self.pgconn)
-            del self.names[statement.name]
+            self.forget(statement)
             name = None
         if name is None:
             self.made += 1
@@ -136,9 +136,13 @@ class Prepared:
         """Whether the server has said that it does not have the statement any more: then so do we."""
         if (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() not in FORGOTTEN:
             return False
+        self.forget(statement)
+        return True
+
+    def forget(self, statement: Statement) -> None:
+        """Prepare it anew when it is asked next: what it answers with may have changed, too."""
         self.names.pop(statement.name, None)
         self.columns.pop(statement.name, None)
-        return True
 
     def written(self, statement: Statement, params: Params) -> list[bytes | None]:
         """The binds as texts. Raises Unwritten for what is better left to psycopg, which knows how, or what to say."""

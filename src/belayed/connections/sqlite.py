@@ -189,13 +189,6 @@ class OwnSqlite:
             # By place: to look up the names of binds takes sqlite3 as long as to bind them.
             values = [params[name] for name in statement.order]
             try:
-                return self.raw.execute(statement.numeric, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if primary_code(error) != sqlite3.SQLITE_BUSY:
-                    raise translated(error, self.path) from error
-            except sqlite3.Error as error:
-                raise translated(error, self.path) from error
-            try:
                 return self.patiently(lambda: self.raw.execute(statement.numeric, values).fetchall())
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
