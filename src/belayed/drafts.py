@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from belayed.codec import Codec
@@ -43,6 +43,19 @@ def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft
     if draft.meta:
         check_size("meta", meta_text(draft, codec), draft, config)
     return draft
+
+
+class Completing:
+    """Drafts that are completed each time they are read: while the database takes in those before."""
+
+    def __init__(self, drafts: Sequence[Draft], complete: Callable[[Draft], Draft]) -> None:
+        self.drafts, self.complete = drafts, complete
+
+    def __len__(self) -> int:
+        return len(self.drafts)
+
+    def __iter__(self) -> Iterator[Draft]:
+        return map(self.complete, self.drafts)
 
 
 def check_size(what: str, text: str, draft: Draft, config: Config) -> None:

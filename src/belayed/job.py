@@ -172,15 +172,17 @@ class Job:
     task: str
     payload: str | None
     created_at: datetime
+    max_attempts: int | None = None
+    max_run_time: timedelta | None = None
+    keep_failed: bool | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    jobs: Keeper | None = None
+    loaded_attempts: tuple[Attempt, ...] | None = None
     attempt: int = 0
     failures: int = 0
     crashes: int = 0
     rescues: int = 0
     free_retries: int = 0
-    max_attempts: int | None = None
-    max_run_time: timedelta | None = None
-    keep_failed: bool | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     worker: str | None = None
     started_at: datetime | None = None
@@ -190,8 +192,6 @@ class Job:
     run_time: timedelta | None = None
     result_text: str | None = None
     """As stored: JSON, or `!` and why the value could not be."""
-    jobs: Keeper | None = None
-    loaded_attempts: tuple[Attempt, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<Job {self.id if self.saved else 'unsaved'} {self.task} {self.state.value}>"

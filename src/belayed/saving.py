@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,18 +14,19 @@ from belayed.claim import EPOCH
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.database import Database
-from belayed.drafts import completed, draft_of
+from belayed.drafts import Completing, completed, draft_of
 from belayed.errors import ConfigError, OptionError, SchemaMissing
 from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
 from belayed.names import Names
 from belayed.options import called, check_priority, check_queue
+from belayed.payload import Performance
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
 from belayed.steps import run
-from belayed.store.base import LOOK
+from belayed.store.base import LOOK, Drafts
 from belayed.trust import Trust
 
 log = logging.getLogger("belayed")
@@ -118,18 +119,26 @@ class Saving(Database):
 
     def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
+        with uncollected():
+            drafts = [self._draft(job, options) for job in jobs]
+        if self._completes_late(drafts):
+            return self._inserted_many(drafts, None, late=True)
         with ExitStack() as stack:
             with uncollected():
-                batch = self._batch(jobs, options, stack)
+                batch = self._batch(drafts, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: ran(self, draft) for place, draft in batch.inline.items()})
             return batch.all(self._inserted_many(drafts, connection) if drafts else [])
 
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """As `enqueue_many`, without blocking the event loop."""
+        with uncollected():
+            drafts = [self._draft(job, options) for job in jobs]
+        if self._completes_late(drafts):
+            return await self._ainserted_many(drafts, None, late=True)
         with ExitStack() as stack:
             with uncollected():
-                batch = self._batch(jobs, options, stack)
+                batch = self._batch(drafts, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
             return batch.all(await self._ainserted_many(drafts, connection) if drafts else [])
@@ -164,16 +173,28 @@ class Saving(Database):
         inserted = self.ado(lambda: insert(draft, hint=self._hint(draft)), draft.connection)
         return self._saved(draft, *await inserted)
 
-    def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
-        """The Jobs of completed drafts, saved all or none."""
-        found = self.do(lambda: self.store.insert_many(drafts, hint=self._hint(drafts[0], drafts)), connection)
+    def _inserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
+        """The Jobs of drafts, saved all or none, and completed while they are, if that is not done yet."""
+        insert, given, hint = self.store.insert_many, *self._given(drafts, late)
         with uncollected():
-            return [self._saved(draft, *one) for draft, one in zip(drafts, found, strict=True)]
+            jobs = self.do(lambda: insert(given, made=self._job, hint=hint()), connection)
+        return self._all_logged(jobs)
 
-    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
-        found = await self.ado(lambda: self.store.insert_many(drafts, hint=self._hint(drafts[0], drafts)), connection)
-        with uncollected():
-            return [self._saved(draft, *one) for draft, one in zip(drafts, found, strict=True)]
+    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
+        insert, given, hint = self.store.insert_many, *self._given(drafts, late)
+        return self._all_logged(await self.ado(lambda: insert(given, made=self._job, hint=hint()), connection))
+
+    def _given(self, drafts: Sequence[Draft], late: bool) -> tuple[Drafts, Callable[[], str | None]]:
+        """Drafts for the store, and what says their hint when it is asked."""
+        alike = len({(one.priority, one.queue, one.run_at is None) for one in drafts}) == 1
+        first = self._written(drafts[0]) if late else drafts[0]
+        return Completing(drafts, self._written) if late else drafts, lambda: self._hint(first, alike)
+
+    def _all_logged(self, jobs: list[Job]) -> list[Job]:
+        if log.isEnabledFor(logging.INFO):
+            for job in jobs:
+                self._log(job)
+        return jobs
 
     def _joins(self, draft: Draft) -> bool:
         """Whether a draft is saved in a transaction of the application's, which may be rolled back."""
@@ -191,13 +212,15 @@ class Saving(Database):
         """Let the hooks change the draft, or raise Cancel, and write its payload."""
         if self.plugins.all:
             self.plugins.notify("on_enqueue", draft)
-        completed(draft, self.config, self.names, self.codec)
+        self._written(draft)
 
-    def _batch(self, jobs: Iterable[Any], options: Mapping[str, Any], stack: ExitStack) -> Batch:
-        """What is to become of each of *jobs*; the plugins' contexts are left with the *stack*."""
+    def _written(self, draft: Draft) -> Draft:
+        return completed(draft, self.config, self.names, self.codec)
+
+    def _batch(self, drafts: Iterable[Draft], stack: ExitStack) -> Batch:
+        """What is to become of each of *drafts*; the plugins' contexts are left with the *stack*."""
         batch, wrapped = Batch(), bool(self.plugins.by_hook["around_enqueue"])
-        for place, job in enumerate(jobs):
-            draft = self._draft(job, options)
+        for place, draft in enumerate(drafts):
             try:
                 if wrapped:
                     with ExitStack() as own:
@@ -217,6 +240,17 @@ class Saving(Database):
             else:
                 batch.inline[place] = draft
         return batch
+
+    def _completes_late(self, drafts: Sequence[Draft]) -> bool:
+        """Whether *drafts* may be completed while the database takes them in: no hook has a say in what they become.
+
+        Not on a connection of the application's, which their arguments' text forms may ask, too.
+        """
+        if self.plugins.all or self.held is not None or self.delay_jobs is not True:
+            return False
+        if not self.store.overlaps or not self.quick or not drafts:
+            return False
+        return all(draft.connection is None and type(draft.payload) is not Performance for draft in drafts)
 
     def _kept_here(self, draft: Draft) -> bool:
         """Whether a draft is not to be saved, but held back or run at once."""
@@ -263,6 +297,7 @@ class Saving(Database):
         run_at: datetime = EPOCH,
         created_at: datetime = EPOCH,
     ) -> Job:
+        # By position: names take half as long again.
         return Job(
             id,
             state,
@@ -272,16 +307,16 @@ class Saving(Database):
             draft.task,
             draft.text,
             created_at,
-            max_attempts=draft.max_attempts,
-            max_run_time=draft.max_run_time,
-            keep_failed=draft.keep_failed,
-            meta=draft.meta,
-            jobs=self,  # type: ignore[arg-type]
-            loaded_attempts=(),
+            draft.max_attempts,
+            draft.max_run_time,
+            draft.keep_failed,
+            draft.meta,
+            self,  # type: ignore[arg-type]
+            (),
         )
 
-    def _hint(self, draft: Draft, drafts: Sequence[Draft] = ()) -> str | None:
-        """News for idle workers of one draft, or of *drafts* that it is the first of, if it is time for some.
+    def _hint(self, draft: Draft, alike: bool = True) -> str | None:
+        """News for idle workers of one draft, or of some that are *alike* or not, if it is time for some.
 
         Within a caller's transaction each enqueue sends it (PostgreSQL folds equal ones), and starts no debounce:
         the transaction may be rolled back.
@@ -289,7 +324,7 @@ class Saving(Database):
         if not self.config.hints:
             return None
         hint = f"{draft.priority} {draft.queue}" if draft.run_at is None else "@"
-        if drafts and len({(one.priority, one.queue, one.run_at is None) for one in drafts}) > 1:
+        if not alike:
             hint = LOOK
         if self._joins(draft):
             return hint

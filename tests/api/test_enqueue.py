@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from select import select
+from typing import Any, ClassVar
 
 import aiosqlite
 import asyncpg
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 
 import belayed
-from belayed import Delayable, Jobs, State, delay, handle_asynchronously, task
+from belayed import Delayable, Jobs, State, delay, handle_asynchronously, register, task
 from belayed.errors import ConfigError, NotSerializable, OptionError, PayloadTooLarge
 
 
@@ -102,6 +103,69 @@ def test_with_a_bad_one_none_is_saved(each_jobs, do, bad):
         do(belayed, "enqueue_many", [send.draft(1), bad(), send.draft(2)])
 
     assert each_jobs.find() == []
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Asks the database while it is written."""
+
+    number: int
+    known: ClassVar[Callable[[], int]]
+
+
+register(Parcel, name="parcel", encode=lambda one: one.number + 0 * Parcel.known(), decode=Parcel)
+
+
+@pytest.mark.dj(70)
+@pytest.mark.parametrize("bad", [float("nan"), "x" * 2_000_000, "\ud800", Parcel(1)])
+def test_with_a_bad_one_among_many_none_is_saved_and_the_next_are(each_jobs, do, bad, monkeypatch):
+    def broken() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parcel, "known", broken, raising=False)
+    drafts = [send.draft(nth if nth != 700 else bad) for nth in range(1000)]
+
+    with pytest.raises((NotSerializable, PayloadTooLarge, KeyboardInterrupt)):
+        do(belayed, "enqueue_many", drafts)
+
+    assert each_jobs.find() == []
+    made = do(belayed, "enqueue_many", [send.draft(nth) for nth in range(1000)])
+    assert sorted(job.id for job in each_jobs.find(limit=2000)) == [job.id for job in made]
+
+
+def test_an_argument_may_ask_the_database_while_many_are_saved(each_jobs, do, work_off, monkeypatch):
+    def known() -> int:
+        return len(each_jobs.find())
+
+    monkeypatch.setattr(Parcel, "known", known, raising=False)
+
+    made = do(belayed, "enqueue_many", [send.draft(Parcel(nth)) for nth in range(60)])
+
+    work_off(each_jobs)
+    assert [job.refresh().state for job in made] == [State.SUCCEEDED] * 60
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        pytest.param([send], "0 default", id="alike"),
+        pytest.param([send, send.using(queue="mail")], "look", id="queues"),
+        pytest.param([send, send.using(priority=3)], "look", id="priorities"),
+        pytest.param([send.using(run_at=timedelta(hours=nth)) for nth in (1, 2)], "@", id="later"),
+        pytest.param([send, send.using(run_at=timedelta(hours=1))], "look", id="some later"),
+        pytest.param([send.using(queue="mail", priority=-2)], "-2 mail", id="named"),
+    ],
+)
+@pytest.mark.parametrize("number", [6, 600])
+def test_the_hint_of_many_says_where_to_look(postgresql_url, make_jobs, do, given, hint, number):
+    jobs = make_jobs(postgresql_url)
+    listener = jobs.connections.listener(jobs.store.channel, 5)
+
+    do(belayed, "enqueue_many", [given[nth % len(given)].draft(nth) for nth in range(number)])
+
+    assert select([listener], [], [], 10)[0]
+    assert listener.hints() == [hint]
+    listener.close()
 
 
 def test_a_draft_enqueued_twice_is_two_jobs(jobs, work_off):

@@ -72,7 +72,9 @@ class Explained:
 
     def send(self, request: Request) -> Answer:
         if isinstance(request, Load):
-            return [[]]  # It has no plan.
+            # It has no plan; but what is answered is made while its rows are read.
+            list(request.rows)
+            return [[]]
         return [self.explained(statement, params) for statement, params in request.calls]
 
     def explained(self, statement: Statement, params: dict[str, Any]) -> list[Any]:

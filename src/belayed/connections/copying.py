@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import cast
 
 from belayed.steps import Row
 
@@ -12,17 +13,32 @@ SPECIAL = re.compile(r"[\\\t\n\r]")
 ESCAPED = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def copy_text(rows: Iterable[Row]) -> str:
-    """*rows* as COPY … FROM STDIN reads them by default."""
-    columns = [column_text(column) for column in zip(*rows, strict=True)]
-    return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)])
+def copy_text(rows: Sequence[Row]) -> str:
+    """*rows*, of which there are some, as COPY … FROM STDIN reads them by default.
+
+    Most columns have one value in all rows: those are written once, into what each line is made from.
+    """
+    line, others = [], []
+    for column in zip(*rows, strict=True):
+        if column.count(column[0]) == len(column):
+            line.append(text(column[0]).replace("%", "%%"))
+        else:
+            line.append("%s")
+            others.append(texts(column))
+    made = "\t".join(line) + "\n"
+    return "".join([made % row for row in zip(*others, strict=True)]) if others else made % () * len(rows)
 
 
-def column_text(column: tuple[object, ...]) -> Iterable[str]:
-    """The texts of a column, whose values are of one type or None. Most are the same in every row."""
-    if column.count(column[0]) == len(column):
-        return [text(column[0])] * len(column)
-    return [text(value) for value in column]
+def texts(column: tuple[object, ...]) -> Iterable[str]:
+    """The texts of a column, whose values are of one type or None."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return map(str, column)
+    if kinds == {str}:
+        whole = "".join(cast(tuple[str, ...], column))
+        if not any(special in whole for special in ESCAPED):
+            return cast(tuple[str, ...], column)
+    return map(text, column)
 
 
 def text(value: object) -> str:

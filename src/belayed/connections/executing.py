@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 from belayed.connections.copying import copy_text
 from belayed.steps import Load, Row
 
-PIECE = 1000
+PIECE = 250
 """Rows that COPY is given at once."""
 
 

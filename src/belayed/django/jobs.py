@@ -237,14 +237,14 @@ class DjangoJobs(Jobs):
     async def _ainserted(self, draft: Draft) -> Job:
         return await sync_to_async(self._inserted, thread_sensitive=True)(draft)
 
-    def _inserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
+    def _inserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
         elsewhere = None if connection is not None else self.elsewhere()
         if elsewhere is None:
-            return super()._inserted_many(drafts, connection)
+            return super()._inserted_many(drafts, connection, late=late)
         return [self._inserted(draft) for draft in drafts]
 
-    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any) -> list[Job]:
-        return await sync_to_async(self._inserted_many, thread_sensitive=True)(drafts, connection)
+    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
+        return await sync_to_async(self._inserted_many, thread_sensitive=True)(drafts, connection, late=late)
 
     def _later(self, job: Job, draft: Draft) -> None:
         """Save a job after the commit that it has waited for."""

@@ -7,10 +7,10 @@ transaction. Each takes `now`, for tests that move time; None is the database's 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Attempt, Draft, Filter, Job, State
@@ -28,6 +28,14 @@ class Inserted(NamedTuple):
     state: State
     run_at: datetime
     created_at: datetime
+
+
+class Drafts(Sized, Iterable[Draft], Protocol):
+    """Drafts that may be completed while they are read."""
+
+
+def inserted_only(_: Draft, id: int, state: State, run_at: datetime, created_at: datetime) -> Inserted:
+    return Inserted(id, state, run_at, created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,8 @@ class Store(ABC):
     dialect: str
     ahead = timedelta()
     """How much later than it is the store takes it to be: for tests that travel in time."""
+    overlaps = False
+    """Whether the database works while the rows of a bulk load are made; if not, all others wait for as long."""
 
     @abstractmethod
     def lanes(self, serving: Serving) -> Lanes:
@@ -158,9 +168,18 @@ class Store(ABC):
 
     @abstractmethod
     def insert_many(
-        self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
-    ) -> Steps[list[Inserted]]:
-        """Save drafts, all or none; the answer is in their order, and so are the ids."""
+        self,
+        drafts: Drafts,
+        *,
+        made: Callable[[Draft, int, State, datetime, datetime], Any] = inserted_only,
+        hint: str | None = None,
+        now: datetime | None = None,
+    ) -> Steps[list[Any]]:
+        """Save drafts, all or none; the answer is what is *made* of each, in their order, and so are the ids.
+
+        *made* is given a draft and what an `Inserted` has: of many while the database takes in those before, and
+        perhaps once more, if it is asked again.
+        """
 
     @abstractmethod
     def turn(

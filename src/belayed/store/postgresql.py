@@ -21,6 +21,7 @@ class PostgresStore(SqlStore):
     """A store in PostgreSQL 12 or later."""
 
     dialect = "postgresql"
+    overlaps = True
 
     @property
     def channel(self) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 from belayed.claim import Claimed, Finished
 from belayed.job import Draft, State
 from belayed.steps import Row
-from belayed.store.base import Inserted
 
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
@@ -43,21 +42,18 @@ class Again(Iterable[Row]):
         return self.make()
 
 
-def inserted_as(id: int, draft: Draft, created_at: datetime) -> Inserted:
-    """What a bulk load makes of a draft: what the database says of one that it inserts itself."""
-    run_at = draft.run_at
-    if run_at is None:
-        return Inserted(id, State.READY, created_at, created_at)
+def placed(run_at: datetime | timedelta, now: datetime) -> tuple[State, datetime]:
+    """The state of a job created *now* that says when it is to run, and that time: as the database says of its own."""
     if isinstance(run_at, timedelta):
-        run_at = created_at + run_at
-    return Inserted(id, State.READY if run_at <= created_at else State.SCHEDULED, run_at, created_at)
+        run_at = now + run_at
+    return State.READY if run_at <= now else State.SCHEDULED, run_at
 
 
-def loaded_row(one: Inserted, draft: Draft, run_at: Any, created_at: Any) -> Row:
+def loaded_row(id: int, state: State, draft: Draft, run_at: Any, created_at: Any) -> Row:
     """A draft as a row of a bulk load, its times as the dialect binds them."""
     return (
-        one.id,
-        one.state.value,
+        id,
+        state._value_,
         draft.queue,
         draft.priority,
         run_at,
@@ -65,7 +61,7 @@ def loaded_row(one: Inserted, draft: Draft, run_at: Any, created_at: Any) -> Row
         draft.text,
         created_at,
         draft.max_attempts,
-        seconds(draft.max_run_time),
+        None if draft.max_run_time is None else seconds(draft.max_run_time),
         draft.keep_failed,
         as_json(draft.meta) if draft.meta else None,
     )

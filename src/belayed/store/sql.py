@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -18,6 +18,7 @@ from belayed.store.base import (
     Beat,
     Checked,
     Counts,
+    Drafts,
     Inserted,
     Overdue,
     Promoted,
@@ -28,10 +29,11 @@ from belayed.store.base import (
     Turn,
     Wanted,
     WorkerRow,
+    inserted_only,
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lanes, Serving
-from belayed.store.rows import LOADED, Again, as_json, inserted_as, loaded_row, order_of_claims, outcomes
+from belayed.store.rows import LOADED, Again, as_json, loaded_row, order_of_claims, outcomes, placed
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
@@ -108,23 +110,38 @@ class SqlStore(Dialect):
         return row[0], self.time(row[1])
 
     def insert_many(
-        self, drafts: Sequence[Draft], *, hint: str | None = None, now: datetime | None = None
-    ) -> Steps[list[Inserted]]:
+        self,
+        drafts: Drafts,
+        *,
+        made: Callable[[Draft, int, State, datetime, datetime], Any] = inserted_only,
+        hint: str | None = None,
+        now: datetime | None = None,
+    ) -> Steps[list[Any]]:
         if len(drafts) < LOAD_FROM:
-            rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(drafts)])
+            whole = list(drafts)
+            rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(whole)])
             calls = self.calls("insert_many", rows=rows, now=self.clock(now))
             answers = yield Ask([*calls, *self.notify(hint)], last=True)
-            return sorted(self.inserted(row) for row in answers[len(calls) - 1])
+            saved = sorted(self.inserted(row) for row in answers[len(calls) - 1])
+            return [made(draft, *one) for draft, one in zip(whole, saved, strict=True)]
         ids, created_at = yield from self.reserved(len(drafts), now)
-        found = [inserted_as(id, draft, created_at) for id, draft in zip(ids, drafts, strict=True)]
         at = self.bind(created_at)
-        loaded = Again(lambda: (
-            loaded_row(one, draft, at if one.run_at is created_at else self.bind(one.run_at), at)
-            for one, draft in zip(found, drafts, strict=True)
-        ))  # fmt: skip
+        found: list[Any] = []
+
+        def rows_of() -> Iterator[Row]:
+            found.clear()
+            for id, draft in zip(ids, drafts, strict=True):
+                if draft.run_at is None:
+                    state, run_at, due = State.READY, created_at, at
+                else:
+                    state, run_at = placed(draft.run_at, created_at)
+                    due = self.bind(run_at)
+                found.append(made(draft, id, state, run_at, created_at))
+                yield loaded_row(id, state, draft, due, at)
+
         (load,) = self.statements["load"]
         names = (self.tables.schema, f"{self.tables.prefix}jobs")
-        yield Load(load, LOADED, loaded, names, last=hint is None)
+        yield Load(load, LOADED, Again(rows_of), names, last=hint is None)
         if hint is not None:
             yield Ask(self.notify(hint), last=True)
         return found

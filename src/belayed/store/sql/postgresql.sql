@@ -227,10 +227,11 @@ RETURNING j.id, j.state, j.run_at AT TIME ZONE 'UTC', j.created_at AT TIME ZONE 
 
 -- name: reserve
 -- Ids for rows that COPY will bring, and the time that they are created at. They are told one by one only if another
--- session has taken some from among them.
-SELECT min(id), CASE WHEN max(id) - min(id) >= count(*) THEN CAST(json_agg(id) AS text) END, {now} AT TIME ZONE 'UTC'
+-- session has taken some from among them. The sequence is looked up once, not for each.
+SELECT min(id), CASE WHEN max(id) - min(id) >= count(*) THEN CAST(array_to_json(array_agg(id)) AS text) END,
+       {now} AT TIME ZONE 'UTC'
 FROM (
-    SELECT nextval(pg_get_serial_sequence(CAST(:table AS text), 'id')) AS id
+    SELECT nextval((SELECT CAST(pg_get_serial_sequence(CAST(:table AS text), 'id') AS regclass))) AS id
     FROM generate_series(1, CAST(:count AS integer))
 ) AS given;
 
