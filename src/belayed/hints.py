@@ -43,6 +43,14 @@ class Hints:
         held[0], held[2] = now + held[1], 0
         return True
 
+    def __enter__(self) -> None:
+        """Save what is told of within this."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
+            # Perhaps nobody was told: the next job shall not wait for the next poll.
+            self.held.clear()
+
 
 def look_after(now: float, heard_at: float) -> float | None:
     """Seconds until the next look for jobs, if the last hint was heard lately; None: it was not."""

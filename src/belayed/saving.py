@@ -25,7 +25,7 @@ from belayed.payload import Performance
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
-from belayed.steps import run
+from belayed.steps import Params, Statement, run
 from belayed.store.base import LOOK, Drafts
 from belayed.trust import Trust
 
@@ -151,38 +151,45 @@ class Saving(Database):
 
     def _inserted(self, draft: Draft) -> Job:
         """The Job of a completed draft, saved."""
-        hint = self._hint(draft)
-        if self.quick and draft.connection is None and (call := self.store.plain_insert(draft, hint)) is not None:
-            # What most enqueues are, without a generator's detour. The Job is made before the wait, after which the
-            # processor's caches are cold.
-            job = self._job(draft)
-            try:
-                rows = self.connections.ask(call)
-            except SchemaMissing as error:
-                insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
-                return self._saved(draft, *run(insert, self._perform))
-            job.id, job.created_at = self.store.plainly_inserted(rows[0])
-            job.run_at = job.created_at
-            if log.isEnabledFor(logging.INFO):
-                self._log(job)
-            return job
-        return self._saved(draft, *self.do(lambda: self.store.insert(draft, hint=hint), draft.connection))
+        with self.hints:
+            hint = self._hint(draft)
+            if self.quick and draft.connection is None and (call := self.store.plain_insert(draft, hint)) is not None:
+                return self._plainly_inserted(draft, call, hint)
+            return self._saved(draft, *self.do(lambda: self.store.insert(draft, hint=hint), draft.connection))
+
+    def _plainly_inserted(self, draft: Draft, call: tuple[Statement, Params], hint: str | None) -> Job:
+        """What most enqueues are, without a generator's detour."""
+        # Made before the wait, after which the processor's caches are cold.
+        job = self._job(draft)
+        try:
+            rows = self.connections.ask(call)
+        except SchemaMissing as error:
+            insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
+            return self._saved(draft, *run(insert, self._perform))
+        job.id, job.created_at = self.store.plainly_inserted(rows[0])
+        job.run_at = job.created_at
+        if log.isEnabledFor(logging.INFO):
+            self._log(job)
+        return job
 
     async def _ainserted(self, draft: Draft) -> Job:
         insert = self.store.insert
-        inserted = self.ado(lambda: insert(draft, hint=self._hint(draft)), draft.connection)
-        return self._saved(draft, *await inserted)
+        with self.hints:
+            found = await self.ado(lambda: insert(draft, hint=self._hint(draft)), draft.connection)
+        return self._saved(draft, *found)
 
     def _inserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
         """The Jobs of drafts, saved all or none, and completed while they are, if that is not done yet."""
         insert, given, hint = self.store.insert_many, *self._given(drafts, late)
-        with uncollected():
+        with self.hints, uncollected():
             jobs = self.do(lambda: insert(given, made=self._job, hint=hint()), connection)
         return self._all_logged(jobs)
 
     async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
         insert, given, hint = self.store.insert_many, *self._given(drafts, late)
-        return self._all_logged(await self.ado(lambda: insert(given, made=self._job, hint=hint()), connection))
+        with self.hints:
+            jobs = await self.ado(lambda: insert(given, made=self._job, hint=hint()), connection)
+        return self._all_logged(jobs)
 
     def _given(self, drafts: Sequence[Draft], late: bool) -> tuple[Drafts, Callable[[], str | None]]:
         """Drafts for the store, and what says their hint when it is asked."""

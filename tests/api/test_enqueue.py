@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 import belayed
-from belayed import Delayable, Jobs, State, delay, handle_asynchronously, register, task
-from belayed.errors import ConfigError, NotSerializable, OptionError, PayloadTooLarge
+from belayed import Delayable, Jobs, State, delay, handle_asynchronously, hints, register, task
+from belayed.errors import ConfigError, NotSerializable, OptionError, PayloadTooLarge, StoreError
 
 
 @task
@@ -165,6 +165,34 @@ def test_the_hint_of_many_says_where_to_look(postgresql_url, make_jobs, do, give
 
     assert select([listener], [], [], 10)[0]
     assert listener.hints() == [hint]
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("act", "given"),
+    [
+        pytest.param("enqueue", send.draft(1), id="one"),
+        pytest.param("enqueue", send.using(max_attempts=3).draft(1), id="not plain"),
+        pytest.param("enqueue_many", [send.draft(1)] * 60, id="many"),
+    ],
+)
+def test_after_one_that_was_not_saved_workers_are_told_of_the_next_at_once(
+    postgres_url, make_jobs, do, monkeypatch, act, given
+):
+    monkeypatch.setattr(hints, "DEBOUNCE", 60)
+    jobs = make_jobs(postgres_url)
+    jobs.migrate()
+    listener = jobs.connections.listener(jobs.store.channel, 5)
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        raw.execute("ALTER TABLE belayed_jobs ADD CONSTRAINT refused CHECK (priority <> 0)")
+        with pytest.raises(StoreError, match="refused"):
+            do(belayed, act, given)
+        raw.execute("ALTER TABLE belayed_jobs DROP CONSTRAINT refused")
+
+    do(belayed, act, given)
+
+    assert select([listener], [], [], 10)[0]
+    assert listener.hints() == ["0 default"]
     listener.close()
 
 
