@@ -12,10 +12,11 @@ ON_POSTGRESQL = {"enqueue eight", "latency pooled", "statements"}
 """Workloads that ask something of PostgreSQL."""
 ONCE = {"statements", "idle"}
 """Workloads of peers that one run is enough for: they count, or last long. Belayed runs all as often."""
-SHORT = ("enqueue one", "enqueue eight")
-"""Workloads of a second or two, in which a machine's changes of speed tell."""
+SHORT = ("enqueue one", "enqueue eight", "drain", "drain two")
+"""Workloads of a few seconds, in which a machine's changes of speed tell."""
 ROUNDS = 3
-"""So many times as many rounds of those have Belayed and the bare databases."""
+"""So many times as many rounds of those have the bare databases, and the programs that the targets name."""
+NAMED = ("belayed", "pgqueuer")
 QUICK = {
     "belayed/postgresql": {"default": ["enqueue one", "enqueue many", "drain", "drain two", "latency"]},
     "belayed/sqlite": {"default": ["enqueue one", "drain", "latency"]},
@@ -45,7 +46,7 @@ def steps(contestants: Sequence[Contestant], *, runs: int, quick: bool, size: fl
     for run in range(1, (1 if quick else ROUNDS) * runs + 1):
         for workload in workloads.ALL if run <= runs else SHORT:
             for contestant in contestants:
-                if run > runs and not (contestant.bare or contestant.program == "belayed"):
+                if run > runs and not (contestant.bare or contestant.program in NAMED):
                     continue
                 if workload in ON_POSTGRESQL and contestant.store != "postgresql":
                     continue

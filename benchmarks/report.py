@@ -30,12 +30,12 @@ with all that it has started, and for the database's server. PostgreSQL and SQLi
 so wait for the disk; Redis as installed does not: what came after its last snapshot is lost with the machine.
 
 Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds. Single
-enqueues take a second or two: of those Belayed and the bare databases have three times as many rounds. Before each line
-a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.
+enqueues and drains take a few seconds: of those Belayed, PgQueuer and the bare databases have three times as many
+rounds. Before each line a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.
 
 Each peer runs at its defaults and at what its documentation advises for this work, as far as it keeps the durability.
 Those pages are linked [below](#settings). After each run of Belayed its live jobs and its history are counted: together
-they are as many as were enqueued.
+they are as many as were enqueued. Where more succeed than a history keeps, the starts are counted instead.
 
 Several peers promise less than others: Huey and, at their defaults, Celery take a job off the queue before it runs, and
 lose it with the process; `SimpleWorker` of RQ has nothing around a job that crashes.

@@ -26,6 +26,8 @@ RATE = 2_000
 BURST = 30_000
 BURSTS = 3
 """Bursts at the start and at the end: the rate is the median of them."""
+HISTORY = 1_000_000
+"""Succeeded jobs that the history keeps, unless it is told otherwise."""
 PROBES = 1_000_000_000
 """The arguments of probes begin here."""
 
@@ -67,7 +69,9 @@ def held(run: Run, sizes: Sizes) -> Figures:
 
 
 def bursts(run: Run, filler: Filler, workers: Workers, first: int) -> tuple[float, float]:
-    """The medians of several bursts."""
+    """The medians of several bursts, after a checkpoint: one by the clock would come at the end of five minutes."""
+    assert isinstance(run.store, PostgresStore)
+    run.store.server.execute("CHECKPOINT")
     found = [burst(run, filler, workers, first + number * BURST) for number in range(BURSTS)]
     return statistics.median(rate for rate, _ in found), statistics.median(took for _, took in found)
 
@@ -187,9 +191,7 @@ def beside(run: Run, sizes: Sizes) -> Figures:
             one.go()
         answers = [one.answer() for one in started]
         drained = run.marks.count()
-    saved = backlog + sum(answer["count"] for answer in answers)
-    if sum(stores.rows(run.store)) != saved:
-        raise Failed(f"{saved} jobs were enqueued, and there are {stores.rows(run.store)} live and ended rows")
+    check_accounts(run, backlog + sum(answer["count"] for answer in answers))
     took = sorted(seconds * 1000 for answer in answers for seconds in answer["took"])
     return {
         "enqueue p50 ms": quantile(took, 0.5),
@@ -199,6 +201,17 @@ def beside(run: Run, sizes: Sizes) -> Figures:
         "drained/s": drained / sizes.beside,
         "errors": float(sum(len(answer["errors"]) for answer in answers)),
     }
+
+
+def check_accounts(run: Run, saved: int) -> None:
+    """Whether each job that was saved waits or has run, once, and the history has those: the newest, if it is full."""
+    live, ended = stores.rows(run.store)
+    started = [number for _, number in run.marks.read()]
+    if live + len(set(started)) != saved or len(set(started)) != len(started) or ended < min(len(started), HISTORY):
+        raise Failed(
+            f"{saved} jobs were enqueued; {len(started)} starts are marked, of {len(set(started))} different jobs; "
+            f"{live} live and {ended} in the history"
+        )
 
 
 def memory(run: Run, sizes: Sizes) -> Figures:

@@ -72,7 +72,7 @@ def test_programs_take_turns_within_a_workload_and_a_run():
     blocks = [(step.run, step.workload) for step in steps]
     changes = [blocks[0], *(block for last, block in itertools.pairwise(blocks) if block != last)]
     assert len(changes) == len(set(changes))
-    assert {step.run for step in steps if step.workload == "drain"} == {1, 2}
+    assert {step.run for step in steps if step.workload == "enqueue many"} == {1, 2}
 
 
 def test_short_workloads_of_what_ratios_compare_have_more_rounds():
@@ -80,7 +80,8 @@ def test_short_workloads_of_what_ratios_compare_have_more_rounds():
 
     assert {one.run for one in steps if one.contestant.name == "belayed/postgresql"} == set(range(1, 7))
     assert {one.run for one in steps if one.contestant.bare and one.contestant.store == "sqlite"} == set(range(1, 7))
-    assert {one.run for one in steps if one.contestant.program == "pgqueuer"} == {1, 2}
+    assert {one.run for one in steps if one.contestant.program == "pgqueuer"} == set(range(1, 7))
+    assert {one.run for one in steps if one.contestant.program == "oban"} == {1, 2}
 
 
 def test_a_quick_run_has_what_its_ratios_need():
