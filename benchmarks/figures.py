@@ -46,10 +46,10 @@ class Table:
         return statistics.median(found) if found else None
 
     def best(self, names: Iterable[str], workload: str, figure: str) -> dict[int, float]:
-        """Of each run the largest figure of these contestants, whichever the variant."""
-        wanted = set(names)
-        found: dict[int, float] = {}
-        for line in self.lines:
-            if line.name in wanted and line.workload == workload and figure in line.figures:
-                found[line.run] = max(found.get(line.run, 0.0), line.figures[figure])
-        return found
+        """A figure of each run, of the contestant and variant with the largest median.
+
+        Not the largest of each run: of several that vary by chance that is more than any of them reaches.
+        """
+        known = dict.fromkeys((line.name, line.variant) for line in self.lines)
+        found = [self.values(name, workload, figure, variant) for name, variant in known if name in set(names)]
+        return max(filter(None, found), key=lambda values: statistics.median(values.values()), default={})

@@ -18,7 +18,8 @@ HEAD = """\
 Belayed as it is installed (`belayed work` at its defaults, the history on) beside other job queues for Python, and
 beside what the databases can do with no job queue at all. Measured on {date} on one machine, in turns.
 Ratios say more than rates: the same program may be half as fast on another machine, or next to a neighbour.
-[Where the time goes](explain/performance.md) tells what was tried, and of the figures on a much slower machine.
+[Where the time goes](explain/performance.md) tells what was tried, why some
+targets are missed, and of the figures on other machines.
 """
 METHOD = """\
 ## How it is measured
@@ -29,9 +30,10 @@ from the first start to the last: a start-up does not count. What processes use 
 with all that it has started, and for the database's server. PostgreSQL and SQLite are durable as installed, and
 so wait for the disk; Redis as installed does not: what came after its last snapshot is lost with the machine.
 
-Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds. Single
-enqueues and drains take a few seconds: of those Belayed, PgQueuer and the bare databases have three times as many
-rounds. Before each line a fixed loop is timed: {slow} here, so absolute figures of different lines differ by as much.
+Programs take turns, workload by workload, and ratios are taken within one round, then the median of the rounds; the
+best peer is the one with the best median. Single enqueues and drains take a few seconds: of those Belayed, PgQueuer and
+the bare databases have three times as many rounds. Before each line a fixed loop is timed: {slow} here, so absolute
+figures of different lines differ by as much.
 
 Each peer runs at its defaults and at what its documentation advises for this work, as far as it keeps the durability.
 Those pages are linked [below](#settings). After each run of Belayed its live jobs and its history are counted: together
@@ -111,9 +113,9 @@ def aims(table: Table) -> str:
         last = target.work
     missing = "".join(f"\nNot measured: {one}.\n" for one in targets.UNMEASURED)
     missing += (
-        "\nBig tables and long loads had the sizes that are told [below](#big-tables-and-long-loads): smaller than\n"
+        "\nBig tables and long loads had the sizes that are told [below](#big-tables-and-long-loads): the targets'\n"
+        "with `make bench FULL=1`, else smaller ones.\n"
     )
-    missing += "the targets' but for `make bench FULL=1`.\n"
     return f"## Targets\n\n{rows(('work', 'target', 'measured', ''), body, numbers_from=2)}\n{missing}"
 
 

@@ -38,12 +38,16 @@ def test_a_median_is_of_one_variant_of_one_contestant():
     assert table.median("c", "drain", "jobs/s") is None
 
 
-def test_the_best_of_several_is_taken_within_each_run():
-    table = Table(
-        [line("a", 1, 1.0), line("b", 1, 3.0), line("a", 2, 5.0, "best"), line("b", 2, 4.0), line("c", 1, 99.0)]
-    )
+def test_the_best_of_several_is_the_one_with_the_largest_median():
+    table = Table([
+        *[line("a", run, rate) for run, rate in ((1, 1.0), (2, 7.0), (3, 1.0))],
+        *[line("a", run, rate, "best") for run, rate in ((1, 4.0), (2, 5.0), (3, 6.0))],
+        *[line("b", run, rate) for run, rate in ((1, 9.0), (2, 3.0), (3, 3.0))],
+        line("c", 1, 99.0),
+    ])  # fmt: skip
 
-    assert table.best(("a", "b"), "drain", "jobs/s") == {1: 3.0, 2: 5.0}
+    assert table.best(("a", "b"), "drain", "jobs/s") == {1: 4.0, 2: 5.0, 3: 6.0}
+    assert table.best(("d",), "drain", "jobs/s") == {}
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.001, 1)])
