@@ -12,6 +12,7 @@ from datetime import timedelta
 import psycopg
 
 from belayed import Jobs
+from belayed.config import Config
 from benchmarks import stores
 from benchmarks.figures import quantile
 from benchmarks.peers.belayed.peer import again, noop
@@ -26,8 +27,6 @@ RATE = 2_000
 BURST = 30_000
 BURSTS = 3
 """Bursts at the start and at the end: the rate is the median of them."""
-HISTORY = 1_000_000
-"""Succeeded jobs that the history keeps, unless it is told otherwise."""
 PROBES = 1_000_000_000
 """The arguments of probes begin here."""
 
@@ -206,10 +205,11 @@ def beside(run: Run, sizes: Sizes) -> Figures:
 def check_accounts(run: Run, saved: int) -> None:
     """Whether each job that was saved waits or has run, once, and the history has those: the newest, if it is full."""
     live, ended = stores.rows(run.store)
-    started = [number for _, number in run.marks.read()]
-    if live + len(set(started)) != saved or len(set(started)) != len(started) or ended < min(len(started), HISTORY):
+    marks = run.marks.read()
+    started = len({number for _, number in marks})
+    if live + started != saved or started != len(marks) or ended < min(started, Config().max_succeeded):
         raise Failed(
-            f"{saved} jobs were enqueued; {len(started)} starts are marked, of {len(set(started))} different jobs; "
+            f"{saved} jobs were enqueued; {len(marks)} starts are marked, of {started} different jobs; "
             f"{live} live and {ended} in the history"
         )
 

@@ -45,17 +45,27 @@ def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft
     return draft
 
 
-class Completing:
-    """Drafts that are completed each time they are read: while the database takes in those before."""
+class Many:
+    """Drafts to be saved together. *complete* completes each whenever it is read; without it they have been before."""
 
-    def __init__(self, drafts: Sequence[Draft], complete: Callable[[Draft], Draft]) -> None:
+    def __init__(self, drafts: Sequence[Draft], complete: Callable[[Draft], Draft] | None = None) -> None:
         self.drafts, self.complete = drafts, complete
+        said = told_of(drafts[0])
+        # Compared, not hashed: what has not been completed has not been checked.
+        self.alike = all(told_of(draft) == said for draft in drafts)
+        """Whether one hint tells of all."""
+        self.first = drafts[0] if complete is None else complete(drafts[0])
 
     def __len__(self) -> int:
         return len(self.drafts)
 
     def __iter__(self) -> Iterator[Draft]:
-        return map(self.complete, self.drafts)
+        return iter(self.drafts) if self.complete is None else map(self.complete, self.drafts)
+
+
+def told_of(draft: Draft) -> tuple[Any, ...]:
+    """What a hint tells of a draft."""
+    return draft.queue, draft.priority, draft.run_at is None
 
 
 def check_size(what: str, text: str, draft: Draft, config: Config) -> None:

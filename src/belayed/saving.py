@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Unpack
@@ -14,8 +13,9 @@ from belayed.claim import EPOCH
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.database import Database
-from belayed.drafts import Completing, completed, draft_of
+from belayed.drafts import Many, completed, draft_of
 from belayed.errors import ConfigError, OptionError, SchemaMissing
+from belayed.garbage import uncollected
 from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
@@ -26,22 +26,10 @@ from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
 from belayed.steps import Params, Statement, run
-from belayed.store.base import LOOK, Drafts
+from belayed.store.base import LOOK
 from belayed.trust import Trust
 
 log = logging.getLogger("belayed")
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's search for garbage, which would look through all new jobs again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @dataclass
@@ -122,26 +110,26 @@ class Saving(Database):
         with uncollected():
             drafts = [self._draft(job, options) for job in jobs]
         if self._completes_late(drafts):
-            return self._inserted_many(drafts, None, late=True)
+            return self._inserted_many(Many(drafts, self._written), None)
         with ExitStack() as stack:
             with uncollected():
                 batch = self._batch(drafts, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: ran(self, draft) for place, draft in batch.inline.items()})
-            return batch.all(self._inserted_many(drafts, connection) if drafts else [])
+            return batch.all(self._inserted_many(Many(drafts), connection) if drafts else [])
 
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """As `enqueue_many`, without blocking the event loop."""
         with uncollected():
             drafts = [self._draft(job, options) for job in jobs]
         if self._completes_late(drafts):
-            return await self._ainserted_many(drafts, None, late=True)
+            return await self._ainserted_many(Many(drafts, self._written), None)
         with ExitStack() as stack:
             with uncollected():
                 batch = self._batch(drafts, stack)
             drafts, connection = batch.drafts, batch.connection
             batch.jobs.update({place: await aran(self, draft) for place, draft in batch.inline.items()})
-            return batch.all(await self._ainserted_many(drafts, connection) if drafts else [])
+            return batch.all(await self._ainserted_many(Many(drafts), connection) if drafts else [])
 
     def _enqueued(self, draft: Draft) -> Job:
         self._complete(draft)
@@ -178,24 +166,21 @@ class Saving(Database):
             found = await self.ado(lambda: insert(draft, hint=self._hint(draft)), draft.connection)
         return self._saved(draft, *found)
 
-    def _inserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
-        """The Jobs of drafts, saved all or none, and completed while they are, if that is not done yet."""
-        insert, given, hint = self.store.insert_many, *self._given(drafts, late)
-        with self.hints, uncollected():
-            jobs = self.do(lambda: insert(given, made=self._job, hint=hint()), connection)
-        return self._all_logged(jobs)
-
-    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
-        insert, given, hint = self.store.insert_many, *self._given(drafts, late)
+    def _inserted_many(self, drafts: Many, connection: Any) -> list[Job]:
+        """The Jobs of drafts, saved all or none."""
+        insert = self.store.insert_many
         with self.hints:
-            jobs = await self.ado(lambda: insert(given, made=self._job, hint=hint()), connection)
+            jobs = self.do(lambda: insert(drafts, made=self._job, hint=self._hint_of(drafts)), connection)
         return self._all_logged(jobs)
 
-    def _given(self, drafts: Sequence[Draft], late: bool) -> tuple[Drafts, Callable[[], str | None]]:
-        """Drafts for the store, and what says their hint when it is asked."""
-        alike = len({(one.priority, one.queue, one.run_at is None) for one in drafts}) == 1
-        first = self._written(drafts[0]) if late else drafts[0]
-        return Completing(drafts, self._written) if late else drafts, lambda: self._hint(first, alike)
+    async def _ainserted_many(self, drafts: Many, connection: Any) -> list[Job]:
+        insert = self.store.insert_many
+        with self.hints:
+            jobs = await self.ado(lambda: insert(drafts, made=self._job, hint=self._hint_of(drafts)), connection)
+        return self._all_logged(jobs)
+
+    def _hint_of(self, drafts: Many) -> str | None:
+        return self._hint(drafts.first, drafts.alike)
 
     def _all_logged(self, jobs: list[Job]) -> list[Job]:
         if log.isEnabledFor(logging.INFO):

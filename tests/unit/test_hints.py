@@ -72,13 +72,6 @@ def test_what_is_remembered_is_bounded(clock):
     assert len(told_of.held) <= 1000
 
 
-def test_of_ever_new_queues_no_more_are_remembered_than_a_thousand(clock):
-    told_of = Hints()
-
-    assert all(told_of.due(f"0 q{number}", stretch=True) for number in range(5000))
-    assert len(told_of.held) <= 1000
-
-
 def test_a_worker_looks_for_as_long_as_its_hint_may_be_held_back():
     looks, now = [], 0.0
     while (pause := look_after(now, heard_at=0.0)) is not None:

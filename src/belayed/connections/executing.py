@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,6 +11,7 @@ from psycopg.pq import PipelineStatus
 from psycopg.rows import tuple_row
 
 from belayed.connections.copying import copy_text
+from belayed.garbage import uncollected
 from belayed.steps import Load, Row
 
 PIECE = 250
@@ -53,17 +55,26 @@ def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
     return []
 
 
+def pieces(rows: Iterable[Row]) -> Iterator[str]:
+    """The text of *rows* for COPY, bit by bit: the database works on one while the next is made."""
+    left = iter(rows)
+    while some := list(islice(left, PIECE)):
+        yield copy_text(some)
+
+
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
-    with psycopg.Cursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        rows = iter(load.rows)
-        while piece := list(islice(rows, PIECE)):
-            copy.write(copy_text(piece))
+    text = load.statement.pyformat.encode()
+    # In this order: what COPY waits for before it begins is no time without a search for garbage.
+    with psycopg.Cursor(raw) as cursor, cursor.copy(text) as copy, uncollected():
+        for piece in pieces(load.rows):
+            copy.write(piece)
     return []
 
 
 async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
-    async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(load.statement.pyformat.encode()) as copy:
-        rows = iter(load.rows)
-        while piece := list(islice(rows, PIECE)):
-            await copy.write(copy_text(piece))
+    text = load.statement.pyformat.encode()
+    async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(text) as copy:
+        with uncollected():
+            for piece in pieces(load.rows):
+                await copy.write(piece)
     return []

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
 T = TypeVar("T")
@@ -200,7 +201,8 @@ class OwnSqlite:
                 self.begun = True
             answer: Answer = [[]]
             if isinstance(request, Load):
-                self.raw.executemany(request.statement.named, request.rows)
+                with uncollected():
+                    self.raw.executemany(request.statement.named, request.rows)
             else:
                 answer = [
                     self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -21,6 +21,7 @@ from belayed.connections.sqlite import MEMORY
 from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
+from belayed.drafts import Many
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Draft, Job
 from belayed.jobs import Jobs
@@ -237,14 +238,14 @@ class DjangoJobs(Jobs):
     async def _ainserted(self, draft: Draft) -> Job:
         return await sync_to_async(self._inserted, thread_sensitive=True)(draft)
 
-    def _inserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
+    def _inserted_many(self, drafts: Many, connection: Any) -> list[Job]:
         elsewhere = None if connection is not None else self.elsewhere()
         if elsewhere is None:
-            return super()._inserted_many(drafts, connection, late=late)
+            return super()._inserted_many(drafts, connection)
         return [self._inserted(draft) for draft in drafts]
 
-    async def _ainserted_many(self, drafts: Sequence[Draft], connection: Any, *, late: bool = False) -> list[Job]:
-        return await sync_to_async(self._inserted_many, thread_sensitive=True)(drafts, connection, late=late)
+    async def _ainserted_many(self, drafts: Many, connection: Any) -> list[Job]:
+        return await sync_to_async(self._inserted_many, thread_sensitive=True)(drafts, connection)
 
     def _later(self, job: Job, draft: Draft) -> None:
         """Save a job after the commit that it has waited for."""

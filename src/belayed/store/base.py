@@ -34,6 +34,10 @@ class Drafts(Sized, Iterable[Draft], Protocol):
     """Drafts that may be completed while they are read."""
 
 
+Made = Callable[[Draft, int, State, datetime, datetime], Any]
+"""What makes something of a draft and of what an `Inserted` has."""
+
+
 def inserted_only(_: Draft, id: int, state: State, run_at: datetime, created_at: datetime) -> Inserted:
     return Inserted(id, state, run_at, created_at)
 
@@ -171,14 +175,13 @@ class Store(ABC):
         self,
         drafts: Drafts,
         *,
-        made: Callable[[Draft, int, State, datetime, datetime], Any] = inserted_only,
+        made: Made = inserted_only,
         hint: str | None = None,
         now: datetime | None = None,
     ) -> Steps[list[Any]]:
         """Save drafts, all or none; the answer is what is *made* of each, in their order, and so are the ids.
 
-        *made* is given a draft and what an `Inserted` has: of many while the database takes in those before, and
-        perhaps once more, if it is asked again.
+        Drafts are read, and something made of them, while the database takes in those before, and perhaps once more.
         """
 
     @abstractmethod

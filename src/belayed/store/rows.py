@@ -61,7 +61,7 @@ def loaded_row(id: int, state: State, draft: Draft, run_at: Any, created_at: Any
         draft.text,
         created_at,
         draft.max_attempts,
-        None if draft.max_run_time is None else seconds(draft.max_run_time),
+        seconds(draft.max_run_time),
         draft.keep_failed,
         as_json(draft.meta) if draft.meta else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -20,6 +20,7 @@ from belayed.store.base import (
     Counts,
     Drafts,
     Inserted,
+    Made,
     Overdue,
     Promoted,
     QueueCount,
@@ -113,7 +114,7 @@ class SqlStore(Dialect):
         self,
         drafts: Drafts,
         *,
-        made: Callable[[Draft, int, State, datetime, datetime], Any] = inserted_only,
+        made: Made = inserted_only,
         hint: str | None = None,
         now: datetime | None = None,
     ) -> Steps[list[Any]]:
