@@ -62,6 +62,9 @@ class Names:
     def fill(self, draft: Draft) -> None:
         """Put into a draft what it does not say itself: what its queue says, and else the configuration."""
         draft.queue = draft.queue or self.default_queue
+        if type(draft.queue) is not str and isinstance(draft.queue, str):
+            # An enum of texts: what it stands for, as formatted it may be its name.
+            draft.queue = str.__str__(draft.queue)
         if self.queues:
             # Before it is looked up: a hook may have put in anything.
             check_queue(draft.queue)

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from select import select
 from typing import Any, ClassVar
 
@@ -166,6 +167,38 @@ def test_the_hint_of_many_says_where_to_look(postgresql_url, make_jobs, do, give
     assert select([listener], [], [], 10)[0]
     assert listener.hints() == [hint]
     listener.close()
+
+
+class Queues(str, Enum):  # noqa: UP042 (as older programs have it)
+    MAIL = "mail"
+
+
+class Safe(str):
+    """As templates mark a text."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("number", [1, 6, 600])
+@pytest.mark.parametrize(("queue", "name"), [(Queues.MAIL, "mail"), (Safe("a\\nb"), "a\\nb")])
+def test_a_queue_may_be_any_kind_of_text(each_jobs, do, queue, name, number):
+    drafts = [send.using(queue=queue).draft(1) for _ in range(number)]
+
+    made = [do(belayed, "enqueue", *drafts)] if number == 1 else do(belayed, "enqueue_many", drafts)
+
+    assert {job.queue for job in each_jobs.find(limit=1000)} == {name}
+    assert {f"{job.queue}" for job in made} == {name}
+
+
+@pytest.mark.parametrize("queue", [["mail"], {"mail": 1}, 3])
+def test_among_many_a_queue_that_is_none_is_refused(each_jobs, do, queue):
+    drafts = [send.draft(nth) for nth in range(100)]
+    drafts[50].queue = queue
+
+    with pytest.raises(OptionError, match="a queue's name is a text"):
+        do(belayed, "enqueue_many", drafts)
+
+    assert each_jobs.find() == []
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def texts(column: tuple[object, ...]) -> Iterable[str]:
 
 def text(value: object) -> str:
     """A value as COPY reads it."""
-    if type(value) is str:
-        return SPECIAL.sub(escaped, value) if SPECIAL.search(value) else value
+    if isinstance(value, str):
+        plain = str.__str__(value)  # what an enum of texts stands for, not what it is called
+        return SPECIAL.sub(escaped, plain) if SPECIAL.search(plain) else plain
     if value is None:
         return r"\N"
     if isinstance(value, datetime):
