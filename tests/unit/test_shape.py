@@ -37,6 +37,15 @@ def test_no_module_has_sql_in_it(module):
     assert found == [], "SQL belongs into store/sql or store/migrations"
 
 
+@pytest.mark.parametrize("module", sorted((SOURCE / "cli").rglob("*.py")), ids=lambda path: path.name)
+def test_commands_print_only_by_what_makes_texts_safe(module):
+    printing = re.compile(r"\b(click\.s?echo\w*|print|sys\.std(out|err)\.write)\(")
+
+    found = printing.findall(module.read_text()) if module.name != "show.py" else []
+
+    assert found == [], "print by the functions of belayed.cli.show: what a row holds may steer a terminal"
+
+
 def test_sql_in_a_text_is_found_and_sql_in_a_docstring_is_not():
     source = '"""SELECT a FROM b"""\nx = f"INSERT INTO {table} VALUES (1)"\ny = "please SELECT one"\n'
 

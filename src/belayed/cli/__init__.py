@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import belayed
+from belayed import printable
 from belayed.application import ImportFailed
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
@@ -18,7 +19,7 @@ from belayed.cli.doctor import doctor
 from belayed.cli.init import init
 from belayed.cli.jobs import jobs
 from belayed.cli.migrate import migrate
-from belayed.cli.show import one_line, program
+from belayed.cli.show import note, one_line, program
 from belayed.cli.status import pause, resume, status
 from belayed.cli.work import work, workoff
 from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing, SchemaNewer, StoreUnavailable
@@ -36,8 +37,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BelayedError as error:
             raise shown(error) from error
+        except click.ClickException as error:
+            # It may name what is in a row or a file.
+            error.message = printable.lines(error.message)  # type: ignore[misc]
+            raise
         except (KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
+            note("")
             raise click.exceptions.Exit(INTERRUPTED) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -60,7 +65,7 @@ class Unavailable(click.ClickException):
 def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
     if isinstance(error, ImportFailed):
-        return WrongUse(str(error))
+        return WrongUse(printable.lines(str(error)))
     text = one_line(error)
     if isinstance(error, StoreUnavailable):
         return Unavailable(

@@ -13,7 +13,7 @@ import click
 from belayed.changes import BATCH, Action
 from belayed.cli.app import Place
 from belayed.cli.choice import CHANGEABLE, DONE, MOST, Choice, choosing, words
-from belayed.cli.show import counted, echo_json, interactive, note, number
+from belayed.cli.show import counted, echo, echo_json, interactive, note, number
 from belayed.errors import JobNotFound
 from belayed.job import Filter, State
 from belayed.jobs import Jobs
@@ -108,7 +108,7 @@ def perform(place: Place, action: Action, choice: Choice) -> None:
         done = f"Would {action}" if choice.dry_run else DONE[action]
         asked = f"; {change.running:,} of them running: asked to stop" if change.running else ""
         if change.changed or not change.unchanged:
-            click.echo(f"{done} {counted(change.changed, 'job')}{asked}.")
+            echo(f"{done} {counted(change.changed, 'job')}{asked}.")
         for id, state in change.unchanged:
             note(f"Error: {why_unchanged(action, id, state)}")
     if change.unchanged:

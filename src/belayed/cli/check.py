@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from belayed.cli.app import Place, options
-from belayed.cli.show import echo_json, iso, json_option, note, number, program, rough, seconds, styled, table
+from belayed.cli.show import echo, echo_json, iso, json_option, note, number, program, rough, seconds, styled, table
 from belayed.cli.times import time
 from belayed.config import listed
 from belayed.store.base import Overdue
@@ -40,7 +40,7 @@ def check(place: Place, max_age: timedelta, queues: tuple[str, ...], as_json: bo
         show(found, now)
         what = "job has" if late == 1 else "jobs have"
         age = f"for more than {rough(max_age)} without an attempt"
-        click.echo(f"{number(late)} {what} waited {age}." if late else f"No job has waited {age}.")
+        echo(f"{number(late)} {what} waited {age}." if late else f"No job has waited {age}.")
     if late:
         if not as_json:
             note(f"See who serves them: `{program()} status`, or `{program()} doctor`.")
@@ -53,8 +53,8 @@ def show(found: list[Overdue], now: datetime) -> None:
             (one.queue, number(one.jobs), rough(now - one.oldest), styled("paused", "yellow") if one.paused else "")
             for one in found
         ]
-        table(("Queue", ">Waiting", ">Oldest", ""), rows)
-        click.echo()
+        table(("Queue", ">Waiting", ">Oldest", ""), rows, elastic=("Queue",))
+        echo()
 
 
 def record(one: Overdue) -> dict[str, Any]:

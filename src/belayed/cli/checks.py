@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from shlex import quote
 from typing import NamedTuple
 
 from belayed.application import Application, ImportFailed
@@ -167,9 +168,11 @@ def waiting(queues: Sequence[Queue], rows: Sequence[WorkerRow], now: datetime) -
             continue
         text = f"jobs wait in {queue.name} for {rough(now - queue.oldest)}"
         if queue.paused:
-            findings.append(Finding("queues", Result.WARN, f"{text}: it is paused", f"{program()} resume {queue.name}"))
+            findings.append(
+                Finding("queues", Result.WARN, f"{text}: it is paused", f"{program()} resume {quote(queue.name)}")
+            )
         elif not any(serves(row, queue.name) for row in rows):
-            fix = f"{program()} work -q {queue.name}"
+            fix = f"{program()} work -q {quote(queue.name)}"
             findings.append(Finding("queues", Result.FAIL, f"{text}: no living worker serves it", fix))
     return findings or [ok("queues", "each in which jobs wait is served")]
 

@@ -19,7 +19,7 @@ import click
 
 from belayed.cli.app import Place, options
 from belayed.cli.pidfile import asked, holder
-from belayed.cli.show import echo_json, program, rough
+from belayed.cli.show import echo, echo_json, note, program, rough
 from belayed.cli.times import time as duration
 from belayed.cli.working import FILE, chosen, identifier, working
 from belayed.config import nearest_project
@@ -94,9 +94,9 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
         made(file.parent)
     pid = started(words(ctx, path, log), log, patience)
     if pid is None:
-        click.echo(f"The worker has run what there was, and has ended. Its log is {log}.")
+        echo(f"The worker has run what there was, and has ended. Its log is {log}.")
     else:
-        click.echo(f"Started: process {pid}. Its log is {log}, its PID file {path}.")
+        echo(f"Started: process {pid}. Its log is {log}, its PID file {path}.")
 
 
 @click.command()
@@ -113,7 +113,7 @@ def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: tim
     """
     path = pid_path(pid_file, identifier)
     if not stopped(path, now, patience):
-        click.echo(f"No worker runs: nobody has {path}.")
+        echo(f"No worker runs: nobody has {path}.")
 
 
 @click.command(cls=Worded)
@@ -129,7 +129,7 @@ def restart(ctx: click.Context, /, **given: Any) -> None:
     path = pid_path(given["pid_file"], given["identifier"])
     checked(given)
     if not stopped(path, False, None):
-        click.echo(f"No worker runs: nobody has {path}. Starting one.")
+        echo(f"No worker runs: nobody has {path}. Starting one.")
     ctx.invoke(start, **given)
 
 
@@ -144,7 +144,7 @@ def local_status(path: Path, as_json: bool) -> None:
     if as_json:
         echo_json({"running": pid is not None, "pid": pid, "pid_file": str(path)})
     else:
-        click.echo(f"No worker runs: nobody has {path}." if pid is None else f"Running: process {pid} has {path}.")
+        echo(f"No worker runs: nobody has {path}." if pid is None else f"Running: process {pid} has {path}.")
     if pid is None:
         click.get_current_context().exit(NOT_RUNNING)
 
@@ -262,7 +262,7 @@ def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
     with contextlib.suppress(ProcessLookupError):
         for number in signals:
             os.kill(pid, number)
-    click.echo(f"Stopping process {pid} …", err=True)
+    note(f"Stopping process {pid} …")
     deadline = float("inf") if patience is None else time.monotonic() + patience.total_seconds()
     while holder(path) == pid:
         if time.monotonic() > deadline:
@@ -270,7 +270,7 @@ def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
                 f"process {pid} was asked to end, but still runs jobs: wait, or stop them by `{program()} stop --now`"
             )
         time.sleep(POLL)
-    click.echo(f"Stopped: process {pid} has ended.")
+    echo(f"Stopped: process {pid} has ended.")
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from belayed import printable
 from belayed.cli.app import Place, options
 from belayed.cli.checks import Finding, Result, all_findings
 from belayed.cli.show import echo_json, grid, json_option, styled
@@ -45,8 +46,9 @@ def show(findings: list[Finding]) -> None:
     """A line for each finding, and how to mend it."""
     rows = []
     for finding in findings:
-        text = styled(finding.text, "")
+        # In a line each: what is found may be named by a row, and must not look like a fix.
+        text = styled(printable.line(finding.text), "")
         if finding.fix:
-            text += styled(f"\nfix: {finding.fix}", "bold")
+            text += styled(f"\nfix: {printable.line(finding.fix)}", "bold")
         rows.append((styled(finding.result.value), finding.check, text))
     grid(rows)

@@ -13,7 +13,7 @@ from string import Template
 import click
 
 from belayed.cli.app import DJANGO, Place, options
-from belayed.cli.show import note, program
+from belayed.cli.show import echo, note, program
 from belayed.errors import ConfigError
 
 KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Dockerfile"}
@@ -38,7 +38,7 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
     for kind in kinds or KINDS:
         path, text = Path(KINDS[kind]), filled(kind, name or "app")
         if printed:
-            click.echo(f"# {path}\n{text}")
+            echo(f"# {path}\n{text}")
         elif path.exists() and not force:
             left += 1
             note(
@@ -46,7 +46,7 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
             )
         else:
             write(path, text)
-            click.echo(f"Wrote {path}.")
+            echo(f"Wrote {path}.")
     if name is None:
         note(
             "No application is named: put yours where the files say `--app app`, "

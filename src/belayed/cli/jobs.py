@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from belayed import printable
 from belayed.cli.app import Place, options
 from belayed.cli.records import job_record, lost_result, stored, whole_record
 from belayed.cli.show import (
@@ -20,7 +21,7 @@ from belayed.cli.show import (
     number,
     one_line,
     pretty,
-    safe,
+    section,
     span,
     styled,
     table,
@@ -176,12 +177,6 @@ def properties(job: Job, names: dict[str, str], now: datetime) -> dict[str, str 
     }
 
 
-def section(title: str, text: str) -> None:
-    click.echo()
-    click.secho(title, bold=True)
-    click.echo("\n".join(f"  {row}".rstrip() for row in text.splitlines()))
-
-
 def attempt_text(attempt: Attempt, names: dict[str, str]) -> str:
     """An attempt: a line, and what went wrong below it."""
     started = attempt.started_at
@@ -190,5 +185,5 @@ def attempt_text(attempt: Attempt, names: dict[str, str]) -> str:
     head = f"{attempt.number}  {attempt.outcome.value}{took}, {instant(attempt.ended_at)}{by}"
     error = ": ".join(part for part in (attempt.error_type, attempt.message) if part)
     # The last line of a traceback is the error.
-    below = safe(attempt.traceback or error).strip()
-    return "\n".join([head, *(f"   {row}" for row in below.splitlines()), ""])
+    below = printable.lines(attempt.traceback or error).strip()
+    return "\n".join([head, *(f"   {row}" for row in below.split("\n")), ""])

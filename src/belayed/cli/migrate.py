@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from belayed.cli.app import Place, options
-from belayed.cli.show import counted
+from belayed.cli.show import counted, echo
 from belayed.config import hidden
 from belayed.jobs import Jobs
 from belayed.store import schema
@@ -22,15 +22,15 @@ def migrate(place: Place, sql: bool) -> None:
     """Make Belayed's tables, or bring them to this version. Running it again does nothing."""
     jobs = place.jobs(create=True)
     if sql:
-        click.echo("\n".join(statements(jobs)))
+        echo("\n".join(statements(jobs)))
         return
     applied = jobs.migrate()
     needed = schema.latest(jobs.address.dialect)
     if applied:
         versions = f"version{'' if len(applied) == 1 else 's'} {', '.join(map(str, applied))}"
-        click.echo(f"Applied {versions}: the tables in {hidden(jobs.url)} are ready.")
+        echo(f"Applied {versions}: the tables in {hidden(jobs.url)} are ready.")
     else:
-        click.echo(f"Nothing to do: the tables in {hidden(jobs.url)} are of version {needed}, as they should be.")
+        echo(f"Nothing to do: the tables in {hidden(jobs.url)} are of version {needed}, as they should be.")
 
 
 def statements(jobs: Jobs) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from belayed.worker.logs import CONTROLS
+from belayed import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,14 +33,14 @@ STYLES = {
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def safe(text: str) -> str:
-    """*text* with its control characters written out: what a job was given may steer a terminal."""
-    return text.translate(CONTROLS)
+LONGEST = 1000
+"""Characters of a text that is shown in one line."""
 
 
 def one_line(text: object) -> str:
-    """*text* in one line; None is an empty one."""
-    return "" if text is None else safe(" ".join(str(text).split()))
+    """*text* in one line, and not all of a very long one; None is an empty one."""
+    shown = printable.line(text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 # Times and numbers.
@@ -107,24 +107,40 @@ def program() -> str:
     return (context.find_root().info_name if context else None) or "belayed"
 
 
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print *text*. Commands print by this and the functions below only: nothing passes that steers a terminal."""
+    click.echo(printable.lines(text), err=err)
+
+
 def echo_json(value: Any) -> None:
     """Print *value* as JSON. Not all on one line: it is looked at too."""
-    click.echo(json.dumps(value, indent=2))
+    echo(printable.json_line(json.dumps(value, indent=2)))
 
 
 def note(text: str) -> None:
     """Say something beside the result, which a pipe does not want."""
-    click.echo(text, err=True)
+    echo(text, err=True)
+
+
+def section(title: str, text: str) -> None:
+    """Print a title, and *text* of any number of lines below it."""
+    echo()
+    click.secho(printable.line(title), bold=True)
+    # By line feeds only: splitlines() would also split where printable writes something out.
+    echo("\n".join(f"  {row}".rstrip() for row in printable.lines(text).split("\n")))
 
 
 def pretty(value: Any, indent: str = "") -> str:
     """A JSON value to read: what is short stays on one line."""
     short = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(short) <= 90 or not isinstance(value, dict | list):
-        return safe(short)
+        return printable.lines(short)
     deeper = indent + "  "
     if isinstance(value, dict):
-        items = [f"{safe(json.dumps(key, ensure_ascii=False))}: {pretty(one, deeper)}" for key, one in value.items()]
+        items = [
+            f"{printable.lines(json.dumps(key, ensure_ascii=False))}: {pretty(one, deeper)}"
+            for key, one in value.items()
+        ]
     else:
         items = [pretty(one, deeper) for one in value]
     opened, closed = "{}" if isinstance(value, dict) else "[]"
@@ -140,7 +156,7 @@ def styled(text: str, style: str | None = None) -> Text:
     """*text* in the colour of its meaning, never read as markup."""
     from rich.text import Text
 
-    return Text(safe(text), style=STYLES.get(text, "") if style is None else style)
+    return Text(printable.lines(text), style=STYLES.get(text, "") if style is None else style)
 
 
 GAP = 3
@@ -198,5 +214,5 @@ def show(screen: Console, what: Table) -> None:
     with screen.capture() as capture:
         screen.print(what)
     # Rich pads each line to the width of its table.
-    for text in capture.get().splitlines():
+    for text in capture.get().split("\n")[:-1]:
         click.echo(text.rstrip(), color=screen.is_terminal)

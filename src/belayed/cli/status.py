@@ -14,6 +14,7 @@ from belayed.cli.queues import Queue, by_queue, served
 from belayed.cli.records import worker_record
 from belayed.cli.show import (
     ago,
+    echo,
     echo_json,
     iso,
     json_option,
@@ -67,10 +68,10 @@ def status(place: Place, local: bool, pid_file: Path | None, identifier: str | N
         )
         return
     show_queues(queues, now)
-    click.echo()
+    echo()
     ended = [f"{number(counts.ended.get(state, 0), MOST)} {state.value}" for state in ENDED]
-    click.echo(f"Ended and kept: {', '.join(ended)}.")
-    click.echo()
+    echo(f"Ended and kept: {', '.join(ended)}.")
+    echo()
     show_workers(workers, now)
 
 
@@ -83,7 +84,7 @@ def pause(place: Place, queues: tuple[str, ...]) -> None:
     jobs = place.jobs()
     for queue in queues:
         jobs.pause(queue)
-        click.echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume`.")
+        echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume`.")
 
 
 @click.command()
@@ -97,9 +98,9 @@ def resume(place: Place, queues: tuple[str, ...]) -> None:
     for queue in queues:
         if queue in paused:
             jobs.resume(queue)
-            click.echo(f"Resumed {one_line(queue)}.")
+            echo(f"Resumed {one_line(queue)}.")
         else:
-            click.echo(f"{one_line(queue)} was not paused.")
+            echo(f"{one_line(queue)} was not paused.")
 
 
 def show_queues(queues: list[Queue], now: datetime) -> None:
@@ -117,7 +118,7 @@ def show_queues(queues: list[Queue], now: datetime) -> None:
         )
         for queue in queues
     ]
-    table(("Queue", ">Ready", ">Scheduled", ">Running", ">Oldest waiting", ""), rows)
+    table(("Queue", ">Ready", ">Scheduled", ">Running", ">Oldest waiting", ""), rows, elastic=("Queue",))
 
 
 def show_workers(workers: list[WorkerRow], now: datetime) -> None:

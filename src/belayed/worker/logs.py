@@ -9,16 +9,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from belayed import printable
+
 log = logging.getLogger("belayed")
 
 SHORT = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-CONTROLS = {
-    number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\n\t"
-}  # fmt: skip
-"""What steers a terminal, written out."""
-
-
 FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "seconds")
 """What a record of ours may have beside its text."""
 
@@ -60,13 +56,13 @@ def unsaid(record: logging.LogRecord) -> bool:
 
 
 class Lines(logging.Formatter):
-    """`12:00:01.123 INFO  text`."""
+    """`12:00:01.123 INFO  text`. All but the first line of a record is indented: no text can look like a record."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(short)-5s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).translate(CONTROLS)
+        return printable.record(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         return f"{time.strftime('%H:%M:%S', self.converter(record.created))}.{int(record.msecs):03d}"
@@ -90,5 +86,5 @@ class JsonLines(logging.Formatter):
         found |= {"process": record.process, "thread": record.threadName}
         if record.exc_info:
             found["error"] = self.formatException(record.exc_info)
-        # In ASCII: what steers a terminal, or is no Unicode, is written out.
-        return json.dumps(found, default=str)
+        # In ASCII, and so in one line: what steers a terminal, or is no Unicode, is written out.
+        return printable.json_line(json.dumps(found, default=str))
