@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from belayed.addresses import without_secrets
 from belayed.config import current
 from belayed.database import Database
 from belayed.errors import ConfigError
@@ -68,14 +69,15 @@ class ImportFailed(ConfigError):
     @property
     def reason(self) -> str:
         """The error in a line."""
-        return f"{type(self.error).__name__}: {self.error}"
+        return without_secrets(f"{type(self.error).__name__}: {self.error}")
 
     @property
     def trace(self) -> str:
         frames = [frame for frame in traceback.extract_tb(self.error.__traceback__) if not is_ours(frame.filename)]
         shown = [frame for frame in frames if not is_foreign(frame.filename)] or frames
         lines = traceback.format_list(shown) + traceback.format_exception_only(self.error)
-        return "".join(lines).rstrip()
+        # A line of the source may hold the URL of the database.
+        return without_secrets("".join(lines).rstrip())
 
 
 def loaded(application: Application | None, url: str | None) -> Any:

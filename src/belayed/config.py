@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from belayed.addresses import POSTGRESQL, SCHEME, hidden, looks_like_login, without_secrets
 from belayed.errors import ConfigError
 
 DAY = timedelta(days=1)
@@ -26,7 +27,7 @@ class Config:
     A time may be written there as seconds (`90`, `0.5`) or with a unit (`30s`, `5m`, `12h`, `7d`), a list with commas.
     """
 
-    url: str = ""
+    url: str = field(default="", repr=False)
     """Where jobs are kept: `sqlite:///file.db`, `postgresql://…`. Also `DATABASE_URL`; default: see `default_url()`."""
     schema: str | None = None
     """PostgreSQL schema of the tables. Default: the first of the search path."""
@@ -142,7 +143,7 @@ class WorkerConfig:
 def check(good: bool, name: str, value: object, takes: str) -> None:
     """Raise the ConfigError of a setting whose value is not *good*."""
     if not good:
-        raise ConfigError(f"{name} (or BELAYED_{name.upper()}) is {value!r}: it takes {takes}")
+        raise ConfigError(f"{name} (or BELAYED_{name.upper()}) is {without_secrets(repr(value))}: it takes {takes}")
 
 
 C = TypeVar("C")
@@ -206,7 +207,8 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value)
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
-        raise ConfigError(f"{name} is {value!r}: it takes a {wanted}{' or None' if NoneType in kinds else ''}")
+        shown = f"a {type(value).__name__}" if name == "url" else without_secrets(repr(value))
+        raise ConfigError(f"{name} is {shown}: it takes a {wanted}{' or None' if NoneType in kinds else ''}")
     return value
 
 
@@ -230,7 +232,7 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
         if bool in kinds:
             raise ValueError("it takes true or false")
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{variable}={text!r}: {error}") from error
+        raise ConfigError(without_secrets(f"{variable}={text!r}: {error}")) from None
     return word
 
 
@@ -276,33 +278,43 @@ class Address:
     dialect: str
     target: str
 
+    def __repr__(self) -> str:
+        return f"Address({self.dialect!r}, {self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The target for people."""
+        return self.target if self.dialect == "sqlite" else hidden(self.target)
+
 
 def address(url: str) -> Address:
     """The address that *url* names, as SQLAlchemy and Heroku write them. Raises ConfigError."""
-    scheme, colon, rest = url.partition(":")
-    name = scheme.partition("+")[0].lower()
-    if not colon or not rest.startswith("//"):
+    found = SCHEME.match(url)
+    if found is None:
         raise ConfigError(f"database URL {hidden(url)!r}: not a URL; write sqlite:///jobs.db or postgresql://host/name")
+    if NOT_OF_URLS.search(url):
+        raise ConfigError(f"database URL {hidden(url)!r}: control characters must be written as %0A and the like")
+    name = found[0].partition("+")[0].lower()
     if name == "sqlite":
         return Address("sqlite", sqlite_file(url))
-    if name in ("postgresql", "postgres"):
-        return Address("postgresql", f"postgresql:{rest}")
-    raise ConfigError(f"database URL {hidden(url)!r}: unknown scheme {scheme!r}; use sqlite or postgresql")
+    if name in POSTGRESQL:
+        return Address("postgresql", f"postgresql{url[found.end() :]}")
+    raise ConfigError(f"database URL {hidden(url)!r}: unknown scheme {found[0]!r}; use sqlite or postgresql")
+
+
+NOT_OF_URLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that no URL has: drivers cut it short there, or quote it whole."""
 
 
 def sqlite_file(url: str) -> str:
     """The path that an SQLite URL names: three slashes for a relative one, four for an absolute one."""
-    parts = urlsplit(url)
-    if parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(f"database URL {url!r}: write sqlite:///relative/file.db or sqlite:////absolute/file.db")
-    path = unquote(parts.path[1:])
-    return path or ":memory:"
-
-
-def hidden(url: str) -> str:
-    """*url* with its password hidden, for messages."""
-    # Up to the last @: a password that should have been quoted may hold any of :/?@.
-    return re.sub(r"password=[^&\s]*", "password=***", re.sub(r"(?<=//)([^/@:]*):\S*@", r"\1:***@", url))
+    path = url.partition("://")[2]
+    # No user, no parameters: SQLite has neither, and a path must not show what may be a password.
+    if path and not path.startswith("/") or re.search(r"[?#]", path) or looks_like_login(path):
+        raise ConfigError(
+            f"database URL {hidden(url)!r}: write sqlite:///relative/file.db or sqlite:////absolute/file.db"
+        )
+    return unquote(path[1:]) or ":memory:"
 
 
 def default_url(environ: Mapping[str, str] | None = None) -> str:

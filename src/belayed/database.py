@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from belayed.config import Address, Config, address, default_url, hidden
+from belayed.addresses import hidden
+from belayed.config import Address, Config, address, default_url
 from belayed.connections import Connections, is_async, wrap
 from belayed.errors import ConfigError, SchemaMissing
 from belayed.steps import Steps, arun, run

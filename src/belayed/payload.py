@@ -227,7 +227,7 @@ def load(text: str, codec: Codec) -> Loaded:
     if type(envelope) is dict and envelope.get("v") == VERSION and (ready := load_task(envelope)) is not None:
         return ready
     if not isinstance(envelope, dict) or not isinstance(envelope.get("v"), int):
-        raise BrokenPayload(f"the payload is no envelope of Belayed's: {text[:80]!r}")
+        raise BrokenPayload("the payload is no envelope of Belayed's")
     if envelope["v"] > VERSION:
         raise UnknownVersion(
             f"the payload is of version {envelope['v']}, written by a newer Belayed than this worker's ({VERSION}): "

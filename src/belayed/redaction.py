@@ -11,6 +11,7 @@ from belayed.payload import registry, signature_of
 from belayed.signature import VAR_POSITIONAL
 
 HIDDEN = "***"
+UNREADABLE = json.dumps(f"{HIDDEN} (it cannot be read as JSON, so secrets in it could not be left out)")
 
 
 def redacted(text: str, names: Sequence[str], task: str, *, wary: bool = True) -> str:
@@ -23,11 +24,24 @@ def redacted(text: str, names: Sequence[str], task: str, *, wary: bool = True) -
         return text
     try:
         envelope = json.loads(text)
+        if isinstance(envelope, dict) and isinstance(envelope.get("args"), list):
+            envelope["args"] = positional(envelope["args"], names, task, wary)
+        return json.dumps(without(envelope, names), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        # What cannot be read cannot be redacted either.
+        return UNREADABLE
+
+
+def redacted_value(text: str | None, names: Sequence[str]) -> Any:
+    """A JSON *text*, such as a result, as a value with the secrets in it hidden; what is not JSON as it is."""
+    if text is None:
+        return None
+    try:
+        return without(json.loads(text), names) if names else json.loads(text)
     except ValueError:
         return text
-    if isinstance(envelope, dict) and isinstance(envelope.get("args"), list):
-        envelope["args"] = positional(envelope["args"], names, task, wary)
-    return json.dumps(without(envelope, names), ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return json.loads(UNREADABLE)
 
 
 def positional(values: list[Any], names: Sequence[str], task: str, wary: bool) -> list[Any]:
@@ -60,11 +74,19 @@ def without(value: Any, names: Sequence[str]) -> Any:
 
 def hidden_pair(pair: Any, names: Sequence[str]) -> Any:
     """A key and its value, which is hidden if the key is a secret's name."""
-    if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and secret(pair[0], names):
-        return [pair[0], HIDDEN]
+    if isinstance(pair, list) and len(pair) == 2:
+        key = pair[0] if isinstance(pair[0], str) else json.dumps(pair[0], ensure_ascii=False)
+        if secret(key, names):
+            return [pair[0], HIDDEN]
     return without(pair, names)
 
 
 def secret(name: str, names: Sequence[str]) -> bool:
-    lowered = name.lower()
-    return any(one.lower() in lowered for one in names)
+    """Whether *name* contains one of *names*: `api_key` is in `X-Api-Key`, too."""
+    found = bare(name)
+    return any(bare(one) in found for one in names)
+
+
+def bare(name: str) -> str:
+    """A name without what separates its words."""
+    return "".join(filter(str.isalnum, name.casefold())) or name

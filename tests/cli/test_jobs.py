@@ -177,3 +177,18 @@ def test_what_looks_like_a_secret_is_not_shown(run, told, store):
     assert "s3cret" not in shown
     assert '"shown"' in shown
     assert told("jobs", 1)["payload"]["kwargs"] == {"api_token": "***"}
+
+
+def test_secrets_are_not_shown_in_meta_results_or_what_cannot_be_read(run, told, store, each_url):
+    meta = {"X-Api-Key": "s3cret", "trace": "shown"}
+    store.finish(succeeded(store.running(meta=meta), result='{"PassWord": "s3cret", "a": [{"to-ken": "s3cret"}, 1]}'))
+    store.added(text='{"v":1,"kwargs":{"token":"s3cret"')
+    store.added(text=f'{{"v":1,"kwargs":{{"token":"s3cret","a":{"[" * 100_000}{"]" * 100_000}}}}}')
+    store.added(text='{"v":1,"args":[{"$":"dict","v":[[{"$":"tuple","v":["token"]},"s3cret"]]}]}')
+
+    for id in (1, 2, 3, 4):
+        assert "s3cret" not in run("jobs", id).output
+        assert "s3cret" not in run("jobs", id, "--json").output
+    assert told("jobs", 1)["meta"] == {"X-Api-Key": "***", "trace": "shown"}
+    assert told("jobs", 1)["result"] == {"PassWord": "***", "a": [{"to-ken": "***"}, 1]}
+    assert "cannot be read as JSON" in told("jobs", 2)["payload"]

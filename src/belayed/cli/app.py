@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
 from belayed.application import Application, loaded
+from belayed.cli.handing import handed
 from belayed.cli.show import program
 from belayed.config import nearest_project
 from belayed.errors import ConfigError, StoreUnavailable
@@ -30,7 +31,7 @@ class Place:
 
     app: str | None = None
     """None: not said; empty: none."""
-    url: str | None = None
+    url: str | None = field(default_factory=handed, repr=False)
 
     def application(self) -> Application | None:
         """The application that was named on the command line, in BELAYED_APP or in pyproject.toml."""

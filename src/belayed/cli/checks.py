@@ -10,11 +10,11 @@ from enum import StrEnum
 from shlex import quote
 from typing import NamedTuple
 
+from belayed.addresses import hidden
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, serves
 from belayed.cli.show import counted, one_line, program, rough
-from belayed.config import hidden
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
 from belayed.job import State

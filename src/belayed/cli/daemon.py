@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from belayed.cli.app import Place, options
+from belayed.cli.handing import HANDED, leave_out_url, without
 from belayed.cli.pidfile import asked, holder
 from belayed.cli.show import echo, echo_json, note, program, rough
 from belayed.cli.times import time as duration
@@ -84,6 +85,8 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
     to belayed.pid, beside the nearest pyproject.toml (or in this directory); with --identifier ID to belayed.ID.log and
     belayed.ID.pid.
     """
+    place = ctx.ensure_object(Place)
+    leave_out_url(place.url)
     ident = given["identifier"]
     path = pid_path(given["pid_file"], ident)
     if (pid := holder(path)) is not None:
@@ -92,7 +95,7 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
     log = given["log_file"] or path.with_suffix(".log")
     for file in (path, log):
         made(file.parent)
-    pid = started(words(ctx, path, log), log, patience)
+    pid = started(words(ctx, path, log), place.url, log, patience)
     if pid is None:
         echo(f"The worker has run what there was, and has ended. Its log is {log}.")
     else:
@@ -126,6 +129,7 @@ def restart(ctx: click.Context, /, **given: Any) -> None:
 
     If there is none, it is started. The options are not remembered from the last start: give them again.
     """
+    leave_out_url(ctx.ensure_object(Place).url)
     path = pid_path(given["pid_file"], given["identifier"])
     checked(given)
     if not stopped(path, False, None):
@@ -150,29 +154,15 @@ def local_status(path: Path, as_json: bool) -> None:
 
 
 def words(ctx: click.Context, path: Path, log: Path) -> list[str]:
-    """The command line of the worker: the words of this one, and where its files are."""
-    place = ctx.find_object(Place) or Place()
-    raw = without_wait(ctx.meta[RAW])
-    # They may have been said before the command's name, and so not be among its words.
-    given = {"--app": place.app, "--url": place.url}
-    said = [word for name, value in given.items() if value is not None and name not in raw for word in (name, value)]
+    """The command line of the worker: the words of this one, and where its files are. The URL is handed over."""
+    raw, _ = without(without(ctx.meta[RAW], "--wait")[0], "--url")
+    # It may have been said before the command's name, and so not be among its words.
+    app = ctx.ensure_object(Place).app
+    said = ["--app", app] if app is not None and "--app" not in raw else []
     return [sys.executable, "-m", "belayed", *said, "work", *raw, "--pid-file", str(path), "--log-file", str(log)]
 
 
-def without_wait(raw: list[str]) -> list[str]:
-    """The words that `work` takes, too."""
-    kept, skip = [], False
-    for word in raw:
-        if skip or word.startswith("--wait="):
-            skip = False
-        elif word == "--wait":
-            skip = True
-        else:
-            kept.append(word)
-    return kept
-
-
-def started(command: list[str], log: Path, patience: timedelta) -> int | None:
+def started(command: list[str], url: str | None, log: Path, patience: timedelta) -> int | None:
     """Start it, detached, and wait until it says that it is ready; its process id, or None if it has ended well.
 
     Raises ClickException.
@@ -186,7 +176,7 @@ def started(command: list[str], log: Path, patience: timedelta) -> int | None:
             stdout=file,
             stderr=file,
             start_new_session=True,
-            env={**environ, "NOTIFY_SOCKET": address},
+            env={**environ, "NOTIFY_SOCKET": address, **({} if url is None else {HANDED: url})},
         )
         deadline = time.monotonic() + patience.total_seconds()
         while time.monotonic() < deadline:

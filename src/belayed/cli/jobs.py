@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from belayed import printable
 from belayed.cli.app import Place, options
-from belayed.cli.records import job_record, lost_result, stored, whole_record
+from belayed.cli.records import job_record, lost_result, whole_record
 from belayed.cli.show import (
     ago,
     counted,
@@ -28,7 +29,7 @@ from belayed.cli.show import (
 )
 from belayed.job import Attempt, Filter, Job, State
 from belayed.jobs import Jobs
-from belayed.redaction import redacted
+from belayed.redaction import redacted, redacted_value, without
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -118,18 +119,19 @@ def moment(job: Job) -> datetime | None:
 
 def shown_payload(job: Job, jobs: Jobs) -> Any:
     """What it runs and with what, without what looks like a secret."""
-    return stored(job.payload and redacted(job.payload, jobs.config.redact, job.task, wary=False))
+    return job.payload and redacted_value(redacted(job.payload, jobs.config.redact, job.task, wary=False), ())
 
 
 def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
     job = jobs.get(id)
+    names = jobs.config.redact
     if as_json:
-        echo_json(whole_record(job, job.attempts, shown_payload(job, jobs) if arguments else None))
+        echo_json(whole_record(job, job.attempts, shown_payload(job, jobs) if arguments else None, names))
         return
     now = jobs.do(jobs.store.now)
     # A worker is told by its name as long as it is registered.
-    names = {worker.id: worker.name for worker in jobs.workers()}
-    grid((styled(title, "bold"), value) for title, value in properties(job, names, now).items() if value)
+    workers = {worker.id: worker.name for worker in jobs.workers()}
+    grid((styled(title, "bold"), value) for title, value in properties(job, workers, now, names).items() if value)
     if not arguments:
         section("Payload", "not shown")
     else:
@@ -137,12 +139,12 @@ def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
     if reason := lost_result(job):
         section("Result", f"not stored: it returned {reason}")
     elif job.state is State.SUCCEEDED:
-        section("Result", pretty(stored(job.result_text)))
+        section("Result", pretty(redacted_value(job.result_text, names)))
     if job.attempts:
-        section("Attempts that did not succeed", "\n".join(attempt_text(attempt, names) for attempt in job.attempts))
+        section("Attempts that did not succeed", "\n".join(attempt_text(attempt, workers) for attempt in job.attempts))
 
 
-def properties(job: Job, names: dict[str, str], now: datetime) -> dict[str, str | Text]:
+def properties(job: Job, workers: dict[str, str], now: datetime, names: Sequence[str]) -> dict[str, str | Text]:
     """The fields of a job that have something to say, for people."""
 
     def at(time: datetime | None) -> str:
@@ -171,17 +173,17 @@ def properties(job: Job, names: dict[str, str], now: datetime) -> dict[str, str 
         "Run time": span(job.run_time) if job.run_time is not None else "",
         "Time limit": span(job.max_run_time) if job.max_run_time is not None else "",
         "Keep failed": "" if job.keep_failed is None else "yes" if job.keep_failed else "no",
-        "Worker": names.get(job.worker, job.worker) if job.worker else "",
-        "Meta": pretty(dict(job.meta)) if job.meta else "",
+        "Worker": workers.get(job.worker, job.worker) if job.worker else "",
+        "Meta": pretty(without(dict(job.meta), names)) if job.meta else "",
         "Error": styled(job.error, "red") if job.error else "",
     }
 
 
-def attempt_text(attempt: Attempt, names: dict[str, str]) -> str:
+def attempt_text(attempt: Attempt, workers: dict[str, str]) -> str:
     """An attempt: a line, and what went wrong below it."""
     started = attempt.started_at
     took = f" after {span(attempt.ended_at - started)}" if started else ""
-    by = f", worker {one_line(names.get(attempt.worker, attempt.worker))}" if attempt.worker else ""
+    by = f", worker {one_line(workers.get(attempt.worker, attempt.worker))}" if attempt.worker else ""
     head = f"{attempt.number}  {attempt.outcome.value}{took}, {instant(attempt.ended_at)}{by}"
     error = ": ".join(part for part in (attempt.error_type, attempt.message) if part)
     # The last line of a traceback is the error.

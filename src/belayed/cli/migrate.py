@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import click
 
+from belayed.addresses import hidden
 from belayed.cli.app import Place, options
 from belayed.cli.show import counted, echo
-from belayed.config import hidden
 from belayed.jobs import Jobs
 from belayed.store import schema
 from belayed.store.sql import SqlStore

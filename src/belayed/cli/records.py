@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from belayed.cli.queues import served
 from belayed.cli.show import iso, seconds
 from belayed.job import Attempt, Job
+from belayed.redaction import redacted_value, without
 from belayed.store.base import WorkerRow
 
 
@@ -34,8 +34,8 @@ def job_record(job: Job) -> dict[str, Any]:
     }
 
 
-def whole_record(job: Job, attempts: Sequence[Attempt], payload: Any) -> dict[str, Any]:
-    """All that is known of a job, with the *payload* as it may be shown."""
+def whole_record(job: Job, attempts: Sequence[Attempt], payload: Any, names: Sequence[str]) -> dict[str, Any]:
+    """All that is known of a job, with the *payload* as it may be shown; what is under one of *names* is hidden."""
     return {
         **job_record(job),
         "crashes": job.crashes,
@@ -44,9 +44,9 @@ def whole_record(job: Job, attempts: Sequence[Attempt], payload: Any) -> dict[st
         "max_attempts": job.max_attempts,
         "max_run_time": seconds(job.max_run_time),
         "keep_failed": job.keep_failed,
-        "meta": dict(job.meta),
+        "meta": without(dict(job.meta), names),
         "payload": payload,
-        "result": None if lost_result(job) else stored(job.result_text),
+        "result": None if lost_result(job) else redacted_value(job.result_text, names),
         "result_unavailable": lost_result(job),
         "attempts": [attempt_record(attempt) for attempt in attempts],
     }
@@ -79,14 +79,6 @@ def worker_record(worker: WorkerRow, now: datetime) -> dict[str, Any]:
         "since_beat": seconds(now - worker.beat_at) if worker.beat_at else None,
         "alive": worker.alive,
     }
-
-
-def stored(text: str | None) -> Any:
-    """A stored value as JSON: the text itself if it is none."""
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
 
 
 def lost_result(job: Job) -> str | None:

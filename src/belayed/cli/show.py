@@ -130,10 +130,17 @@ def section(title: str, text: str) -> None:
     echo("\n".join(f"  {row}".rstrip() for row in printable.lines(text).split("\n")))
 
 
+DEEPEST = 40
+"""Columns by which a JSON value is indented at most."""
+
+
 def pretty(value: Any, indent: str = "") -> str:
     """A JSON value to read: what is short stays on one line."""
-    short = json.dumps(value, ensure_ascii=False)
-    if len(indent) + len(short) <= 90 or not isinstance(value, dict | list):
+    try:
+        short = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "… (nested too deeply to be shown)"
+    if len(indent) + len(short) <= 90 or not isinstance(value, dict | list) or len(indent) > DEEPEST:
         return printable.lines(short)
     deeper = indent + "  "
     if isinstance(value, dict):

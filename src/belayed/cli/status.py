@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from belayed.addresses import hidden
 from belayed.cli.app import Place, options
 from belayed.cli.daemon import local_status, pid_path
 from belayed.cli.queues import Queue, by_queue, served
@@ -28,7 +29,6 @@ from belayed.cli.show import (
     table,
 )
 from belayed.cli.working import FILE, identifier
-from belayed.config import hidden
 from belayed.job import ENDED
 from belayed.store.base import WorkerRow
 

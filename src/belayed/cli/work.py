@@ -13,12 +13,14 @@ from typing import Any
 import click
 
 import belayed
+from belayed.addresses import hidden
 from belayed.cli.app import Place
 from belayed.cli.checks import has_wal_reset_bug, product
+from belayed.cli.handing import leave_out_url
 from belayed.cli.pidfile import pid_file
 from belayed.cli.show import counted, span
 from belayed.cli.working import chosen, working
-from belayed.config import WorkerConfig, hidden
+from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
@@ -62,6 +64,7 @@ def workoff(place: Place, /, strict: bool, **given: Any) -> None:
 
 def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) -> Summary:
     """What a worker with these options brings: in child processes, or with `--processes 0` in this one."""
+    leave_out_url(place.url)
     told = chosen(given)
     config = told.configs[0]
 

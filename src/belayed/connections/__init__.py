@@ -10,7 +10,8 @@ import time
 from functools import partial
 from typing import Any, TypeVar
 
-from belayed.config import Address, hidden
+from belayed.addresses import without_secrets
+from belayed.config import Address
 from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
 from belayed.connections.sqlite import MEMORY, CallersAiosqlite, CallersSqlite, OwnSqlite
@@ -49,7 +50,7 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
 
         return CallersAsyncpg(raw)
     raise ConfigError(
-        f"connection={hidden(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, "
+        f"connection={without_secrets(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, "
         f"not {type(raw).__name__}"
     )
 
@@ -114,7 +115,7 @@ class Connections:
             self.apool = AsyncPool(partial(OwnAsyncPsycopg.open, address.target, timeout=timeout), timeout=timeout)
 
     def __repr__(self) -> str:
-        return f"<Connections to {hidden(self.address.target)}>"
+        return f"<Connections to {self.address.shown}>"
 
     def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own."""

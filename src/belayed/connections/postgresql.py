@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from belayed.config import hidden
+from belayed.addresses import hidden, quoting
 from belayed.connections.base import store_error
 from belayed.errors import AttemptStopped, ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -63,8 +63,8 @@ class OwnPsycopg:
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
             self.prepared = Prepared(self.raw) if self.direct else None
-        except psycopg.Error as error:
-            raise unreachable(error) from error
+        except (psycopg.Error, UnicodeError) as error:
+            raise unreachable(error, url) from quotable(error, url)
         self.begun = False
         self.meanwhile: Callable[[], None] = nothing
         """Called once in the next operation: while the server is at work, if its last request is a pipeline."""
@@ -218,8 +218,8 @@ class OwnAsyncPsycopg:
             own = cls(raw, timeout)
             if is_direct(raw, await (await raw.execute(WHO)).fetchone()):
                 own.prepared = Prepared(raw)
-        except psycopg.Error as error:
-            raise unreachable(error) from error
+        except (psycopg.Error, UnicodeError) as error:
+            raise unreachable(error, url) from quotable(error, url)
         return own
 
     async def perform(self, steps: Steps[T]) -> T:
@@ -374,9 +374,22 @@ def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> St
     return store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
 
 
-def unreachable(error: psycopg.Error) -> StoreUnavailable | ConfigError:
+def unreachable(error: Exception, url: str) -> StoreUnavailable | ConfigError:
     """The error of ours for a connection that could not be opened."""
-    text = hidden(str(error).strip() or type(error).__name__)
-    if isinstance(error, psycopg.ProgrammingError):
+    text = quoting(str(error).strip() or type(error).__name__, url)
+    if text is None:
+        text = f"{UNSAID} ({hidden(url)})"
+    if isinstance(error, psycopg.ProgrammingError | UnicodeError):
         return ConfigError(f"the database URL is not one that PostgreSQL understands: {text}")
     return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")
+
+
+UNSAID = (
+    "why is not said here, as it may quote the password; in the user, the password and parameters of a URL write @ as "
+    "%40, / as %2F, ? as %3F, & as %26 and % as %25; a port is a number, and the parameters are those of libpq"
+)
+
+
+def quotable(error: Exception, url: str) -> Exception | None:
+    """The error as a cause, which is printed with a traceback; None where it may quote a password."""
+    return error if quoting(str(error), url) == str(error) else None

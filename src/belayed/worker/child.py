@@ -22,6 +22,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from belayed.addresses import without_secrets
 from belayed.application import Application, loaded
 from belayed.claim import Claimed, Finished, Running
 from belayed.config import as_plain
@@ -241,7 +242,7 @@ def main(sock: int, page: int, cells: int) -> None:
         jobs = application(first)
     except Exception as error:
         text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
-        channel.send("failed", text)
+        channel.send("failed", without_secrets(text))
         sys.exit(2)
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
