@@ -192,7 +192,7 @@ def test_a_log_that_cannot_be_written_is_named(process, shop, folder):
     ended = process("start", "--app", "shop")
 
     assert ended.returncode == 2
-    assert f"the log file {folder}/belayed.log cannot be written: Is a directory" in ended.stderr
+    assert f"the log file {folder}/belayed.log cannot be written: it is a directory" in ended.stderr
     assert not running(folder / "belayed.pid")
 
 

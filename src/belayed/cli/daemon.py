@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -19,17 +20,19 @@ import click
 
 from belayed.cli.app import Place, options
 from belayed.cli.handing import HANDED, leave_out_url, without
-from belayed.cli.pidfile import asked, holder
+from belayed.cli.pidfile import asked, holder, send
 from belayed.cli.show import echo, echo_json, note, program, rough
 from belayed.cli.times import time as duration
 from belayed.cli.working import FILE, chosen, identifier, working
 from belayed.config import nearest_project
 from belayed.errors import ConfigError
+from belayed.worker.output import opened_log
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 POLL = 0.05
 """Seconds between two looks at a process."""
+LAST_BYTES = 1 << 16
 LAST_LINES = 20
 """So many lines of the log are shown when a worker does not start."""
 RAW = "belayed.raw"
@@ -93,6 +96,8 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
         raise click.ClickException(f"a worker runs already: process {pid} has {path}; `{program()} stop` ends it")
     checked(given)
     log = given["log_file"] or path.with_suffix(".log")
+    if log.absolute() == path.absolute():
+        raise click.UsageError(f"the log and the process id cannot be in one file, {path}: name another by --log-file")
     for file in (path, log):
         made(file.parent)
     pid = started(words(ctx, path, log), place.url, log, patience)
@@ -167,8 +172,8 @@ def started(command: list[str], url: str | None, log: Path, patience: timedelta)
 
     Raises ClickException.
     """
-    begun = log.stat().st_size if log.exists() else 0
     with listening() as (address, said), opened(log) as file:
+        begun = os.fstat(file.fileno()).st_size
         environ = {name: value for name, value in os.environ.items() if name != "WATCHDOG_USEC"}
         process = subprocess.Popen(  # noqa: S603
             command,
@@ -188,9 +193,9 @@ def started(command: list[str], url: str | None, log: Path, patience: timedelta)
                 return None
             if process.poll() is not None:
                 code = process.returncode
-                raise not_started(f"the worker ended with exit code {code}", log, begun, max(1, code))
+                raise not_started(f"the worker ended with exit code {code}", log, file, begun, max(1, code))
         process.terminate()
-        raise not_started(f"the worker was not ready within {rough(patience)}, and was stopped", log, begun)
+        raise not_started(f"the worker was not ready within {rough(patience)}, and was stopped", log, file, begun)
 
 
 class NotStarted(click.ClickException):
@@ -205,11 +210,9 @@ class NotStarted(click.ClickException):
         return self.code
 
 
-def not_started(what: str, log: Path, begun: int, code: int = 1) -> click.ClickException:
+def not_started(what: str, log: Path, file: IO[bytes], begun: int, code: int = 1) -> click.ClickException:
     """The error of a start, with what the worker has logged, and its exit code."""
-    with log.open("rb") as file:
-        file.seek(begun)
-        lines = file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+    lines = written(log, file, begun).decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     return NotStarted("\n".join([f"{what}; {log} says:", *(f"  {line}" for line in lines)]), code)
 
 
@@ -234,10 +237,21 @@ def listening() -> Iterator[tuple[str, Callable[[str], bool]]]:
         yield address, said
 
 
+def written(log: Path, file: IO[bytes], begun: int) -> bytes:
+    """What has been written to the log since it was of the size *begun*, or the last of it."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return b""
+    with log.open("rb") as reading:
+        if not os.path.samestat(os.fstat(reading.fileno()), os.fstat(file.fileno())):
+            return b""
+        reading.seek(max(begun, os.fstat(reading.fileno()).st_size - LAST_BYTES))
+        return reading.read(LAST_BYTES)
+
+
 def opened(log: Path) -> IO[bytes]:
     """The log, to write at its end. Raises ConfigError."""
     try:
-        return log.open("ab")
+        return os.fdopen(opened_log(log), "ab")
     except OSError as error:
         raise ConfigError(f"the log file {log} cannot be written: {error.strerror}") from error
 
@@ -249,9 +263,7 @@ def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
         return False
     # A second signal stops what runs at once: of another kind, as two of one at once would be one.
     signals = [*(() if asked(path, pid) else (signal.SIGTERM,)), *((signal.SIGINT,) if now else ())]
-    with contextlib.suppress(ProcessLookupError):
-        for number in signals:
-            os.kill(pid, number)
+    send(path, pid, signals)
     note(f"Stopping process {pid} …")
     deadline = float("inf") if patience is None else time.monotonic() + patience.total_seconds()
     while holder(path) == pid:

@@ -15,6 +15,7 @@ import click
 from belayed.cli.app import DJANGO, Place, options
 from belayed.cli.show import echo, note, program
 from belayed.errors import ConfigError
+from belayed.files import only_files, opened
 
 KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Dockerfile"}
 """The files by what they are for."""
@@ -39,7 +40,7 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
         path, text = Path(KINDS[kind]), filled(kind, name or "app")
         if printed:
             echo(f"# {path}\n{text}")
-        elif path.exists() and not force:
+        elif os.path.lexists(path) and not force:
             left += 1
             note(
                 f"{path} is there already, and was left alone: --force writes over it, --print shows what it would be."
@@ -100,6 +101,10 @@ def install() -> str:
 
 def write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, "utf-8")
+        # Only into a file: --force may meet a link that leads elsewhere.
+        fd = opened(path, os.O_WRONLY | os.O_CREAT, 0o666, takes=only_files)
+        os.ftruncate(fd, 0)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

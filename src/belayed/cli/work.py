@@ -6,8 +6,6 @@ import logging
 import os
 from dataclasses import fields, replace
 from datetime import timedelta
-from logging.handlers import WatchedFileHandler
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +23,7 @@ from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
 from belayed.worker.logs import say_to_log
+from belayed.worker.output import OutputHandler, Sink
 from belayed.worker.supervisor import Supervisor
 from belayed.worker.title import set_title
 from belayed.worker.vigil import Vigil, worker_watched
@@ -83,7 +82,8 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         set_title(told.title)
         jobs = place.jobs(create=True)
         file = told.logs["log_file"]
-        say_to_log(told.logs["log_level"], file and handler(file), format=told.logs["log_format"], always=bool(file))
+        handler = OutputHandler(Sink(file)) if file else None
+        say_to_log(told.logs["log_level"], handler, format=told.logs["log_format"], always=bool(file))
         if told.log_arguments:
             jobs.config = replace(jobs.config, log_arguments=True)
         jobs.check_schema()
@@ -91,14 +91,6 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         worker = Worker(jobs, **vars_of(config))
         with Vigil(config, [worker_watched(worker)]):
             return worker.run(until_empty)
-
-
-def handler(path: Path) -> logging.Handler:
-    """What logs to a file, and opens it anew when it was moved away."""
-    try:
-        return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigError(f"the log file {path} cannot be written: {error.strerror}") from error
 
 
 def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from belayed.errors import ConfigError
+from belayed.files import opened, sinks
 
 LARGEST = 1 << 22
 """Bytes that may wait to be written; then children wait with theirs, and lines of ours are left out and counted."""
@@ -25,7 +26,7 @@ class Sink:
         """Raises ConfigError for a file that cannot be written."""
         self.path, self.looked_at = path, time.monotonic()
         try:
-            self.fd = 2 if path is None else opened(path)
+            self.fd = 2 if path is None else opened_log(path)
         except OSError as error:
             raise ConfigError(f"the log file {path} cannot be written: {error.strerror}") from error
 
@@ -35,17 +36,32 @@ class Sink:
             self.looked_at = time.monotonic()
             try:
                 if not self.path.exists() or not os.path.samestat(os.fstat(self.fd), self.path.stat()):
-                    fresh = opened(self.path)
+                    fresh = opened_log(self.path)
                     os.close(self.fd)
                     self.fd = fresh
             except OSError:
-                # Better into the old one than nowhere.
+                # Better into the old one than nowhere, or where another user leads it.
                 pass
         return self.fd
 
+    def put(self, data: bytes) -> None:
+        """Write *data*, and wait until that is done; without anybody to read it, it is lost."""
+        view = memoryview(data)
+        fd = self.current()
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                select.select([], [fd], [], 1)
+            except OSError:
+                # Nobody is there to read it.
+                break
 
-def opened(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+def opened_log(path: Path) -> int:
+    """A log file, to write at its end. Raises OSError."""
+    # Not for everybody to read: there may be names and addresses in it.
+    return opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, takes=sinks, links=True)
 
 
 class Output:
@@ -70,7 +86,7 @@ class Output:
         if self.closed:
             # A thread that still writes has nobody to read it.
             if not self.thread.is_alive():
-                self.put(data)
+                self.sink.put(data)
             return
         with self.lock:
             if self.full:
@@ -84,21 +100,9 @@ class Output:
 
     def work(self) -> None:
         while (data := self.pieces.get()) is not None:
-            self.put(data)
+            self.sink.put(data)
             with self.lock:
                 self.waiting -= len(data)
-
-    def put(self, data: bytes) -> None:
-        view = memoryview(data)
-        fd = self.sink.current()
-        while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                select.select([], [fd], [], 1)
-            except OSError:
-                # Nobody is there to read it.
-                break
 
     def close(self, within: float = 1.0) -> None:
         """Write what waits, for so many seconds at most; what comes later is written by whoever brings it."""
@@ -108,14 +112,14 @@ class Output:
 
 
 class OutputHandler(logging.Handler):
-    """Hands log lines to an Output."""
+    """Hands log lines to an Output, or to a Sink where nobody minds to wait."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output | Sink) -> None:
         super().__init__()
-        self.output = output
+        self.write = output.write if isinstance(output, Output) else output.put
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.output.write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+            self.write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
         except Exception:
             self.handleError(record)
