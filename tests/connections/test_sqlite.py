@@ -182,3 +182,19 @@ def test_what_another_process_has_written_shows_in_the_data_version(connections,
     assert before == unchanged
     assert own.data_version() != before
     own.close()
+
+
+def test_a_file_that_is_made_is_not_for_everybody_to_read(tmp_path):
+    path = tmp_path / "jobs.db"
+    before = os.umask(0)
+    try:
+        connections = Connections(Address("sqlite", str(path)))
+        connections.perform(STORE.migrate())
+    finally:
+        os.umask(before)
+
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+
+    connections.close()
+    assert modes["jobs.db"] == 0o660
+    assert set(modes.values()) == {0o660}

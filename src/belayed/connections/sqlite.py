@@ -120,6 +120,14 @@ class CallersSqlite:
             self.raw.execute("BEGIN")
 
 
+def make_private(path: str) -> None:
+    """Make the file if it is not there, and not for everybody to read: the arguments of jobs are in it."""
+    if path != MEMORY:
+        # Where it cannot be made, or is there already, SQLite says what there is to say.
+        with suppress(OSError, ValueError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o660))
+
+
 class OwnSqlite:
     """A sqlite3 connection of ours: each operation is a transaction, begun IMMEDIATE if it writes.
 
@@ -145,6 +153,7 @@ class OwnSqlite:
 
     def open(self) -> None:
         path = self.path
+        make_private(path)
         try:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
