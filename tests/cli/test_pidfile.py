@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from belayed.cli.pidfile import holder, pid_file
+from belayed.cli.pidfile import PLACE, holder, pid_file
 from belayed.errors import ConfigError
 from tests.worker.helpers import eventually
 
@@ -239,6 +240,38 @@ def test_a_worker_that_has_it_is_named_to_a_second_one(path, holding):
     eventually(lambda: holder(path) is None)
     with pid_file(path):
         pass
+
+
+def test_a_file_that_others_could_read_is_closed_to_them_and_their_lock_for_reading_is_nobody(path):
+    path.write_text("1\n")
+    path.chmod(0o644)
+
+    with pid_file(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    path.write_text("1\n")
+    with path.open() as file:
+        fcntl.lockf(file, fcntl.LOCK_SH, 1, PLACE)
+        # A lock is no obstacle to its own process.
+        program = (
+            "import sys, pathlib\nfrom belayed.cli.pidfile import holder\nprint(holder(pathlib.Path(sys.argv[1])))"
+        )
+        found = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+
+    assert "is one of another program" in found.stderr
+
+
+def test_a_copy_of_the_process_leaves_the_file_alone(path):
+    program = (
+        "import os, sys, pathlib\nfrom belayed.cli.pidfile import pid_file\npath = pathlib.Path(sys.argv[1])\n"
+        "with pid_file(path):\n    child = os.fork()\n    if child: os.waitpid(child, 0); print(path.exists())"
+    )
+    words = [sys.executable, "-c", program, str(path)]
+
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "True\n"
+    assert not path.exists()
 
 
 def test_of_many_that_begin_at_once_one_has_it(path):

@@ -263,7 +263,10 @@ def stopped(path: Path, now: bool, patience: timedelta | None) -> bool:
         return False
     # A second signal stops what runs at once: of another kind, as two of one at once would be one.
     signals = [*(() if asked(path, pid) else (signal.SIGTERM,)), *((signal.SIGINT,) if now else ())]
-    send(path, pid, signals)
+    try:
+        send(path, pid, signals)
+    except PermissionError:
+        raise click.ClickException(f"process {pid} is another user's: stop it as that user, or as root") from None
     note(f"Stopping process {pid} …")
     deadline = float("inf") if patience is None else time.monotonic() + patience.total_seconds()
     while holder(path) == pid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from belayed.addresses import hidden
 
@@ -44,4 +45,6 @@ def leave_out_url(url: str | None) -> None:
     python = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os.execve(sys.executable, [*python, *words], {**os.environ, HANDED: url})  # noqa: S606
+    with suppress(OSError):
+        # Else it goes on with it.
+        os.execve(sys.executable, [*python, *words], {**os.environ, HANDED: url})  # noqa: S606

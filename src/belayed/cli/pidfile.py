@@ -44,14 +44,17 @@ def pid_file(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    # Absolute: a job may change the folder of this process.
+    path, pid = path.absolute(), os.getpid()
     fd = locked(path)
     try:
+        os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(fd, f"{pid}\n".encode(), 0)
         yield
     finally:
-        # Not what somebody else has put in its place.
-        if still_at(path, fd):
+        # Not what somebody else has put in its place, and not by a copy of this process that a job has made.
+        if os.getpid() == pid and still_at(path, fd):
             with contextlib.suppress(OSError):
                 path.unlink()
         # The lock ends with this, or whenever this process closes this file: nothing else here opens it.
@@ -80,7 +83,8 @@ def owner(path: Path, fd: int) -> int | None:
     kind, pid, place, length = unpacked(fcntl.fcntl(fd, fcntl.F_GETLK, packed(fcntl.F_WRLCK)))
     if kind == fcntl.F_UNLCK:
         return None
-    if (place, length) != (PLACE, 1):
+    # A lock for reading takes no more than leave to read.
+    if (kind, place, length) != (fcntl.F_WRLCK, PLACE, 1):
         raise ConfigError(f"the PID file {path} is one of another program, which has a lock on it: name another file")
     # Of a process on another machine or in another container the number is 0 or negative.
     if pid <= 0:

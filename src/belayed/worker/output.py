@@ -24,7 +24,8 @@ class Sink:
 
     def __init__(self, path: Path | None = None) -> None:
         """Raises ConfigError for a file that cannot be written."""
-        self.path, self.looked_at = path, time.monotonic()
+        # Absolute: a job may change the folder of this process.
+        self.path, self.looked_at = path and path.absolute(), time.monotonic()
         try:
             self.fd = 2 if path is None else opened_log(path)
         except OSError as error:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from belayed.cli.app import DJANGO
+from belayed.cli.handing import without
 
 WORKERS = ("work", "workoff", "start", "restart")
 """The commands that start workers, whose supervisor must not have imported the project."""
@@ -40,7 +41,9 @@ class Command(BaseCommand):
         except SystemExit as ended:
             if ended.code:
                 code = ended.code if isinstance(ended.code, int) else 1
-                raise CommandError(f"belayed {' '.join(words)} failed", returncode=code) from None
+                # Without the URL, which may hold a password.
+                shown = " ".join(without(words, "--url")[0])
+                raise CommandError(f"belayed {shown} failed", returncode=code) from None
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("args", nargs="*")
