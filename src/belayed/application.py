@@ -25,6 +25,11 @@ class Application:
     folder: Path
 
     @property
+    def shown(self) -> str:
+        """Its name for messages: some write the URL of the database there."""
+        return without_secrets(repr(self.name))
+
+    @property
     def module(self) -> str:
         return self.name.partition(":")[0]
 
@@ -32,11 +37,11 @@ class Application:
         """Import it; its `Jobs`: the one named, or the program's. Raises ConfigError."""
         attribute = self.name.partition(":")[2]
         if not all(part.isidentifier() for part in self.module.split(".")):
-            raise ConfigError(f"{self.source} names {self.name!r}: write module or module:name, such as shop.jobs")
+            raise ConfigError(f"{self.source} names {self.shown}: write module or module:name, such as shop.jobs")
         found: Any = self.imported()
         for part in attribute.split(".") if attribute else ():
             if not hasattr(found, part):
-                raise ConfigError(f"{self.source} names {self.name!r}: {self.module} has no {attribute}")
+                raise ConfigError(f"{self.source} names {self.shown}: {self.module} has no {attribute}")
             found = getattr(found, part)
         jobs: Any = found if isinstance(found, Database) else current()
         jobs.trust.add(self.module.partition(".")[0])
@@ -49,7 +54,7 @@ class Application:
         except ModuleNotFoundError as error:
             if error.name and f"{self.module}.".startswith(f"{error.name}."):
                 raise ConfigError(
-                    f"{self.source} names {self.name!r}, but there is no module {error.name}: looked in {self.folder} "
+                    f"{self.source} names {self.shown}, but there is no module {error.name}: looked in {self.folder} "
                     "and among the installed packages; start where it can be imported"
                 ) from error
             raise ImportFailed(self, error) from error
@@ -62,7 +67,7 @@ class ImportFailed(ConfigError):
     """The application's own code raised: that error is shown, with the frames of that code only."""
 
     def __init__(self, application: Application, error: BaseException) -> None:
-        self.what = f"{application.source} names {application.name!r}, which cannot be imported:"
+        self.what = f"{application.source} names {application.shown}, which cannot be imported:"
         self.error = error
         super().__init__(f"{self.what}\n\n{self.trace}")
 

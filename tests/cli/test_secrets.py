@@ -104,6 +104,30 @@ def test_an_application_that_cannot_be_imported_is_shown_without_the_password(ru
 APPS = ("shop_at", "shop_bad", "shop_own")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--app", "URL"],
+        ["status", "URL"],
+        ["URL"],
+        ["work", "--threads", "URL"],
+        ["work", "--health", "URL", "--processes", "0"],
+        ["work", "--pool", "URL:x"],
+        ["start", "--identifier", "URL"],
+        ["jobs", "--state", "URL"],
+        ["check", "--max-age", "URL"],
+    ],
+)
+def test_a_url_in_a_wrong_place_is_not_repeated(run, monkeypatch, words):
+    for url in ("postgresql://ada:s3cret@127.0.0.1/shop", "postgresql://ada:x@s3cret@127.0.0.1/shop"):
+        ended = run(*[word.replace("URL", url) for word in words])
+        monkeypatch.setenv("BELAYED_APP", url)
+        other = run("doctor")
+
+        assert (ended.exit_code, other.exit_code) == (2, 1)
+        assert "s3cret" not in ended.output + other.output
+
+
 def everything_to_see(folder: Path, pid: int) -> str:
     """What any user of the machine can see of a process and its children, and what is in their files."""
     listed = subprocess.run(

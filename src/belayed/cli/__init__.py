@@ -10,6 +10,7 @@ import click
 
 import belayed
 from belayed import printable
+from belayed.addresses import without_secrets
 from belayed.application import ImportFailed
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
@@ -38,8 +39,8 @@ class Commands(click.Group):
         except BelayedError as error:
             raise shown(error) from error
         except click.ClickException as error:
-            # It may name what is in a row or a file.
-            error.message = printable.lines(error.message)  # type: ignore[misc]
+            # It may name what is in a row or a file, or a URL that was given in a wrong place.
+            error.message = printable.lines(without_secrets(error.message))  # type: ignore[misc]
             raise
         except (KeyboardInterrupt, click.Abort):
             note("")
@@ -66,7 +67,7 @@ def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
     if isinstance(error, ImportFailed):
         return WrongUse(printable.lines(str(error)))
-    text = one_line(error)
+    text = without_secrets(one_line(error))
     if isinstance(error, StoreUnavailable):
         return Unavailable(
             f"{text}\nIs it the right one? `{program()} doctor` looks closer; --url or BELAYED_URL names another."

@@ -10,7 +10,7 @@ from enum import StrEnum
 from shlex import quote
 from typing import NamedTuple
 
-from belayed.addresses import hidden
+from belayed.addresses import hidden, without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, serves
@@ -50,9 +50,14 @@ def ok(check: str, text: str) -> Finding:
 
 
 def all_findings(place: Place) -> list[Finding]:
-    """What all checks find, in the order in which one thing needs the other."""
-    found, jobs = application(place)
-    findings = [found] if found else []
+    """What all checks find, in the order in which one thing needs the other, without passwords that errors quote."""
+    return [finding._replace(text=without_secrets(finding.text)) for finding in found(place)]
+
+
+def found(place: Place) -> list[Finding]:
+    """What all checks find."""
+    first, jobs = application(place)
+    findings = [first] if first else []
     if jobs is None:
         return findings
     try:
