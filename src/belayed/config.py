@@ -154,23 +154,9 @@ AT_ENQUEUE = ("priorities", "queue_attributes", "delay_jobs")
 
 
 def as_plain(config: Any) -> dict[str, Any]:
-    """The settings of *config* as JSON takes them: times in seconds, as `from_plain` reads them.
-
-    But for those that only an enqueue heeds.
-    """
+    """The settings of *config* as JSON takes them, but for those that only an enqueue needs; times in seconds."""
     plain = {one.name: getattr(config, one.name) for one in fields(config) if one.name not in AT_ENQUEUE}
     return {name: {"s": one.total_seconds()} if isinstance(one, timedelta) else one for name, one in plain.items()}
-
-
-def from_plain(kind: type[C], plain: Mapping[str, Any]) -> C:
-    """The settings that `as_plain` wrote."""
-
-    def value(one: Any) -> Any:
-        if isinstance(one, dict):
-            return timedelta(seconds=one["s"])
-        return tuple(one) if isinstance(one, list) else one
-
-    return kind(**{name: value(one) for name, one in plain.items()})
 
 
 def settings(

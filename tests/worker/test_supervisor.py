@@ -190,7 +190,7 @@ def test_a_child_that_sends_no_frames_is_ended_and_replaced(lite: Jobs, log: Pat
         worker.says("child process [0-9]+ was killed by SIGKILL")
 
     assert (job.state, job.crashes) == (State.FAILED, 1)
-    assert "it sent what is no frame" in (job.attempts[0].message or "")
+    assert "it sent what is not a valid frame" in (job.attempts[0].message or "")
 
 
 @pytest.mark.dj(184)

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -29,6 +30,7 @@ from belayed.config import as_plain
 from belayed.errors import BelayedError
 from belayed.job import Outcome, State
 from belayed.payload import registry
+from belayed.results import storable
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import LOST
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
@@ -37,6 +39,7 @@ from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
 from belayed.worker.slots import Slots
 from belayed.worker.title import set_title
+from belayed.worker.verdict import TRACEBACK_LIMIT
 
 PATIENCE = 0.1
 """Seconds that a job waits here for a thread before it goes back to the supervisor."""
@@ -44,6 +47,10 @@ LINGER = 0.002
 """Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
 FULL = 100
 """Outcomes that are company enough."""
+FEW = 20
+"""Failures in a frame: each may have a traceback."""
+HEAVY = 1 << 18
+"""Characters of results in a frame, but for a single result that is larger."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +72,8 @@ class Child:
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.wake, self.slots.done_with = self.wake, self.done_with
         self.cells: dict[int, int] = {}
-        self.kinds_told = 0
+        self.told: dict[str, bool] = {}
+        """The kinds of tasks that the supervisor knows."""
         self.reading, self.writing = socket.socketpair()
         self.reading.setblocking(False)
         self.writing.setblocking(False)
@@ -120,20 +128,27 @@ class Child:
         """Send the outcomes that are there, unless another thread is at it: it will see to all of them."""
         while self.slots.pending() and self.sending.acquire(blocking=False):
             try:
-                successes, others = [], []
+                successes, others, size = [], [], 0
                 for one in self.slots.outcomes():
                     cell = self.cells.pop(one.id)
                     if one.state is State.SUCCEEDED and not one.written:
                         successes.append(success_row(cell, one))
+                        size += len(one.result) if one.result is not None else 0
                     else:
                         others.append([cell, finished_row(one)])
                 kinds = self.slots.demand.kinds
-                if len(kinds) != self.kinds_told:
-                    self.kinds_told = len(kinds)
-                    self.channel.send("kinds", dict(kinds))
+                if len(kinds) != len(self.told):
+                    found = {name: is_async for name, is_async in list(kinds.items()) if name not in self.told}
+                    self.told.update(found)
+                    self.channel.send("kinds", found)
                 self.sent_at = time.monotonic()
-                sent = not successes or self.channel.send("succeeded", successes)
-                if (others and not self.channel.send("ended", others)) or not sent:
+                # A supervisor reads no larger frames than it must.
+                gone = True
+                for some in parted(successes, size):
+                    gone &= self.channel.send("succeeded", some)
+                for at in range(0, len(others), FEW):
+                    gone &= self.channel.send("ended", others[at : at + FEW])
+                if not (gone and self.channel.open):
                     self.alarm()
             finally:
                 self.sending.release()
@@ -185,7 +200,7 @@ class Child:
     def hello(self) -> dict[str, Any]:
         """What the supervisor must know of the application."""
         kinds = {name: one.is_async for name, one in registry.items()}
-        self.kinds_told = len(kinds)
+        self.told = dict(kinds)
         return {"url": self.jobs.url, "config": as_plain(self.jobs.config), "kinds": kinds}
 
     def listen(self) -> None:
@@ -193,25 +208,36 @@ class Child:
         try:
             for kind, body in self.channel.frames():
                 self.heard(kind, body)
-        except BadFrame:
-            self.channel.open = False
+        except BadFrame as error:
+            lost(error)
         self.page.pulse = clock()
         if not self.channel.open:
             os._exit(LOST)
 
     def heard(self, kind: str, body: Any) -> None:
         if kind == "jobs":
-            for claimed_at, rows in groupby(body, itemgetter(1)):
-                self.slots.start([self.taken(cell, row) for cell, _, row in rows], claimed_at)
+            try:
+                jobs = [(claimed_at, self.taken(cell, row)) for cell, claimed_at, row in body]
+            except (TypeError, ValueError) as error:
+                raise BadFrame("jobs that are not jobs") from error
+            for claimed_at, some in groupby(jobs, itemgetter(0)):
+                self.slots.start([job for _, job in some], claimed_at)
             # To let go of Python's lock: a job that has a thread begins at once.
             time.sleep(0)
         elif kind == "stop":
-            id, outcome, reason = body
-            self.slots.stop(id, Outcome(outcome), reason)
+            try:
+                id, outcome, reason = body
+                self.slots.stop(id, Outcome(outcome), reason)
+            except (TypeError, ValueError) as error:
+                raise BadFrame("a stop that says not of what") from error
         elif kind == "back":
             self.slots.take_back()
         elif kind == "news":
-            self.slots.notify(body if isinstance(body, int) else unheard_from(*body))
+            try:
+                news = body if isinstance(body, int) else unheard_from(*body)
+            except (TypeError, ValueError) as error:
+                raise BadFrame("news of nothing") from error
+            self.slots.notify(news)
         elif kind == "end":
             self.ending = True
 
@@ -221,6 +247,24 @@ class Child:
         self.cells[job.id] = cell
         self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
         return job
+
+
+def parted(successes: list[Any], size: int) -> Iterator[list[Any]]:
+    """Rows of successes for frames of a bounded size; *size* is that of all their results."""
+    if size <= HEAVY:
+        if successes:
+            yield successes
+        return
+    part: list[Any] = []
+    size = 0
+    for row in successes:
+        more = len(row[2]) if len(row) > 2 and row[2] is not None else 0
+        if part and size + more > HEAVY:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += more
+    yield part
 
 
 def main(sock: int, page: int, cells: int) -> None:
@@ -242,7 +286,7 @@ def main(sock: int, page: int, cells: int) -> None:
         jobs = application(first)
     except Exception as error:
         text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
-        channel.send("failed", without_secrets(text))
+        channel.send("failed", storable(without_secrets(text), TRACEBACK_LIMIT))
         sys.exit(2)
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
@@ -251,6 +295,12 @@ def main(sock: int, page: int, cells: int) -> None:
         child.slots.news.told()
     jobs.close()
     flush()
+
+
+def lost(error: BadFrame) -> None:
+    """End: some job has read from the channel, or written to it, so nobody knows what comes next."""
+    os.write(2, f"what came from the supervisor is not a valid frame: {error}\n".encode("utf-8", "replace"))
+    os._exit(LOST)
 
 
 def first_frame(channel: Channel) -> dict[str, Any]:
@@ -263,9 +313,12 @@ def first_frame(channel: Channel) -> dict[str, Any]:
             break
         channel.unread += data
         channel.sock.setblocking(False)
-        for kind, body in channel.frames():
-            if kind == "begin" and isinstance(body, dict):
-                return body
+        try:
+            for kind, body in channel.frames():
+                if kind == "begin" and isinstance(body, dict):
+                    return body
+        except BadFrame as error:
+            lost(error)
         channel.sock.setblocking(True)
     os._exit(LOST)
 

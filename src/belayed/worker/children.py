@@ -17,23 +17,19 @@ from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.job import Outcome, State
 from belayed.worker.demand import PATIENCE, Demand
-from belayed.worker.frames import finished_from, unheard_row
+from belayed.worker.frames import SHOWN, BadFrame, unheard_row
 from belayed.worker.handed import Child, Handed, Role
+from belayed.worker.heard import Success, completed_from, ended_from, kinds_from, successes_from
 from belayed.worker.page import Lease, clock
 from belayed.worker.slots import nothing, released
+from belayed.worker.suspects import WAIT, Suspects
 
 log = logging.getLogger("belayed")
 
 AHEAD_OF_CHILD = 0.01
 """Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
-SUSPECT_PATIENCE = 10.0
-"""Seconds that suspects wait behind one that runs, before they are let go."""
-SUSPECT_WAIT = 5.0
-"""Seconds after which those may be claimed again, by a worker that has room."""
 FEW = 8
 """So few claimed jobs are handed over at once: to wake the other thread for it takes longer than to do it."""
-NO_RESULT = None, True
-"""The result of a success that says nothing of one, and whether it is kept."""
 NEWS = 1000
 """So much that plugins are to be told is kept while there is no child."""
 
@@ -57,10 +53,10 @@ class Children:
         self.jobs: dict[int, Handed] = {}
         """All that are here, or whose outcome has not been fetched."""
         self.waiting: deque[Handed] = deque()
-        self.suspects: deque[Handed] = deque()
+        self.suspects = Suspects()
         self.waiting_coroutines = 0
         self.ended: deque[Finished] = deque()
-        self.last_handed = self.last_alone = time.monotonic()
+        self.last_handed = time.monotonic()
         self.stopping = False
         self.interrupted = ""
         self.news: deque[Finished | int] = deque(maxlen=NEWS)
@@ -76,14 +72,12 @@ class Children:
         with self.lock:
             if not self.waiting:
                 self.last_handed = time.monotonic()
-            if not self.suspects:
-                self.last_alone = time.monotonic()
             kinds, coroutines = self.demand.kinds, 0
             for job in jobs:
                 is_async = kinds.get(job.task, False)
                 one = self.jobs[job.id] = Handed(job, claimed_at, is_async)
                 if job.suspect:
-                    self.suspects.append(one)
+                    self.suspects.add(one)
                 else:
                     self.waiting.append(one)
                     coroutines += is_async
@@ -142,14 +136,12 @@ class Children:
     def renew(self, until: float, valid_from: float | None) -> None:
         """Let attempts start until then; those whose claims are older than *valid_from* must not start any more."""
         with self.lock:
-            leases = [self.lease, *(child.process.page for child in self.list)]
-            for lease in leases:
-                if valid_from is not None:
-                    lease.valid_from = valid_from
             if valid_from is not None:
+                self.lease.valid_from = valid_from
                 self.release_waiting()
-            for lease in leases:
-                lease.until = until
+            self.lease.until = until
+            for child in self.list:
+                child.process.page.renew(self.lease)
 
     def tend(self, now: float) -> float:
         """Let go what waits for too long; when to come again."""
@@ -163,11 +155,19 @@ class Children:
                         self.let_go(one)
                     self.waiting_coroutines = 0
             if self.suspects:
-                if now < self.last_alone + SUSPECT_PATIENCE:
-                    return min(due, self.last_alone + SUSPECT_PATIENCE)
-                for one in self.drained(self.suspects):
-                    self.let_go(one, SUSPECT_WAIT)
+                suspects_due = self.suspects.wait_until(self.list)
+                if now < suspects_due:
+                    return min(due, suspects_due)
+                self.release_suspects(now)
             return due
+
+    def release_suspects(self, now: float) -> None:
+        """Let go of the suspects, for a while: another worker may have room, or a child that starts."""
+        with self.lock:
+            if self.suspects:
+                self.suspects.expect(now, WAIT)
+            for one in self.drained(self.suspects):
+                self.let_go(one, WAIT)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """End an attempt: by what its child can do, and if that is in vain by the child's death."""
@@ -267,7 +267,7 @@ class Children:
             self.waiting.extendleft(reversed(skipped))
             alone = next((child for child in self.list if child.role is Role.ALONE and child.ready), None)
             if alone is not None and not alone.handed and not alone.leaving and self.suspects:
-                self.last_alone = time.monotonic()
+                self.suspects.moved_at = time.monotonic()
                 self.give(alone, self.suspects.popleft(), frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
@@ -289,13 +289,28 @@ class Children:
         threads = max(0, min(threads, most))
         return [threads, max(0, min(loop, most - threads))]
 
-    def succeeded(self, child: Child, rows: list[list[Any]]) -> None:
+    def heard(self, child: Child, kind: str, body: Any) -> None:
+        """Take in a frame of a child that is ready. Raises BadFrame, and has changed nothing then."""
+        if kind == "succeeded":
+            self.succeeded(child, successes_from(body, child.handed, child.result_limit))
+        elif kind == "ended":
+            self.took(child, ended_from(body, child.handed, child.result_limit))
+        elif kind == "completed":
+            one, finished = completed_from(body, child.handed, child.result_limit)
+            one.completed = finished
+        elif kind == "kinds":
+            kinds = kinds_from(body, child.handed, child.taught)
+            child.taught.update(kinds)
+            self.demand.learn(kinds)
+        else:
+            raise BadFrame(f"unknown kind {kind[:SHOWN]!r}")
+
+    def succeeded(self, child: Child, successes: list[Success]) -> None:
         """Take in the successes that a child has sent: most of all outcomes, so this is short."""
         counts, micros = [0, 0], [0, 0]
-        for cell, took, *more in rows:
-            one = child.handed[cell]
+        for one, took, result, keep in successes:
             child.drop(one)
-            job, (result, keep) = one.job, more or NO_RESULT
+            job = one.job
             finished = Finished.succeeded(job.id, job.token, took / 1e6, result, keep, job.attempt + 1)
             finished.told, finished.job = True, job
             self.ended.append(finished)
@@ -306,11 +321,10 @@ class Children:
             if counts[is_async]:
                 self.demand.took(is_async, micros[is_async] / counts[is_async] / 1e6, counts[is_async])
 
-    def took(self, child: Child, rows: list[list[Any]]) -> None:
+    def took(self, child: Child, outcomes: list[tuple[Handed, Finished]]) -> None:
         """Take in the other outcomes that a child has sent."""
         child.idle_since = time.monotonic()
-        for cell, row in rows:
-            one, finished = child.handed[cell], finished_from(row)
+        for one, finished in outcomes:
             child.drop(one)
             if not finished.started and finished.message is None and finished.state is State.READY:
                 if not (one.is_async or self.stopping or child.leaving):
@@ -331,7 +345,7 @@ class Children:
         if self.stopping or not self.lease.holds(one.claimed_at):
             self.let_go(one)
         elif one.job.suspect:
-            self.suspects.append(one)
+            self.suspects.add(one)
         else:
             self.waiting.appendleft(one)
             self.waiting_coroutines += one.is_async
@@ -346,6 +360,5 @@ class Children:
     def adopt(self, child: Child) -> None:
         """Have a new child."""
         with self.lock:
-            page = child.process.page
-            page.valid_from, page.until = self.lease.valid_from, self.lease.until
+            child.process.page.renew(self.lease)
             self.list.append(child)

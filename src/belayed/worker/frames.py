@@ -1,7 +1,8 @@
-"""What a supervisor and a child say to each other: frames, each after its length, over a pair of sockets.
+"""What a supervisor and a child send each other: frames, each behind its length, over a pair of sockets.
 
 Frames are JSON; those with jobs, which only a supervisor sends, are in Python's own form, which takes a fraction of the
-time. A supervisor reads none of these: a child runs anybody's code, and could send what ends whoever reads it.
+time. A supervisor reads none of these: a child runs anybody's code, and could send what ends the process that reads it.
+What a frame of a child says is checked in heard.py.
 """
 
 from __future__ import annotations
@@ -11,48 +12,83 @@ import marshal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
+from math import inf
 from typing import Any
+from zlib import crc32
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome, State
 
 LENGTH = struct.Struct(">I")
+CHECKSUM = struct.Struct(">I")
 PACKED = 1 << 31
 """Set in the length of a frame in Python's own form."""
 LARGEST = 1 << 28
-"""Bytes: a frame that says it is larger is none."""
+"""Bytes of a frame that a child reads. What a supervisor reads of a child is far less: see heard.py."""
 PIECE = 1 << 18
 MOST = 1 << 22
 """Bytes that are read at once: a neighbour must not wait for one that talks without end."""
+SHOWN = 60
+"""Bytes of a bad frame that are shown."""
 
 
 class BadFrame(Exception):
-    """What came is no frame: whoever sent it has lost its mind."""
+    """Not a valid frame. The end of the channel that sent it cannot be trusted any more."""
+
+
+def refuse(constant: str) -> Any:
+    raise BadFrame(f"it has the number {constant}")
+
+
+# Not ASCII: an emoji would be 12 bytes. Lone surrogates pass, as paths may have them; heard.py refuses them in texts.
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+decode = json.JSONDecoder(parse_constant=refuse).decode
 
 
 def encoded(kind: str, body: Any) -> bytes:
-    text = json.dumps([kind, body], separators=(",", ":")).encode()
+    text = encode([kind, body]).encode("utf-8", "surrogatepass")
     return LENGTH.pack(len(text)) + text
 
 
 def packed(kind: str, body: Any) -> bytes:
-    """A frame for a child, of plain values."""
+    """A frame for a child, of plain values. The checksum is for the reader: other bytes could end its interpreter."""
     data = marshal.dumps((kind, body))
-    return LENGTH.pack(len(data) | PACKED) + data
+    return LENGTH.pack(len(data) | PACKED) + CHECKSUM.pack(crc32(data)) + data
+
+
+def read(data: bytearray, *, is_packed: bool) -> tuple[str, Any]:
+    """The kind and the body of a frame. Raises BadFrame."""
+    try:
+        if is_packed:
+            view = memoryview(data)[CHECKSUM.size :]
+            if crc32(view) != CHECKSUM.unpack_from(data)[0]:
+                raise BadFrame("a frame that has changed on its way")
+            frame = marshal.loads(view)  # noqa: S302 (from our supervisor, as the checksum shows)
+        else:
+            frame = decode(data.decode("utf-8", "surrogatepass"))
+    except (ValueError, TypeError, EOFError, RecursionError, MemoryError, struct.error) as error:
+        raise BadFrame(f"not a frame ({type(error).__name__}): {bytes(data[:SHOWN])!r}") from error
+    if not isinstance(frame, list | tuple) or len(frame) != 2 or not isinstance(frame[0], str):
+        raise BadFrame(f"not a kind and a body: {bytes(data[:SHOWN])!r}")
+    return frame[0], frame[1]
 
 
 class Channel:
     """One end of the pair. It never blocks: what does not go out at once waits in a buffer."""
 
-    def __init__(self, sock: socket.socket, *, trusting: bool = False) -> None:
+    def __init__(self, sock: socket.socket, *, trusting: bool = False, largest: int = LARGEST) -> None:
         self.sock, self.trusting = sock, trusting
+        self.largest = largest
+        """Bytes: a frame that says it is larger is not one."""
         self.sock.setblocking(False)
         self.lock = threading.Lock()
         self.unsent = bytearray()
         self.unread = bytearray()
         self.open, self.dry = True, True
+        self.more = False
+        """Whether frames may wait here that have been received and not read."""
 
     def send(self, kind: str, body: Any) -> bool:
         """Send a frame; False: some of it waits for `flush`. From any thread."""
@@ -85,8 +121,8 @@ class Channel:
             del self.unsent[:sent]
         return True
 
-    def frames(self) -> Iterator[tuple[str, Any]]:
-        """What has come, without waiting; `dry` if that was all. At the end `open` is False. Raises BadFrame."""
+    def receive(self) -> None:
+        """Take in what has come, without waiting, up to a limit; `dry` if that was all. At the end `open` is False."""
         self.dry = False
         begun = len(self.unread)
         while self.open and len(self.unread) - begun < MOST:
@@ -101,25 +137,28 @@ class Channel:
                 self.open, self.dry = False, True
                 break
             self.unread += data
-        at = 0
+
+    def frames(self, most: float = inf) -> Iterator[tuple[str, Any]]:
+        """What has come, without waiting, up to *most* frames: then `more` is set. Raises BadFrame."""
+        if not self.more:
+            self.receive()
+        self.more, at, count = True, 0, 0
         try:
             while len(self.unread) - at >= LENGTH.size:
+                if count >= most:
+                    return
+                count += 1
                 (length,) = LENGTH.unpack_from(self.unread, at)
-                read: Callable[[bytes], Any] = json.loads
+                begin, is_packed = at + LENGTH.size, False
                 if self.trusting and length & PACKED:
-                    read, length = marshal.loads, length ^ PACKED
-                if length > LARGEST:
+                    length, is_packed = (length ^ PACKED) + CHECKSUM.size, True
+                if length > self.largest:
                     raise BadFrame(f"a frame of {length:,} bytes")
-                end = at + LENGTH.size + length
-                if len(self.unread) < end:
+                if len(self.unread) < begin + length:
                     break
-                text = bytes(self.unread[at + LENGTH.size : end])
-                at = end
-                try:
-                    kind, body = read(text)
-                except (ValueError, TypeError, EOFError) as error:
-                    raise BadFrame(f"no frame: {text[:80]!r}") from error
-                yield kind, body
+                at = begin + length
+                yield read(self.unread[begin:at], is_packed=is_packed)
+            self.more = False
         finally:
             del self.unread[:at]
 
@@ -128,14 +167,15 @@ class Channel:
         self.sock.close()
 
 
-# Jobs and outcomes as lists: their names would cost more than they hold.
+# Jobs and outcomes as lists: names would cost more than the values.
 
 FINISHED = tuple(field.name for field in fields(Finished) if field.name != "job")
+FLAGS = {field.name for field in fields(Finished) if field.type == "bool"}
 
 
 def finished_row(one: Finished) -> list[Any]:
-    """An outcome for a frame."""
-    return [getattr(one, name) for name in FINISHED]
+    """An outcome for a frame. SQLite's truths are numbers."""
+    return [bool(getattr(one, name)) if name in FLAGS else getattr(one, name) for name in FINISHED]
 
 
 def success_row(cell: int, one: Finished) -> list[Any]:

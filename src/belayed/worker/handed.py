@@ -27,6 +27,8 @@ class Handed:
     stopped_at: float = 0.0
     completed: Finished | None = None
     """Its own transaction has completed it."""
+    began: float = 0.0
+    """When its attempt started, as first seen in the page: a job may write there what it likes later."""
 
 
 SILENCE = 0.25
@@ -64,7 +66,19 @@ class Child:
     """Jobs in its life."""
     sent_at: float = 0.0
     """When it was handed the first jobs that it has not taken yet, on the clock of leases."""
-    idle_since: float = field(default_factory=time.monotonic)
+    born: float = field(default_factory=time.monotonic)
+    idle_since: float = 0.0
+    """Since when it has no work, once it is ready."""
+    taught: set[str] = field(default_factory=set)
+    """The tasks whose kinds it has found out."""
+    result_limit: int = 0
+    """Characters of a result, at most."""
+    ask_at: float = 0.0
+    """When it may be asked again for a sign of life."""
+    said: int = 0
+    """How many frames it has sent since the last look at it."""
+    still: int = 0
+    """At how many looks in a row it held jobs, ran none of them and had sent nothing."""
 
     def __post_init__(self) -> None:
         self.cells = list(range(self.process.page.cells))
@@ -84,8 +98,9 @@ class Child:
 
     @property
     def has_taken(self) -> bool:
-        """Whether it has taken all that it was sent."""
-        return self.process.page.pulse >= self.sent_at
+        """Whether it has taken all that it was sent. A pulse of the future, or NaN, says nothing."""
+        pulse = self.process.page.pulse
+        return pulse >= self.sent_at and pulse <= clock()
 
     @property
     def coroutines(self) -> int:
@@ -98,7 +113,7 @@ class Child:
 
     def take(self, one: Handed) -> None:
         """Give a job its cell: from now on it counts as the child's."""
-        one.cell = self.cells.pop()
+        one.cell, one.began = self.cells.pop(), 0.0
         self.process.page.clear(one.cell)
         self.handed[one.cell] = one
         self.threads += not one.is_async
@@ -111,18 +126,26 @@ class Child:
         self.cells.append(one.cell)
         one.cell = -1
 
+    # What the page says, which may be anything: a job can write there. In doubt an attempt is running.
+
     def started(self, one: Handed) -> float:
-        """When its attempt started, on the clock of leases; 0: it has not."""
-        return self.process.page.started(one.cell)
+        """When its attempt started, on the clock of leases, as it was first seen; 0: it has not."""
+        if not one.began and not self.process.page.untouched(one.cell):
+            started, now = self.process.page.started(one.cell), clock()
+            one.began = started if one.claimed_at <= started <= now else now
+        return one.began
+
+    def ended(self, one: Handed) -> float:
+        """When its attempt ended; 0: it has not, or it cannot have then."""
+        ended, started = self.process.page.ended(one.cell), self.started(one)
+        return ended if ended > 0 and started <= ended <= clock() else 0.0
 
     def runs(self, one: Handed) -> bool:
         """Whether its code runs now, as far as the page tells."""
-        page = self.process.page
-        return bool(page.started(one.cell)) and not page.ended(one.cell)
+        return bool(self.started(one)) and not self.ended(one)
 
     def left(self, one: Handed) -> Left:
         """What is known of an attempt whose child has died."""
-        page = self.process.page
-        started, ended = page.started(one.cell), page.ended(one.cell)
+        started, ended = self.started(one), self.ended(one)
         stop = one.stop if self.process.expected else None
         return Left(one.job, (ended or clock()) - started, not ended, stop)

@@ -13,11 +13,12 @@ from belayed.config import Config, WorkerConfig
 from belayed.job import Outcome
 from belayed.worker.blame import Left, after_death
 from belayed.worker.children import Children
-from belayed.worker.frames import BadFrame, finished_from
+from belayed.worker.frames import SHOWN, BadFrame
 from belayed.worker.handed import Child, Role
+from belayed.worker.heard import Hello, failure_from, hello_from, largest_of, result_limit
 from belayed.worker.output import Output
 from belayed.worker.page import clock
-from belayed.worker.process import Process
+from belayed.worker.staff import Staff
 
 log = logging.getLogger("belayed")
 
@@ -29,22 +30,28 @@ GOOD_BYE = 5.0
 """Seconds that a child without work may take to end."""
 LAST_WORDS = 1.5
 """Seconds for jobs to end that are stopped at the end of the grace."""
-LONELY = 5.0
-"""Seconds that the child for suspects stays without work."""
-BACK_OFF = 1.0, 30.0
-"""Seconds between starts of children that do not get ready: the first wait and the longest."""
 FLOOD = 1 << 20
 """Bytes of stderr that are read of a dead child."""
+FRAMES = 200
+"""So many frames of one child are taken in before the next child's."""
+LAST_LOOKS = 1000
+"""So often is a dead child's channel looked at: a process that it has left behind may go on writing."""
+COMPLAINT = 500
+"""Characters of what is wrong with a frame."""
+SAYS_NOTHING = 60.0
+"""Seconds that a child may hold jobs that do not run and say nothing."""
+ASK_AGAIN = 5.0
+"""Seconds after which a silent child is asked again for a sign of life."""
 
 
 class Nursery:
     """The children of one supervisor, and the thread that serves them: whoever calls `step` again and again."""
 
     def __init__(self, children: Children, config: WorkerConfig, first: Mapping[str, Any], output: Output) -> None:
-        self.children, self.config, self.first, self.output = children, config, dict(first), output
+        self.children, self.config, self.output = children, config, output
+        self.staff = Staff(children, config, first, self.attend)
         self.jobs_config = Config()
         """Of the application, once a child has said hello."""
-        self.hello: dict[str, Any] | None = None
         self.selector = selectors.DefaultSelector()
         self.reading, self.writing = socket.socketpair()
         self.reading.setblocking(False)
@@ -53,9 +60,7 @@ class Nursery:
         children.alarm = self.alarm
         self.watched: dict[int, int] = {}
         """Which events each file descriptor is watched for."""
-        self.failures = 0
-        self.start_at = self.watch_at = self.weigh_at = 0.0
-        self.complaint = ""
+        self.watch_at = self.weigh_at = 0.0
         self.renewing = ""
         """Why all children are to be replaced."""
         self.ending = False
@@ -77,8 +82,12 @@ class Nursery:
         """Wait for news of the children, *longest* seconds at most, and do what is due."""
         if self.renewing:
             self.start_anew()
-        self.staff()
-        for key, events in self.selector.select(max(0.0, min(longest, self.due() - time.monotonic()))):
+        now = time.monotonic()
+        if not self.ending:
+            self.staff.fill(now)
+        for child in [child for child in self.children.list if child.process.channel.more]:
+            self.listen(child)
+        for key, events in self.selector.select(max(0.0, min(longest, self.due(now) - now))):
             if key.fileobj is self.reading:
                 self.drain()
             else:
@@ -100,17 +109,19 @@ class Nursery:
         except BlockingIOError:
             pass
 
-    def due(self) -> float:
+    def due(self, now: float) -> float:
         """When to come again though nothing has come."""
-        due = [self.start_at] if self.missing() else []
+        due = [float("inf") if self.ending else self.staff.due(now)]
         for child in self.children.list:
-            if child.handed or child.leaving or not child.ready:
+            if child.process.channel.more:
+                return now
+            if child.handed or child.leaving or not child.ready or not child.has_taken:
                 due.append(self.watch_at)
             elif child.role is Role.ALONE:
-                due.append(child.idle_since + LONELY)
+                due.append(self.children.suspects.spare_until(child, self.children.list, now))
         if self.config.max_rss:
             due.append(self.weigh_at)
-        return min(due, default=float("inf"))
+        return min(due)
 
     # What children say.
 
@@ -127,76 +138,50 @@ class Nursery:
             self.listen(child)
 
     def listen(self, child: Child) -> None:
-        """Take in what a child has sent; one that sends anything but frames is killed."""
+        """Take in what a child has sent; one that sends anything but valid frames is killed, and that is all."""
+        channel = child.process.channel
         try:
-            for kind, body in child.process.channel.frames():
+            for kind, body in channel.frames(FRAMES):
                 with self.children.lock:
                     self.heard(child, kind, body)
-        except (BadFrame, LookupError, TypeError, ValueError) as error:
-            child.process.channel.open = False
-            child.process.kill(f"it sent what is no frame: {error}")
+                child.said += 1
+        except BadFrame as error:
+            self.cut_off(child, f"it sent what is not a valid frame: {str(error)[:COMPLAINT]}")
+        except Exception:
+            log.exception("what %s has sent could not be taken in", child)
+            self.cut_off(child, "it sent what could not be taken in")
         self.children.wake()
 
-    def heard(self, child: Child, kind: str, body: Any) -> None:
-        if kind == "succeeded":
-            self.children.succeeded(child, body)
-        elif kind == "ended":
-            self.children.took(child, body)
-        elif kind == "kinds":
-            self.children.demand.learn(body)
-        elif kind == "completed":
-            cell, row = body
-            child.handed[cell].completed = finished_from(row)
-        elif kind == "hello":
-            self.greeted(child, body)
-        elif kind == "failed":
-            child.error = str(body)
-        else:
-            raise BadFrame(f"unknown kind {kind!r}")
+    def cut_off(self, child: Child, why: str) -> None:
+        """Kill a child, and believe nothing more of what it has sent."""
+        child.process.channel.open = child.process.channel.more = False
+        child.process.kill(why)
 
-    def greeted(self, child: Child, hello: dict[str, Any]) -> None:
-        child.ready, self.failures, self.complaint = True, 0, ""
-        child.idle_since = time.monotonic()
-        self.children.demand.learn(hello["kinds"])
-        if self.hello is None:
-            self.hello = hello
+    def heard(self, child: Child, kind: str, body: Any) -> None:
+        """Take in a frame. Raises BadFrame, and has changed nothing then."""
+        if child.ready:
+            self.children.heard(child, kind, body)
+        elif kind == "hello":
+            self.greeted(child, hello_from(body))
+        elif kind == "failed" and not child.error:
+            child.error = failure_from(body)
+        else:
+            raise BadFrame(f"{kind[:SHOWN]!r} before its hello")
+
+    def greeted(self, child: Child, hello: Hello) -> None:
+        now = time.monotonic()
+        child.ready, child.idle_since = True, now
+        child.result_limit, child.process.channel.largest = result_limit(hello.config), largest_of(hello.config)
+        if not self.staff.started:
+            self.jobs_config = hello.config
+        self.staff.greeted(child, now)
+        self.children.suspects.started(child, now)
+        self.children.demand.learn(hello.kinds)
 
     # Life and death.
 
-    def missing(self) -> list[Role]:
-        """The roles that nobody has."""
-        if self.ending:
-            return []
-        children = self.children
-        staying = [child for child in children.list if not child.leaving]
-        roles = [child.role for child in staying]
-        missing = [Role.WORKER] * (self.config.processes - roles.count(Role.WORKER))
-        if children.suspects and Role.ALONE not in roles:
-            missing.append(Role.ALONE)
-        # Only once there is a first: it shows whether they start at all.
-        if self.config.spare and Role.SPARE not in roles and self.hello is not None:
-            missing.append(Role.SPARE)
-        return missing
-
-    def staff(self) -> None:
-        """Fill the roles: with the spare child, where it is ready, or with new ones."""
-        children = self.children
-        for role in self.missing():
-            with children.lock:
-                spare = next((child for child in children.list if child.role is Role.SPARE and not child.leaving), None)
-                if role is not Role.SPARE and spare is not None and spare.ready:
-                    spare.role = role
-                    children.wake()
-                    continue
-            if time.monotonic() >= self.start_at:
-                self.begin(role)
-
-    def begin(self, role: Role) -> None:
-        """Start a child."""
-        cells = self.config.read_ahead + self.config.threads + self.config.async_slots
-        child = Child(Process(cells), role)
-        self.children.adopt(child)
-        child.process.send("begin", self.first)
+    def attend(self, child: Child) -> None:
+        """Watch a new child. Raises OSError."""
         assert child.process.stderr is not None
         self.register(child, child.process.stderr, selectors.EVENT_READ)
         self.register(child, child.process.channel.sock.fileno(), selectors.EVENT_READ)
@@ -232,7 +217,7 @@ class Nursery:
                 self.forget_stderr(child)
             else:
                 self.register(child, process.stderr, 0 if self.output.full else selectors.EVENT_READ)
-            if child.role is Role.ALONE and not child.handed and now - child.idle_since > LONELY:
+            if child.role is Role.ALONE and now > self.children.suspects.spare_until(child, self.children.list, now):
                 self.retire(child)
             if child.leaving and not child.handed and not child.told_to_end:
                 child.told_to_end = True
@@ -260,6 +245,11 @@ class Nursery:
             for child in children.list:
                 if child.handed:
                     self.overdue(child, now)
+                self.listened(child)
+                if child.ready and not child.answers and now >= child.ask_at:
+                    # A job may have written over its pulse. One that listens writes it again.
+                    child.ask_at = now + ASK_AGAIN
+                    child.process.send("hear")
                 if children.interrupted and child.handed:
                     child.leaving = child.leaving or children.interrupted
                     child.kill_at = min(child.kill_at, now + LAST_WORDS)
@@ -270,6 +260,19 @@ class Nursery:
             for child in children.list:
                 if child.ready and not child.leaving and (rss := child.process.rss()) > self.config.max_rss:
                     self.replace(child, f"it has {rss / 2**20:.0f} MiB")
+
+    def listened(self, child: Child) -> None:
+        """Kill a child that holds jobs, runs none of them, and says nothing: what it sends does not arrive any more.
+
+        Some job may have put another file in the place of the channel, or have written half a frame into it. Looks are
+        counted, not seconds: those in which this process is suspended are not the child's. While nobody reads the log,
+        children wait with their lines.
+        """
+        idle = not child.handed or self.output.full or any(child.runs(one) for one in child.handed.values())
+        child.still = 0 if idle or child.said else child.still + 1
+        child.said = 0
+        if child.still * self.look >= SAYS_NOTHING:
+            child.process.kill(f"it holds jobs, runs none and has said nothing for {SAYS_NOTHING:g} s")
 
     def overdue(self, child: Child, now: float) -> None:
         """Condemn a child in which an attempt goes on though it was stopped; kill it when its neighbours are done."""
@@ -304,20 +307,24 @@ class Nursery:
     def start_anew(self) -> None:
         """Let all children go, and start others at once."""
         why, self.renewing = self.renewing, ""
-        self.start_at, self.complaint = 0.0, ""
+        self.staff.start_anew()
         with self.children.lock:
             for child in self.children.list:
                 if not child.leaving:
                     self.replace(child, why)
+                if not child.ready:
+                    child.process.kill(why, expected=True)
 
     def reap(self, child: Child, now: float) -> None:
         """Bury a child that has died: what it has said to its end counts, and then its page."""
         if not child.process.dead():
             return
         channel = child.process.channel
-        while channel.open:
+        for _ in range(LAST_LOOKS):
+            if not (channel.open or channel.more):
+                break
             self.listen(child)
-            if channel.dry:
+            if channel.dry and not channel.more:
                 break
         for _ in range(FLOOD >> 16):
             data = child.process.written()
@@ -330,14 +337,15 @@ class Nursery:
             left = self.remains(child)
             outcomes = after_death(death, left, self.jobs_config)
             children.ended.extend(outcomes)
+            children.suspects.crashed(outcomes, now)
         self.forget_stderr(child)
         self.register(child, channel.sock.fileno(), 0)
         if child.process.stderr is not None:
             self.register(child, child.process.stderr, 0)
         child.process.close()
         self.mourn(child, str(death), left, [one.id for one in outcomes if one.failed])
-        if not child.ready:
-            self.failed(child, str(death), now)
+        if not (child.ready or child.process.expected or self.ending):
+            self.staff.failed(child.role, child.error or f"{death}\n{child.process.last_lines()}".rstrip(), now)
         children.wake()
 
     def remains(self, child: Child) -> list[Left]:
@@ -362,18 +370,6 @@ class Nursery:
         ids = ", ".join(f"{one.job.task} #{one.job.id}" for one in left if one.running)
         blame = "charged" if charged else "none of them is charged"
         log.error("child %s%s", death.removeprefix("its "), f"; it ran {ids} ({blame})" if ids else "")
-
-    def failed(self, child: Child, death: str, now: float) -> None:
-        """A child did not get ready: say why once, and wait for longer each time."""
-        shortest, longest = BACK_OFF
-        self.start_at = now + min(longest, shortest * 2**self.failures)
-        self.failures += 1
-        why = child.error or f"{death}\n{child.process.last_lines()}".rstrip()
-        if self.ending or why == self.complaint:
-            return
-        self.complaint = why
-        if self.hello is not None:
-            log.error("a child cannot start, trying again: %s", why)
 
     # The end.
 

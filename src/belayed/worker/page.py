@@ -2,6 +2,9 @@
 
 All times are seconds of `clock()`, which every process of the machine reads alike. A cell belongs to one job handed to
 the child; the supervisor gives it out and takes it back. docs/explain/supervisor.md says why blame comes from here.
+
+The child runs anybody's code, which may write anything here: handed.py judges what the supervisor reads. It cannot
+change the size: on Linux the memory is sealed, as a page that has become shorter would end the supervisor by SIGBUS.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from math import copysign
 
 # It counts the time that the machine is suspended: a lease lapses meanwhile. On macOS CLOCK_MONOTONIC does.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -49,14 +54,20 @@ class Page(Lease):
 
     @classmethod
     def made(cls, cells: int) -> Page:
-        """A new page, without a name that anybody else could open."""
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("belayed", os.MFD_CLOEXEC)
-        else:
-            with tempfile.TemporaryFile() as file:
-                fd = os.dup(file.fileno())
-        os.ftruncate(fd, size(cells))
-        page = cls(fd, cells)
+        """A new page, without a name that anybody else could open. Raises OSError, and leaves nothing open then."""
+        sealed = hasattr(os, "memfd_create")
+        with ExitStack() as stack:
+            if sealed:
+                fd = os.memfd_create("belayed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            else:
+                with tempfile.TemporaryFile() as file:
+                    fd = os.dup(file.fileno())
+            stack.callback(os.close, fd)
+            os.ftruncate(fd, size(cells))
+            if sealed:
+                seal(fd)
+            page = cls(fd, cells)
+            stack.pop_all()
         page.until = float("inf")
         return page
 
@@ -75,6 +86,10 @@ class Page(Lease):
     @until.setter
     def until(self, at: float) -> None:
         self.numbers[LEASE_UNTIL] = at
+
+    def renew(self, lease: Lease) -> None:
+        """Write both numbers of the lease, whatever has been written over them."""
+        self.valid_from, self.until = lease.valid_from, lease.until
 
     @property
     def pulse(self) -> float:
@@ -106,10 +121,22 @@ class Page(Lease):
         """When the attempt ended; 0: it has not."""
         return self.numbers[HEADER + 2 * cell + 1]
 
+    def untouched(self, cell: int) -> bool:
+        """Whether a cell is as `clear` has left it. A zero with a sign is not."""
+        at = HEADER + 2 * cell
+        return all(number == 0 and copysign(1, number) == 1 for number in self.numbers[at : at + 2])
+
     def close(self) -> None:
         self.numbers.release()
         self.map.close()
         os.close(self.fd)
+
+
+def seal(fd: int) -> None:
+    """Let nobody change the size of this memory any more, nor undo that."""
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
 
 
 def size(cells: int) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from belayed.config import Config, WorkerConfig, from_plain
+from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
 from belayed.worker.children import Children
@@ -79,20 +78,17 @@ class Pool:
     def first_child(self) -> bool:
         """Wait until the first child is ready; False: a stop came before. Raises ConfigError if it does not start."""
         nursery = self.nursery
-        while nursery.hello is None:
+        while not nursery.staff.started:
             if self.stopping:
                 return False
             self.step(1)
-            if nursery.failures:
-                raise ConfigError(nursery.complaint)
+            if nursery.staff.given_up:
+                raise ConfigError(nursery.staff.given_up)
         return True
 
     def serve(self, until_empty: bool, started: Started | None) -> None:
         """Serve the children, while a thread of its own works with the store."""
-        hello = self.nursery.hello
-        assert hello is not None
-        self.nursery.jobs_config = config = replace(from_plain(Config, hello["config"]), url=hello["url"])
-        database = Database(config)
+        database = Database(self.nursery.jobs_config)
         database.check_schema()
         if started is not None:
             started(database, self.config)

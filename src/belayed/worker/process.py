@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,28 @@ PIECE = 1 << 16
 class Process:
     """A child process. It inherits one end of the channel and the page; its stderr is a pipe that we read."""
 
-    def __init__(self, cells: int) -> None:
-        self.page = Page.made(cells)
-        ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        try:
-            with theirs:
-                # A group of its own: Ctrl-C reaches the supervisor alone, and what a killed job has started goes along.
-                self.popen = subprocess.Popen(  # noqa: S603
-                    [sys.executable, "-m", PROGRAM, str(theirs.fileno()), str(self.page.fd), str(cells)],
-                    stdin=subprocess.DEVNULL,
-                    stderr=writing,
-                    pass_fds=(theirs.fileno(), self.page.fd),
-                    process_group=0,
-                )
-        except BaseException:
-            ours.close()
-            os.close(reading)
-            self.page.close()
-            raise
-        finally:
-            os.close(writing)
+    def __init__(self, cells: int, largest: int) -> None:
+        """*largest*: bytes of a frame that it may send. Raises OSError, and leaves nothing open then."""
+        with ExitStack() as opened, ExitStack() as theirs:
+            self.page = Page.made(cells)
+            opened.callback(self.page.close)
+            ours, other = socket.socketpair()
+            opened.callback(ours.close)
+            theirs.callback(other.close)
+            reading, writing = os.pipe()
+            opened.callback(os.close, reading)
+            theirs.callback(os.close, writing)
+            # A group of its own: Ctrl-C reaches the supervisor alone, and what a killed job has started goes along.
+            self.popen = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", PROGRAM, str(other.fileno()), str(self.page.fd), str(cells)],
+                stdin=subprocess.DEVNULL,
+                stderr=writing,
+                pass_fds=(other.fileno(), self.page.fd),
+                process_group=0,
+            )
+            opened.pop_all()
         self.pid = self.popen.pid
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, largest=largest)
         self.stderr: int | None = reading
         os.set_blocking(reading, False)
         self.tail: deque[bytes] = deque()
@@ -88,13 +88,15 @@ class Process:
         """End it, and whatever its jobs have started; *expected*: not for a fault of what runs there now."""
         if not self.reason:
             self.reason, self.expected = reason, expected
+        if self.popen.returncode is not None:
+            # It is reaped: another process may have its number.
+            return
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         # Before it has become the leader of its group.
-        if self.popen.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def dead(self) -> bool:
         """Whether it has ended; what is left of it is reaped, and what its jobs have started is ended."""
