@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from belayed.config import WorkerConfig
+from belayed.worker.health import served
 from belayed.worker.loop import Loop
 from belayed.worker.pool import Pool
 from belayed.worker.worker import Worker
@@ -55,12 +56,8 @@ class Vigil:
         self.address = os.environ.pop("NOTIFY_SOCKET", "")
         watchdog = int(os.environ.pop("WATCHDOG_USEC", "0") or 0) / 1e6
         self.every = watchdog / 2 if watchdog else None
-        self.server: Any = None
-        if config.health is not None:
-            # Only where it is asked for: the library of HTTP takes megabytes.
-            from belayed.worker.health import served
-
-            self.server = served(config.health, self)
+        answers = {"/healthz": self.stuck, "/readyz": self.waiting}
+        self.server = None if config.health is None else served(config.health, answers)
         self.ended = threading.Event()
         self.leaving = False
         self.threads: list[threading.Thread] = []
@@ -68,7 +65,7 @@ class Vigil:
     def __enter__(self) -> Self:
         targets: list[Callable[[], Any]] = [self.tell] if self.address else []
         if self.server is not None:
-            targets.append(self.server.serve_forever)
+            targets.append(self.server.serve)
         for target in targets:
             thread = threading.Thread(target=target, name="belayed-vigil", daemon=True)
             thread.start()
@@ -81,8 +78,7 @@ class Vigil:
         self.stopping()
         self.ended.set()
         if self.server is not None:
-            self.server.shutdown()
-            self.server.server_close()
+            self.server.close()
         for thread in self.threads:
             thread.join(2)
 
