@@ -8,13 +8,17 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from belayed.worker.blame import TAIL_LIMIT, Death
 from belayed.worker.frames import Channel
 from belayed.worker.page import Page
+
+# wait4() imports it when it is first called, which may be when there is no file left to do it with.
+with suppress(ImportError):
+    import resource  # noqa: F401
 
 PROGRAM = "belayed.worker.child"
 PIECE = 1 << 16
