@@ -115,8 +115,8 @@ class Stage:
             assert child.ready
         return child, puppet
 
-    def given(self, child: Child, *jobs: Claimed, started: bool = True) -> list[int]:
-        """The cells of jobs that a child holds."""
+    def given(self, child: Child, *jobs: Claimed, ended: bool = False) -> list[int]:
+        """The cells of jobs that a child holds: they run, or have just *ended*."""
         others = [other for other in self.children.list if other is not child]
         for other in others:
             other.ready = False
@@ -127,8 +127,9 @@ class Stage:
         cells = {one.job.id: cell for cell, one in child.handed.items()}
         found = [cells[job.id] for job in jobs]
         for cell in found:
-            if started:
-                child.process.page.start(cell)
+            child.process.page.start(cell)
+            if ended:
+                child.process.page.end(cell)
         child.process.page.pulse = clock()
         return found
 

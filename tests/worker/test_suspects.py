@@ -70,6 +70,7 @@ def test_the_child_for_suspects_is_not_idle_before_its_hello(monkeypatch: pytest
         puppet.says("hello", HELLO)
         one.step()
         (cell,) = child.handed
+        child.process.page.end(cell)
         puppet.says("succeeded", [[cell, 1]])
 
         one.step()

@@ -148,7 +148,7 @@ class Child:
                     gone &= self.channel.send("succeeded", some)
                 for at in range(0, len(others), FEW):
                     gone &= self.channel.send("ended", others[at : at + FEW])
-                if not (gone and self.channel.open):
+                if self.channel.deaf or not gone:
                     self.alarm()
             finally:
                 self.sending.release()
@@ -211,7 +211,7 @@ class Child:
         except BadFrame as error:
             lost(error)
         self.page.pulse = clock()
-        if not self.channel.open:
+        if self.channel.deaf or not self.channel.open:
             os._exit(LOST)
 
     def heard(self, kind: str, body: Any) -> None:

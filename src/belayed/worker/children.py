@@ -292,14 +292,14 @@ class Children:
     def heard(self, child: Child, kind: str, body: Any) -> None:
         """Take in a frame of a child that is ready. Raises BadFrame, and has changed nothing then."""
         if kind == "succeeded":
-            self.succeeded(child, successes_from(body, child.handed, child.result_limit))
+            self.succeeded(child, successes_from(body, child))
         elif kind == "ended":
-            self.took(child, ended_from(body, child.handed, child.result_limit))
+            self.took(child, ended_from(body, child))
         elif kind == "completed":
-            one, finished = completed_from(body, child.handed, child.result_limit)
+            one, finished = completed_from(body, child)
             one.completed = finished
         elif kind == "kinds":
-            kinds = kinds_from(body, child.handed, child.taught)
+            kinds = kinds_from(body, child)
             child.taught.update(kinds)
             self.demand.learn(kinds)
         else:
@@ -330,6 +330,8 @@ class Children:
                 if not (one.is_async or self.stopping or child.leaving):
                     # No thread got free there.
                     self.demand.slow()
+                # It may have been written over: then the child would start nothing until the next beat.
+                child.process.page.renew(self.lease)
                 self.returned(one)
                 continue
             if finished.started:

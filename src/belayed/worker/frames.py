@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import marshal
+import re
 import socket
 import struct
 import threading
@@ -30,6 +31,10 @@ LARGEST = 1 << 28
 PIECE = 1 << 18
 MOST = 1 << 22
 """Bytes that are read at once: a neighbour must not wait for one that talks without end."""
+MANY_PARTS = 1 << 18
+"""Bytes that a frame may have beside its texts: each empty list takes 3 of them, and 60 in memory."""
+# To the end, where one has none: else each of its quotes would be looked at as a beginning.
+STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 SHOWN = 60
 """Bytes of a bad frame that are shown."""
 
@@ -67,6 +72,8 @@ def read(data: bytearray, *, is_packed: bool) -> tuple[str, Any]:
                 raise BadFrame("a frame that has changed on its way")
             frame = marshal.loads(view)  # noqa: S302 (from our supervisor, as the checksum shows)
         else:
+            if len(data) > MANY_PARTS and len(STRINGS.sub(b"", data)) > MANY_PARTS:
+                raise BadFrame(f"a frame of too many parts: {bytes(data[:SHOWN])!r}")
             frame = decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, TypeError, EOFError, RecursionError, MemoryError, struct.error) as error:
         raise BadFrame(f"not a frame ({type(error).__name__}): {bytes(data[:SHOWN])!r}") from error
@@ -87,6 +94,8 @@ class Channel:
         self.unsent = bytearray()
         self.unread = bytearray()
         self.open, self.dry = True, True
+        self.deaf = False
+        """Whether the other end takes nothing more. What it has sent before can still be read."""
         self.more = False
         """Whether frames may wait here that have been received and not read."""
 
@@ -109,16 +118,18 @@ class Channel:
             return self.pushed()
 
     def pushed(self) -> bool:
-        while self.unsent and self.open:
+        while self.unsent and self.open and not self.deaf:
             try:
                 sent = self.sock.send(self.unsent)
             except BlockingIOError:
                 return False
             except OSError:
-                # The other end is gone, or a job has closed every file: reading says so.
-                self.open = False
-                return True
+                # The other end is gone, or a job has closed every file.
+                self.deaf = True
+                break
             del self.unsent[:sent]
+        if self.deaf:
+            self.unsent.clear()
         return True
 
     def receive(self) -> None:

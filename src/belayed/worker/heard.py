@@ -6,7 +6,7 @@ It cannot speak of a job that another child holds, and what it says fits into th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple, get_type_hints
 
@@ -16,20 +16,17 @@ from belayed.errors import ConfigError
 from belayed.job import Outcome, State
 from belayed.results import MESSAGE_LIMIT, storable
 from belayed.worker.frames import FINISHED, BadFrame, finished_from
-from belayed.worker.handed import Handed
+from belayed.worker.handed import Child, Handed
 from belayed.worker.verdict import LONGEST_WAIT, TRACEBACK_LIMIT
 
 LARGEST_HELLO = 1 << 22
 """Bytes of a frame of a child that has not said hello yet."""
-BESIDE_RESULT = 1 << 22
+BESIDE_RESULT = 1 << 21
 """Bytes that a frame may have beside a result: children send large outcomes in several frames."""
 BYTES = 4
 """Bytes that a character of a result may take in a frame."""
 TYPE_LIMIT = 255
 LONGEST_MICROS = int(LONGEST_WAIT * 1e6)
-
-Held = Mapping[int, Handed]
-"""The jobs of the child that has sent a frame, by their cells."""
 
 
 class Hello(NamedTuple):
@@ -57,12 +54,13 @@ def result_limit(config: Config) -> int:
 # Most of what comes are successes, 10,000 of them in a second: one loop, and no call for each.
 
 
-def successes_from(body: Any, held: Held, limit: int) -> list[Success]:
-    """The successes that a child has sent, whose results have at most *limit* characters. Raises BadFrame."""
+def successes_from(body: Any, child: Child) -> list[Success]:
+    """The successes that a child has sent. Raises BadFrame."""
     if type(body) is not list or not body:
         raise BadFrame("no list of successes")
     found: list[Success] = []
     cells = set()
+    held, page, limit = child.handed, child.process.page, child.result_limit
     result: str | None
     for row in body:
         if type(row) is not list:
@@ -81,6 +79,9 @@ def successes_from(body: Any, held: Held, limit: int) -> list[Success]:
             raise BadFrame("a success without a time")
         if type(cell) is not int or cell not in held:
             raise BadFrame("a success of a job that it does not hold")
+        if not page.ended(cell):
+            # The cell may have been another job's, whose success comes for the second time.
+            raise BadFrame("a success of a job that has not ended")
         cells.add(cell)
         found.append((held[cell], micros, result, keep))
     if len(cells) != len(found):
@@ -88,19 +89,22 @@ def successes_from(body: Any, held: Held, limit: int) -> list[Success]:
     return found
 
 
-def ended_from(body: Any, held: Held, limit: int) -> list[tuple[Handed, Finished]]:
+def ended_from(body: Any, child: Child) -> list[tuple[Handed, Finished]]:
     """The other outcomes that a child has sent. Raises BadFrame."""
     if type(body) is not list or not body:
         raise BadFrame("no list of outcomes")
-    found = [outcome_from(row, held, limit) for row in body]
+    found = [outcome_from(row, child) for row in body]
+    for handed, finished in found:
+        if finished.started and not child.process.page.ended(handed.cell):
+            raise BadFrame("an outcome of a job that has not ended")
     if len({handed.cell for handed, _ in found}) != len(found):
         raise BadFrame("two outcomes of one job")
     return found
 
 
-def completed_from(body: Any, held: Held, limit: int) -> tuple[Handed, Finished]:
+def completed_from(body: Any, child: Child) -> tuple[Handed, Finished]:
     """The completion of a job by its own transaction. Raises BadFrame."""
-    handed, finished = outcome_from(body, held, limit)
+    handed, finished = outcome_from(body, child)
     if not finished.written:
         raise BadFrame("a completion that is not a success")
     if handed.completed is not None:
@@ -108,15 +112,15 @@ def completed_from(body: Any, held: Held, limit: int) -> tuple[Handed, Finished]
     return handed, finished
 
 
-def kinds_from(body: Any, held: Held, known: set[str]) -> dict[str, bool]:
+def kinds_from(body: Any, child: Child) -> dict[str, bool]:
     """Which tasks a child has found to be coroutines: of jobs that it holds, and each once, so that there is an end.
 
     Raises BadFrame.
     """
     kinds = names_from(body)
-    if not kinds or not kinds.keys() <= {one.job.task for one in held.values()}:
+    if not kinds or not kinds.keys() <= {one.job.task for one in child.handed.values()}:
         raise BadFrame("the kinds of tasks that it does not run")
-    if not known.isdisjoint(kinds):
+    if not child.taught.isdisjoint(kinds):
         raise BadFrame("the kind of a task for the second time")
     return kinds
 
@@ -252,22 +256,22 @@ POSSIBLE = {
 """How an attempt may end that has not taken its child along."""
 
 
-def outcome_from(body: Any, held: Held, limit: int) -> tuple[Handed, Finished]:
+def outcome_from(body: Any, child: Child) -> tuple[Handed, Finished]:
     """A job that a child holds, and its outcome."""
     if type(body) is not list or len(body) != 2:
         raise BadFrame("not a cell and an outcome")
     cell, row = body
-    if type(cell) is not int or cell not in held:
+    if type(cell) is not int or cell not in child.handed:
         raise BadFrame("an outcome of a job that it does not hold")
     if type(row) is not list or len(row) != len(CHECKS):
         raise BadFrame("an outcome of too few or too many parts")
-    handed = held[cell]
+    handed = child.handed[cell]
     for (name, check), value in zip(CHECKS, row, strict=True):
         if not check(value, handed.job):
             raise BadFrame(f"an outcome whose {name} cannot be")
     finished = finished_from(row)
     if finished.result is not None:
-        text("result", finished.result, limit)
+        text("result", finished.result, child.result_limit)
     if (finished.outcome, finished.state) not in POSSIBLE:
         raise BadFrame(f"an outcome {finished.outcome} that leaves a job {finished.state}")
     if finished.written is not (finished.state is State.SUCCEEDED):

@@ -205,18 +205,15 @@ class Nursery:
         for child in self.children.list:
             process = child.process
             channel = process.channel
-            if channel.open:
-                writing = selectors.EVENT_WRITE if channel.unsent else 0
-                self.register(child, channel.sock.fileno(), selectors.EVENT_READ | writing)
-            else:
-                self.register(child, channel.sock.fileno(), 0)
+            try:
+                self.watch_files(child)
+            except OSError as error:
+                process.kill(f"it cannot be watched: {error}")
+            is_whole = channel.open and not channel.deaf
+            if not is_whole:
                 # It has closed it, and lives: nobody will hear of its jobs any more.
                 child.kill_at = min(child.kill_at, now + LAST_WORDS)
                 child.leaving = child.leaving or "it has closed its channel"
-            if process.stderr is None:
-                self.forget_stderr(child)
-            else:
-                self.register(child, process.stderr, 0 if self.output.full else selectors.EVENT_READ)
             if child.role is Role.ALONE and now > self.children.suspects.spare_until(child, self.children.list, now):
                 self.retire(child)
             if child.leaving and not child.handed and not child.told_to_end:
@@ -224,7 +221,17 @@ class Nursery:
                 child.kill_at = min(child.kill_at, now + GOOD_BYE)
                 process.send("end")
             if now >= child.kill_at:
-                process.kill(child.leaving, expected=channel.open)
+                process.kill(child.leaving, expected=is_whole)
+
+    def watch_files(self, child: Child) -> None:
+        """Watch a child's channel and stderr for what is of interest. Raises OSError."""
+        process, channel = child.process, child.process.channel
+        writing = selectors.EVENT_WRITE if channel.unsent else 0
+        self.register(child, channel.sock.fileno(), selectors.EVENT_READ | writing if channel.open else 0)
+        if process.stderr is None:
+            self.forget_stderr(child)
+        else:
+            self.register(child, process.stderr, 0 if self.output.full else selectors.EVENT_READ)
 
     def retire(self, child: Child) -> None:
         """Let the child for suspects be the spare one, if there is none, or end."""
