@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from shop import tasks
 
 HERE = Path(__file__).parent
@@ -17,6 +18,12 @@ HERE = Path(__file__).parent
 @pytest.fixture(autouse=True)
 def nothing_seen():
     tasks.seen.clear()
+
+
+@pytest.fixture
+def ada():
+    """A user, as of an application of others."""
+    return User.objects.create_user("ada", password="before", pk=1)
 
 
 def eventually(condition, within: float = 20):

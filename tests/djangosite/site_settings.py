@@ -44,6 +44,8 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
+# The real ones take most of a second for each user.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 FOLDER = Path(os.environ.get("SITE_FOLDER", "/tmp/belayed-djangosite"))
 FOLDER.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,14 @@ def greet(who: object) -> str:
     return f"hello {who}"
 
 
+def shout(text: str) -> str:
+    return text.upper()
+
+
+def same(value: object) -> object:
+    return value
+
+
 @belayed_task
 async def agreet(who: str) -> str:
     return f"hello {who}"
