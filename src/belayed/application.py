@@ -44,7 +44,9 @@ class Application:
                 raise ConfigError(f"{self.source} names {self.shown}: {self.module} has no {attribute}")
             found = getattr(found, part)
         jobs: Any = found if isinstance(found, Database) else current()
-        jobs.trust.add(self.module.partition(".")[0])
+        # Belayed's own module that starts a Django project would let rows run any function of Belayed.
+        if (package := self.module.partition(".")[0]) != __name__.partition(".")[0]:
+            jobs.trust.add(package)
         return jobs
 
     def imported(self) -> Any:

@@ -61,6 +61,8 @@ class Batch:
 class Saving(Database):
     """The part of `Jobs` that takes new jobs in."""
 
+    kind_of_trust: type[Trust] = Trust
+
     def __init__(self, config: Config, plugins: Iterable[Plugin]) -> None:
         try:
             check_queue(config.default_queue)
@@ -69,7 +71,7 @@ class Saving(Database):
             raise ConfigError(f"default_{error}") from None
         self.names = Names(config)
         super().__init__(config)
-        self.trust = Trust(config.trust)
+        self.trust = self.kind_of_trust(config.trust)
         self.codec = Codec(self.trust)
         self.plugins = Plugins(plugins)
         self.delay_jobs = config.delay_jobs

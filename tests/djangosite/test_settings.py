@@ -90,7 +90,7 @@ def test_an_sqlite_file_without_a_write_ahead_log_is_told(project):
 
 
 def test_a_driver_that_is_missing_is_told(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(ours, "find_spec", lambda name: None)
 
     assert [one.id for one in ours.driver()] == ["belayed.E002"]
 

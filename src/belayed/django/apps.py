@@ -34,6 +34,8 @@ class BelayedConfig(AppConfig):
             import_module("django.tasks.checks")
         # Tasks are known by their names once their modules are imported.
         autodiscover_modules("tasks", "jobs")
+        if tasks_are_used():
+            backends.register()
 
 
 def tasks_are_used() -> bool:

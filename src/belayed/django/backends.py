@@ -32,10 +32,10 @@ from belayed.django.compat import (
     task_backends,
 )
 from belayed.django.compat import TaskResultStatus as Status
-from belayed.django.djangotasks import MARK, OF_JOB, BelayedTask, error_of, local, result_of, task_of
+from belayed.django.djangotasks import MARK, OF_JOB, BelayedTask, alias_of, error_of, local, made, result_of, task_of
 from belayed.errors import AttemptStopped, JobNotFound, NotSerializable
 from belayed.job import Draft, Job, Outcome
-from belayed.payload import NO_RULES, FunctionCall, Target, adapters, signature_of
+from belayed.payload import NO_RULES, FunctionCall, Target, adapters, registry, signature_of
 from belayed.plugin import Plugin
 from belayed.results import safe_str, type_name
 from belayed.retry import Cancel, Fail, Rules
@@ -54,6 +54,7 @@ class TasksBackend(BaseTaskBackend):
     supports_async_task = True
     supports_get_result = True
     supports_priority = True
+    keeps_jobs = True
 
     @property
     def any_arguments(self) -> bool:
@@ -83,7 +84,10 @@ class TasksBackend(BaseTaskBackend):
         if not self.any_arguments:
             args, kwargs = strict(compat.normalize_json(args)), strict(compat.normalize_json(kwargs))
         function = task.func
-        call = FunctionCall(task.module_path, f"{function.__module__}:{function.__qualname__}", tuple(args), kwargs)
+        entry = registry.get(task.module_path)
+        name = task.module_path if isinstance(entry, Adapter) and entry.task.func is function else None
+        ref = f"{function.__module__}:{function.__qualname__}"
+        call = FunctionCall(task.module_path, ref, tuple(args), kwargs, name)
         check_call(signature_of(Adapter(task)), task.module_path, tuple(args), kwargs)
         known = getattr(sys.modules.get(function.__module__), function.__name__, None)
         if rules_of(task) != rules_of(known):
@@ -161,6 +165,7 @@ class Adapter(Target):
 
     def __init__(self, task: Any) -> None:
         super().__init__(wrapped(task), rules_of(task))
+        self.task = task
         self.is_async = inspect.iscoroutinefunction(task.func)
 
 
@@ -196,7 +201,10 @@ def context(task: Any) -> list[Any]:
     if not task.takes_context:
         return []
     job = current_job()
-    return [TaskContext(task_result=result_of(job, str(job.meta[MARK]), any_arguments=True))]
+    alias = alias_of(job)
+    if alias is None:
+        raise Fail(f"{task.module_path} takes the context of its task, and this job was not enqueued through TASKS")
+    return [TaskContext(task_result=result_of(job, alias, any_arguments=True))]
 
 
 def returned(task: Any, value: Any) -> Any:
@@ -238,7 +246,7 @@ class Signals(Plugin):
 
     @contextmanager
     def around_attempt(self, job: Job) -> Iterator[None]:
-        alias = job.meta.get(MARK)
+        alias = alias_of(job)
         if alias is None:
             yield
             return
@@ -248,11 +256,11 @@ class Signals(Plugin):
         off_loop(lambda: self.tell(signals.task_finished, job, alias, Status.SUCCESSFUL))
 
     def on_error(self, job: Job, error: BaseException) -> None:
-        if job.meta.get(MARK) is not None and cancels(job, error):
+        if alias_of(job) is not None and cancels(job, error):
             self.on_failure(job, error)
 
     def on_failure(self, job: Job, error: BaseException) -> None:
-        alias = job.meta.get(MARK)
+        alias = alias_of(job)
         if alias is None:
             return
 
@@ -311,3 +319,12 @@ def install() -> None:
     adapters[compat.Task] = Adapter
     for kind in (compat.Task, BelayedTask):
         holders[kind] = attrgetter("func")
+
+
+def register() -> None:
+    """Let workers run the tasks that are there now, whose application it may be: like those of Belayed's own @task."""
+    for path, task in made.items():
+        # Its module may have bound other options to it since.
+        found = vars(sys.modules[task.func.__module__]).get(task.func.__name__)
+        task = found if isinstance(found, BelayedTask) and found.func is task.func else task
+        registry.setdefault(path, Adapter(task))

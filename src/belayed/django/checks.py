@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.core import checks
@@ -11,6 +12,7 @@ from django.db import connections
 
 from belayed.django import conf
 from belayed.django.jobs import DjangoJobs, where
+from belayed.django.trusting import NEVER
 from belayed.errors import BelayedError, SchemaMissing, SchemaNewer, StoreError
 
 Found = list[checks.CheckMessage]
@@ -24,10 +26,42 @@ def install() -> None:
 def settings(app_configs: Any, **_given: Any) -> Found:
     """The setting BELAYED."""
     try:
-        DjangoJobs()
+        jobs = DjangoJobs()
     except BelayedError as error:
         return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
-    return [*elsewhere(conf.alias()), *at_hand(conf.alias())]
+    return [*trusted(jobs.config.trust or ()), *elsewhere(conf.alias()), *at_hand(conf.alias())]
+
+
+def trusted(packages: Sequence[str]) -> Found:
+    """The packages of BELAYED['TRUST']: what is misspelt covers nothing, and what is too wide covers too much."""
+    found: Found = []
+    for package in packages:
+        if package in NEVER:
+            found.append(
+                checks.Warning(
+                    f"BELAYED['TRUST'] names {package!r}: whoever can write into the tables of jobs can call all of it",
+                    hint="Name your own packages, and of others' the smallest that has the function, such as "
+                    "'django.contrib.auth'; better, write a function of your own that calls it.",
+                    id="belayed.W007",
+                )
+            )
+        elif not there(package):
+            found.append(
+                checks.Warning(
+                    f"BELAYED['TRUST'] names {package!r}, which is no module here",
+                    hint="Names are written as in an import. What it was meant to cover is refused.",
+                    id="belayed.W006",
+                )
+            )
+    return found
+
+
+def there(module: str) -> bool:
+    """Whether there is such a module."""
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def elsewhere(alias: str) -> Found:
@@ -75,8 +109,6 @@ def on_sqlite(alias: str) -> Found:
 
 def driver() -> Found:
     """PostgreSQL is reached by psycopg 3."""
-    from importlib.util import find_spec
-
     if find_spec("psycopg") is not None:
         return []
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,3 @@ def sqlite_url(name: Any) -> str:
     if path in ("", ":memory:") or path.startswith("file:"):
         return "sqlite:///:memory:"
     return f"sqlite:///{quote(str(Path(path).absolute()))}"
-
-
-def installed() -> Iterable[str]:
-    """The packages of the installed applications, whose code workers may run."""
-    return [one.name for one in apps.get_app_configs()]

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import importlib
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from belayed.config import current
-from belayed.django.compat import InvalidTask, Task, TaskError, TaskResult, TaskResultDoesNotExist, TaskResultStatus
-from belayed.errors import ConfigError, OptionError, PayloadError
+from belayed.django.compat import (
+    InvalidTask,
+    Task,
+    TaskError,
+    TaskResult,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_backends,
+)
+from belayed.errors import ConfigError, OptionError, PayloadError, UnknownTask
 from belayed.job import Job, State
 from belayed.options import CHECKS
+from belayed.payload import registry
 from belayed.retry import Backoff, Errors, Rules
+from belayed.trust import resolve
 
 MARK = "django_tasks"
 """In a job's `meta`: the alias of the backend that it was enqueued by."""
@@ -60,6 +73,8 @@ class BelayedTask(Task):
             raise InvalidTask(str(error)) from error
         # Without super(): a class with slots is made anew, and this would be of the one before.
         Task.__post_init__(self)
+        if not apps.ready:
+            made.setdefault(self.module_path, self)
 
     def using(self, *, run_after: datetime | timedelta | None = None, **changes: Any) -> BelayedTask:
         """The same task with other options. *run_after* may be a timedelta from when it is enqueued."""
@@ -76,6 +91,10 @@ class BelayedTask(Task):
         return Rules(self.retry_on, self.discard_on, self.backoff)
 
 
+made: dict[str, BelayedTask] = {}
+"""The tasks that were there when Django had started, and so are in every process, by the paths of their functions."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyResult(TaskResult):
     """A result whose arguments are more than JSON."""
@@ -84,13 +103,53 @@ class AnyResult(TaskResult):
         """Leave them as they are."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownError(TaskError):
+    """An attempt's error, whose class is looked up without importing what a row names."""
+
+    @property
+    def exception_class(self) -> type[BaseException]:
+        """The class. Raises ImportError where its module is neither imported nor one that workers may run."""
+        path = self.exception_class_path
+        if current().trust.covers(path):
+            try:
+                importlib.import_module(path.rpartition(".")[0])
+            except ImportError:
+                pass
+        found = imported(path)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+        raise ImportError(f"{path!r} is not an exception that is imported here, or that workers may import")
+
+
+def imported(path: str) -> Any:
+    """What *path* names in the modules that are imported already; None: nothing."""
+    parts = path.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:count]))
+        if found is not None:
+            for name in parts[count:]:
+                # Not getattr: a module, or a class of a class, may make or import what it is asked for.
+                found = vars(found).get(name) if hasattr(found, "__dict__") else None
+            return found
+    return None
+
+
+def alias_of(job: Job) -> str | None:
+    """The backend of ours that the job was enqueued by, as its row and the settings say; None: by none."""
+    alias = job.meta.get(MARK)
+    if type(alias) is not str or alias not in task_backends.settings:
+        return None
+    return alias if getattr(task_backends[alias], "keeps_jobs", False) else None
+
+
 def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
     """The TaskResult of a job. Raises TaskResultDoesNotExist for one that is of no task of this backend."""
-    if job.meta.get(MARK) != alias:
+    if alias_of(job) != alias:
         raise TaskResultDoesNotExist(str(job.id))
     try:
         task = task_of(job)
-    except ImportError as error:
+    except PayloadError as error:
         raise TaskResultDoesNotExist(f"{job.id}: there is no task {job.task} any more") from error
     args, kwargs = arguments(job)
     failed = job.attempts
@@ -100,7 +159,7 @@ def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
         workers.append(job.worker or "")
     kind = AnyResult if any_arguments else TaskResult
     result = kind(
-        task=task.using(priority=-job.priority, queue_name=job.queue),
+        task=moved(task, priority=-job.priority, queue_name=job.queue),
         id=str(job.id) if job.saved else "",
         status=STATUS[job.state],
         enqueued_at=local(job.created_at),
@@ -119,10 +178,22 @@ def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
 
 
 def task_of(job: Job) -> Any:
-    """The task that a job runs. Raises ImportError, also for one of a module that is not the project's."""
-    if not current().trust.covers(job.task.rpartition(".")[0]):
-        raise ImportError(f"workers may not run code of {job.task}")
-    return import_string(job.task)
+    """The task that a job runs. Raises PayloadError, also for what is no task, or not code that workers may run."""
+    if isinstance(known := getattr(registry.get(job.task), "task", None), Task):
+        return known
+    module, _, name = job.task.rpartition(".")
+    found = resolve(f"{module}:{name}", current().trust)
+    if not isinstance(found, Task):
+        raise UnknownTask(f"{job.task} is not a task of django.tasks")
+    return found
+
+
+def moved(task: Any, **to: Any) -> Any:
+    """*task* as its job has it now, which may be in a queue, or of a priority, that TASKS does not allow."""
+    found = copy.copy(task)
+    for name, value in to.items():
+        object.__setattr__(found, name, value)
+    return found
 
 
 def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
@@ -133,7 +204,9 @@ def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
         envelope = job.jobs.decode(job.payload)
     except PayloadError:
         return [], {}
-    return list(envelope["args"]), dict(envelope["kwargs"])
+    found = envelope if isinstance(envelope, dict) else {}
+    args, kwargs = found.get("args"), found.get("kwargs")
+    return args if isinstance(args, list) else [], kwargs if isinstance(kwargs, dict) else {}
 
 
 def error_of(kind: str | None, message: str | None, traceback: str | None) -> Any:
@@ -141,7 +214,7 @@ def error_of(kind: str | None, message: str | None, traceback: str | None) -> An
     path = kind or "Exception"
     if "." not in path:
         path = f"{'builtins' if hasattr(builtins, path) else 'belayed.errors'}.{path}"
-    return TaskError(exception_class_path=path, traceback=traceback or f"{path}: {message or ''}")
+    return KnownError(exception_class_path=path, traceback=traceback or f"{path}: {message or ''}")
 
 
 def local(moment: datetime | None) -> datetime | None:

@@ -21,6 +21,7 @@ from belayed.connections.sqlite import MEMORY
 from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
+from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Draft, Job
@@ -115,6 +116,7 @@ class DjangoJobs(Jobs):
     """The `Jobs` of a project: those of the setting BELAYED, in its database."""
 
     quick = False  # All goes through Django's connections.
+    kind_of_trust = ProjectTrust
 
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
@@ -125,8 +127,6 @@ class DjangoJobs(Jobs):
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
         except ConfigError as error:
             raise ConfigError(f"BELAYED: {error}") from error
-        for package in conf.installed():
-            self.trust.add(package)
 
     def __repr__(self) -> str:
         return f"<Jobs in Django's database {self.alias!r}>"

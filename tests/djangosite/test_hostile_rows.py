@@ -1,0 +1,189 @@
+"""Rows that somebody wrote into the table by hand: what they may name, and what they cannot reach."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from conftest import HERE
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.db import connection
+from django.test import override_settings
+from rows import ADA, USERS, function, method, outcome, written
+from shop import tasks
+from shop.models import Post, Ticket
+from shop.tasks import add, greet
+
+from belayed import State, delay
+from belayed.application import Application
+from belayed.cli.app import DJANGO
+from belayed.config import current
+from belayed.django.djangotasks import error_of
+from belayed.errors import NotTrusted
+from belayed.testing import drain
+
+pytestmark = pytest.mark.django_db(databases=["default", "other"])
+
+
+FOREIGN = [
+    function("django.contrib.auth.models:update_last_login", None, {"$": "django", "v": ADA}),
+    function("django.contrib.auth.hashers:make_password", "x"),
+    function("django.core.management:call_command", "flush", interactive=False),
+    function("django.utils.module_loading:import_string", "antigravity.fly"),
+    function("belayed.django.conf:plugins"),
+    function("belayed.codec.registry:register_proxy", {"$": "name", "v": "shop.models:Post"}, None),
+    function("django.tasks.base:task", 1),
+]
+
+
+@pytest.mark.parametrize("payload", FOREIGN, ids=lambda one: one["call"])
+@pytest.mark.parametrize("settings", [{}, {"TRUST": ["shop"]}], ids=["own", "TRUST"])
+def test_a_row_calls_no_function_of_an_installed_application(settings, payload, ada):
+    with override_settings(BELAYED=settings):
+        state, kind = outcome(written(payload))
+
+    assert (state, kind) == (State.FAILED, "UntrustedPayload")
+    assert User.objects.get().last_login is None
+    assert "antigravity" not in sys.modules
+
+
+METHODS = ["set_password", "delete", "save", "check_password", "__setattr__", "__reduce__", "get_username"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_calls_no_method_of_an_installed_application_s_rows(name, ada):
+    state, kind = outcome(written(method("django", ADA, name, "after", "x")))
+
+    assert (state, kind) in [(State.FAILED, "UntrustedPayload"), (State.FAILED, "BrokenPayload")]
+    assert User.objects.get().check_password("before")
+
+
+MANAGERS = ["create_superuser", "create_user", "create", "values_list", "raw", "all", "get_queryset"]
+
+
+@pytest.mark.parametrize("name", MANAGERS)
+def test_a_row_calls_no_method_of_an_installed_application_s_manager(name, ada):
+    state, kind = outcome(written(method("django.manager", USERS, name, "eve")))
+
+    assert (state, kind) == (State.FAILED, "UntrustedPayload")
+    assert User.objects.count() == 1
+
+
+def test_a_row_replaces_no_task():
+    before = tasks.greet
+    job = written(method("django.manager", ["shop.post", "__setattr__"], "__call__", "like", "x"))
+
+    assert outcome(job)[0] is not State.SUCCEEDED
+    assert outcome(written(method("name", "shop.models:Post", "__setattr__", "like", "x")))[0] is State.FAILED
+    assert tasks.greet is before
+    assert callable(Post.like)
+
+
+def test_what_is_not_the_project_s_is_refused_at_the_enqueue_and_the_setting_is_named(ada):
+    from django.contrib.auth.hashers import make_password
+
+    with pytest.raises(NotTrusted, match=r"BELAYED = \{'TRUST': \['django.contrib.auth', 'shop', 'site_settings'\]\}"):
+        delay(make_password)("x")
+    with pytest.raises(NotTrusted):
+        delay(ada).set_password("x")
+
+
+def test_trust_is_the_whole_truth():
+    shout = function("shop.tasks:shout", "x")
+    with override_settings(BELAYED={"TRUST": ["warehouse"]}):
+        with pytest.raises(NotTrusted, match=r"\['shop', 'warehouse'\]"):
+            delay(tasks.shout)("x")
+        refused = outcome(written(shout))
+        registered = outcome(greet.enqueue("ada"))
+    with override_settings(BELAYED={"TRUST": ["django.contrib.auth", "shop"]}):
+        named = outcome(written(function("django.contrib.auth.hashers:check_password", "x", "y")))
+        own = outcome(written(shout))
+
+    assert refused == (State.FAILED, "UntrustedPayload")
+    assert [state for state, _ in (registered, named, own)] == [State.SUCCEEDED] * 3
+
+
+def test_a_worker_that_starts_by_belayed_s_own_module_trusts_belayed_no_more_than_others():
+    jobs = Application(DJANGO, "a test", HERE).load()
+
+    job = written(function("belayed.codec.refusals:shorten", "x"))
+
+    assert jobs is current()
+    assert outcome(job) == (State.FAILED, "UntrustedPayload")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{"django_tasks": "nowhere"}, {"django_tasks": ["default"]}, {"django_tasks": {"a": 1}}, {"django_tasks": None},
+     {"django_tasks": 7}],
+    ids=repr,
+)  # fmt: skip
+def test_a_backend_that_is_none_of_the_settings_is_nobody_s(meta):
+    job = written(function("shop.tasks:greet", "ada"), meta, "shop.tasks.greet")
+
+    assert outcome(job) == (State.SUCCEEDED, "")
+
+
+@pytest.mark.parametrize("name", ["shop.tasks.connection", "shop.models.Post", "shop.tasks.shout", "antigravity.fly"])
+def test_the_name_in_a_row_leads_to_tasks_only(name):
+    result = add.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE belayed_jobs SET task = %s WHERE id = %s", [name, int(result.id)])
+
+    with pytest.raises(Exception, match="there is no task") as raised:
+        add.get_result(result.id)
+
+    assert type(raised.value).__name__ == "TaskResultDoesNotExist"
+    assert "antigravity" not in sys.modules
+
+
+def test_a_result_is_told_of_a_job_that_was_moved():
+    result = add.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE belayed_jobs SET queue = 'elsewhere', priority = 5000 WHERE id = %s", [int(result.id)])
+
+    found = add.get_result(result.id)
+
+    assert (found.task.queue_name, found.task.priority, found.args) == ("elsewhere", -5000, [1])
+
+
+@pytest.mark.parametrize("payload", [[], {"v": 1}, {"v": 1, "perform": None}, {"v": 1, "args": 7, "kwargs": 7}, None])
+def test_a_result_is_told_of_a_job_whose_arguments_are_none(payload):
+    job = written(payload, {"django_tasks": "default"}, "shop.tasks.add")
+
+    assert add.get_result(str(job.id)).args == []
+
+
+def test_the_error_of_an_attempt_imports_nothing():
+    for name in ("antigravity.Error", "shop.tasks.greet", "antigravity", "os.path.join", "shop.models.Post"):
+        with pytest.raises((ImportError, ValueError)):
+            _ = error_of(name, "x", "x").exception_class
+
+    assert "antigravity" not in sys.modules
+    assert error_of("json.decoder.JSONDecodeError", "x", "x").exception_class is json.JSONDecodeError
+    assert error_of("shop.models.Post.DoesNotExist", "x", "x").exception_class is Post.DoesNotExist
+    assert error_of("KeyError", "x", "x").exception_class is KeyError
+
+
+def test_what_rows_of_the_project_need_is_loaded_all_the_same(ada):
+    ticket = Ticket.objects.create()
+    post = Post.objects.create(title="news")
+
+    jobs = [delay(post).like(), greet.enqueue(ada), greet.enqueue(Post.objects), greet.enqueue({"of": (ticket, [ada])})]
+    drain()
+
+    assert [job.refresh().state for job in jobs] == [State.SUCCEEDED] * 4
+
+
+@pytest.mark.parametrize(
+    ("trust", "ids"),
+    [(["shop", "django.contrib.auth"], []), (["shpo"], ["belayed.W006"]), (["django"], ["belayed.W007"]),
+     (["shop", "os"], ["belayed.W007"]), (["belayed"], ["belayed.W007"])],
+)  # fmt: skip
+def test_a_trust_that_is_misspelt_or_too_wide_is_told(trust, ids):
+    with override_settings(BELAYED={"TRUST": trust}):
+        found = [one.id for one in run_checks() if one.id.startswith("belayed")]
+
+    assert found == ids
