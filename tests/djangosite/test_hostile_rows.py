@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
+import django
 import pytest
 from conftest import HERE
 from django.contrib.auth.models import User
+from django.core import mail
 from django.core.checks import run_checks
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import override_settings
 from rows import ADA, USERS, function, method, outcome, written
@@ -21,8 +24,8 @@ from belayed.application import Application
 from belayed.cli.app import DJANGO
 from belayed.config import current
 from belayed.django.djangotasks import error_of
-from belayed.errors import NotTrusted
-from belayed.testing import drain
+from belayed.errors import NotSerializable, NotTrusted
+from belayed.testing import drain, held
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
 
@@ -187,3 +190,114 @@ def test_a_trust_that_is_misspelt_or_too_wide_is_told(trust, ids):
         found = [one.id for one in run_checks() if one.id.startswith("belayed")]
 
     assert found == ids
+
+
+class Loud(EmailMessage):
+    """A class of mails of the project's own."""
+
+
+def mailed(**changes: object) -> dict:
+    """The payload of a mail's job, with something else in its message."""
+    with held() as found:
+        EmailMessage("Hello", "Hello.", "shop@example.org", ["ada@example.org"]).send()
+    payload = json.loads(found[0].payload)
+    payload["args"][0] |= changes
+    return payload
+
+
+MAILS = {
+    "a module": ({"class": "antigravity:Mail"}, "UntrustedMail"),
+    "a backend": ({"class": "django.core.mail.backends.smtp:EmailBackend"}, "UntrustedMail"),
+    "a function": ({"class": "shop.tasks:shout"}, "UntrustedMail"),
+    "a model": ({"class": "shop.models:Post"}, "UntrustedMail"),
+    "no class": ({"class": ["shop.models:Post"]}, "BrokenMail"),
+    "no name": ({"class": "Mail"}, "BrokenMail"),
+    "a method": ({"attributes": {"message": {"$": "name", "v": "shop.tasks:shout"}}}, "UntrustedMail"),
+    "a method's name": ({"attributes": {"recipients": ["ada@example.org"]}}, "UntrustedMail"),
+    "code": ({"attributes": {"subject": {"$": "name", "v": "shop.tasks:shout"}}}, "UntrustedMail"),
+    "a class": ({"attributes": {"__class__": "x"}}, "UntrustedMail"),
+    "no attributes": ({"attributes": 7}, "BrokenMail"),
+    "an attachment by its path": ({"attachments": [{"path": "/etc/passwd"}]}, "BrokenMail"),
+    "an attachment of a wrong type": ({"attachments": [{"part": "text"}]}, "BrokenMail"),
+    "alternatives that are none": ({"alternatives": ["text"]}, "BrokenMail"),
+}
+
+
+@pytest.fixture
+def outbox():
+    """The mails that workers send, where the settings let them send into memory."""
+    memory = "django.core.mail.backends.locmem.EmailBackend"
+    if django.VERSION >= (6, 1):
+        ours = {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "memory"}}
+        other = {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "other"}}
+        ways = {"default": ours, "memory": {"BACKEND": memory}, "bulk": other, "other": {"BACKEND": memory}}
+        ways["direct"] = {"BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+        settings = {"MAILERS": ways}
+    else:
+        settings = {"EMAIL_BACKEND": "belayed.django.EmailBackend", "BELAYED": {"MAIL_USING": memory}}
+    with override_settings(**settings):
+        mail.outbox = []
+        yield mail.outbox
+
+
+@pytest.mark.parametrize("case", MAILS)
+def test_a_mail_in_a_row_is_of_a_class_of_mails_and_of_data(outbox, case):
+    changes, wanted = MAILS[case]
+
+    assert outcome(written(mailed(**changes))) == (State.FAILED, wanted)
+    assert outbox == []
+    assert "antigravity" not in sys.modules
+
+
+USINGS = [
+    "antigravity.Backend",
+    "django.core.mail.backends.dummy.EmailBackend",
+    "direct",
+    "default",
+    ["x"],
+    {},
+    7,
+    None,
+]
+
+
+@pytest.mark.parametrize("using", USINGS, ids=repr)
+def test_a_mail_is_sent_as_the_settings_say_whatever_its_row_says(outbox, using):
+    payload = mailed()
+    payload["args"] = [payload["args"][0], using]
+
+    assert outcome(written(payload)) == (State.SUCCEEDED, "")
+    assert [one.subject for one in outbox] == ["Hello"]
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"to": ["ada@example.org\nRCPT TO:<eve@example.org>"]}, {"subject": "a\nBcc: eve@example.org"},
+     {"extra_headers": {"X-Shop": "7\r\nBcc: eve@example.org"}}, {"from_email": "shop@example.org\nX: 1"}],
+    ids=lambda one: next(iter(one)),
+)  # fmt: skip
+def test_a_header_of_a_row_has_no_second_line(outbox, attributes):
+    payload = mailed()
+    payload["args"][0]["attributes"] |= attributes
+
+    state, kind = outcome(written(payload))
+
+    assert (state, outbox) == (State.SCHEDULED, [])
+    assert kind in ("BadHeaderError", "ValueError")
+
+
+def test_mails_of_a_class_of_the_project_s_own_are_sent(outbox):
+    Loud("Hello", "Hello.", "shop@example.org", ["ada@example.org"]).send()
+
+    drain()
+
+    assert [type(one) for one in outbox] == [Loud]
+
+
+def test_a_mail_with_code_on_it_is_refused_at_the_enqueue(outbox):
+    message = EmailMessage("Hello", "Hello.", "shop@example.org", ["ada@example.org"])
+    message.on_sent = tasks.shout
+
+    with pytest.raises(NotSerializable, match="its attribute on_sent is code"):
+        message.send()

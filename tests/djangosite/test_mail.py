@@ -252,6 +252,25 @@ def test_a_mailer_that_sends_to_itself_is_refused():
         send_mail("x", "y", "shop@example.org", ["ada@example.org"])
 
 
+@pytest.mark.skipif(not MAILERS, reason="before Django 6.1 there is no MAILERS")
+def test_each_mailer_of_ours_has_its_own_behind_it():
+    memory = {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}
+    ways = {name: {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": f"{name}_smtp"}} for name in "ab"}
+    with override_settings(MAILERS={**ways, "a_smtp": memory, "b_smtp": memory, "default": memory}):
+        send_mail("x", "y", "shop@example.org", ["ada@example.org"], using="b")
+        (job,) = current().find()
+        drain()
+
+    assert current().decode(job.payload)["args"][1] == "b_smtp"
+    assert [one.subject for one in mail.outbox] == ["x"]
+
+
+@pytest.mark.skipif(MAILERS, reason="from Django 6.1 on MAILERS says it")
+def test_a_backend_that_the_settings_do_not_name_is_refused():
+    with pytest.raises(BelayedError, match=r"set BELAYED = \{'MAIL_USING': …\}"):
+        mail.get_connection(using="django.core.mail.backends.locmem.EmailBackend")
+
+
 @pytest.mark.skipif(MAILERS, reason="from Django 6.1 on MAILERS says it")
 def test_the_backend_behind_can_be_another():
     with override_settings(BELAYED={"MAIL_USING": "django.core.mail.backends.locmem.EmailBackend"}):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Mapping
 from email import message_from_bytes, policy
 from email.mime.base import MIMEBase
 from typing import Any, cast
@@ -12,10 +14,12 @@ from django.conf import settings
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+from django.utils.module_loading import import_string
 
 from belayed.config import current
 from belayed.django import conf
-from belayed.errors import ConfigError, NotSerializable
+from belayed.errors import BrokenPayload, ConfigError, NotSerializable, UntrustedPayload
+from belayed.retry import Fail
 from belayed.tasks import Task, registered
 from belayed.trust import name_of, resolve
 
@@ -26,6 +30,14 @@ NOT_KEPT = ("connection", "_connection", "attachments", ALTERNATIVE)
 """Attributes of a message that do not travel as they are."""
 MAILERS = django.VERSION >= (6, 1)
 """Whether Django has the setting MAILERS."""
+
+
+class UntrustedMail(Fail, UntrustedPayload):
+    """A saved mail names code that workers may not run: its job fails at once, and is kept."""
+
+
+class BrokenMail(Fail, BrokenPayload):
+    """A saved mail is not what Belayed writes: its job fails at once, and is kept."""
 
 
 class EmailBackend(BaseEmailBackend):
@@ -54,18 +66,23 @@ class EmailBackend(BaseEmailBackend):
             super().__init__(fail_silently=fail_silently, **login, **options)
         self.fail_silently = fail_silently
         conf.require_installed("belayed.django.EmailBackend")
-        given = conf.given()
-        self.using = using or given.get("MAIL_USING") or SMTP
-        self.queue, self.priority = queue or given.get("MAIL_QUEUE"), priority
-        if alias is not None and self.using == alias:
-            raise ConfigError(f"the mailer {alias!r} would send its mails to itself: let 'using' name another")
+        self.queue, self.priority = queue or conf.given().get("MAIL_QUEUE"), priority
+        self.using = behind(using)
+        if using is not None and using != self.using:
+            itself = " to itself" if using == alias else ""
+            raise ConfigError(
+                f"using={using!r}: a worker would not send{itself} by it, but by {self.using!r}, as the settings say; "
+                + ("name a mailer in MAILERS that is not Belayed's" if mailers() else "set BELAYED = {'MAIL_USING': …}")
+            )
 
     def send_messages(self, email_messages: Any) -> int:
         """Save a job for each message, in the open transaction; how many it was."""
         chosen: Any = {"queue": self.queue, "priority": self.priority}
         task = deliver.using(**{name: value for name, value in chosen.items() if value is not None})
         try:
-            drafts = [task.draft(taken(message), self.using) for message in email_messages if message.recipients()]
+            # Without MAILERS there is one way out, which the settings say: the row need not.
+            using = (self.using,) if mailers() else ()
+            drafts = [task.draft(taken(message), *using) for message in email_messages if message.recipients()]
             return len(current().enqueue_many(drafts)) if drafts else 0
         except Exception:
             if not self.fail_silently:
@@ -81,6 +98,10 @@ def taken(message: EmailMessage) -> dict[str, Any]:
     if name not in DJANGOS:
         current().trust.require(name)
     kept = {name: value for name, value in vars(message).items() if name not in NOT_KEPT}
+    if odd := stand_ins(type(message), kept):
+        raise NotSerializable(
+            "the mail", f"its attribute {odd[0]} is code", "write a class of mails of your own that has it as a method"
+        )
     return {
         "class": name,
         "attributes": kept,
@@ -101,14 +122,32 @@ def attached(one: Any) -> dict[str, Any]:
     return {"name": name, "content": content, "mimetype": mimetype}
 
 
-def rebuilt(found: dict[str, Any]) -> EmailMessage:
-    """The message that was taken apart. Its class must be one of messages, Django's or one that is trusted."""
-    kind: Any = DJANGOS.get(found["class"]) or resolve(found["class"], current().trust)
+def rebuilt(found: Any) -> EmailMessage:
+    """The message that was taken apart. Raises UntrustedMail, BrokenMail, or UnknownTask for a class not known here."""
+    try:
+        return put_together(kind_of(found["class"]), found)
+    except UntrustedPayload as error:
+        raise UntrustedMail(str(error)) from error
+    except (BrokenPayload, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenMail(f"this is no mail that Belayed has saved ({type(error).__name__}: {error})") from error
+
+
+def kind_of(name: Any) -> type[EmailMessage]:
+    """The class of a message by its name: Django's, or one that is trusted."""
+    kind: Any = DJANGOS.get(name) or resolve(name, current().trust)
     if not (isinstance(kind, type) and issubclass(kind, EmailMessage)):
-        raise ConfigError(f"{found['class']} is no class of mails")
+        raise UntrustedPayload(f"{name} is no class of mails")
+    return kind
+
+
+def put_together(kind: type[EmailMessage], found: dict[str, Any]) -> EmailMessage:
+    """A message of a class, with all that was saved of it."""
+    attributes = dict(found["attributes"])
+    if odd := stand_ins(kind, attributes):
+        raise UntrustedPayload(f"the attribute {odd[0]} of a saved mail is code, or stands in for a method")
     message: Any = object.__new__(kind)
     # The attribute's name changed with Django 6.1.
-    message.__dict__.update(copy.deepcopy(found["attributes"]), connection=None, _connection=None)
+    message.__dict__.update(copy.deepcopy(attributes), connection=None, _connection=None)
     message.attachments = []
     for one in found["attachments"]:
         if "part" in one:
@@ -122,6 +161,20 @@ def rebuilt(found: dict[str, Any]) -> EmailMessage:
         for content, mimetype in found["alternatives"]:
             message.attach_alternative(content, mimetype)
     return cast(EmailMessage, message)
+
+
+def stand_ins(kind: type, attributes: dict[str, Any]) -> list[str]:
+    """The attributes of a message that would be called: those with a method's name, and those that are code."""
+    return [name for name, value in attributes.items() if callable(value) or is_code(kind, name)]
+
+
+def is_code(kind: type, name: Any) -> bool:
+    """Whether a class has a method, or Python an attribute of its own, by this name."""
+    if not isinstance(name, str) or name.startswith("__"):
+        return True
+    # Not getattr, which asks the descriptors of the class.
+    raw = inspect.getattr_static(kind, name, None)
+    return callable(raw) or isinstance(raw, classmethod)
 
 
 def part_of(content: bytes) -> Any:
@@ -138,15 +191,51 @@ MODERN = django.VERSION >= (6, 0)
 """Whether attachments are of Python's newer classes of messages."""
 
 
-def deliver_mail(message: dict[str, Any], using: str) -> int:
-    """Send a mail through the backend or mailer that *using* names; how many it was."""
-    mail_ = rebuilt(message)
-    if MAILERS and getattr(settings, "MAILERS", None):
-        return int(mail_.send(using=using) or 0)
-    return int(mail.get_connection(using).send_messages([mail_]) or 0)
+def deliver_mail(message: dict[str, Any], using: object = None) -> int:
+    """Send a mail through the backend or the mailer of the settings; how many it was.
+
+    *using* chooses among the mailers that settings name for this, and imports nothing.
+    """
+    mail_, name = rebuilt(message), behind(using)
+    connection = mail.mailers[name] if mailers() else mail.get_connection(name)
+    return int(connection.send_messages([mail_]) or 0)
 
 
-deliver: Task[[dict[str, Any], str], int] = registered(Task(deliver_mail, name="belayed.django.deliver_mail"))
+def behind(wanted: object = None) -> str:
+    """What mails are really sent by: a backend's path in MAIL_USING, or *wanted* if a mailer of ours has it as `using`.
+
+    Else the one of the default mailer, or of the first. Raises ConfigError.
+    """
+    given, found = conf.given().get("MAIL_USING"), mailers()
+    if not found:
+        return str(given or SMTP)
+    ours = {alias: entry.get("OPTIONS", {}).get("using") or given for alias, entry in found.items() if is_ours(entry)}
+    # Not one of ours: its mails would be jobs again, for ever.
+    names = [name for name in ours.values() if name in found and name not in ours]
+    if wanted in names:
+        return str(wanted)
+    if (usual := ours.get("default", "default")) in names or (not ours and usual in found):
+        return str(usual)
+    if not names:
+        raise ConfigError(
+            "a mailer of Belayed's in MAILERS would send its mails to itself: let 'using' in its OPTIONS name one that "
+            "is not Belayed's"
+        )
+    return str(names[0])
+
+
+def mailers() -> Mapping[str, Any]:
+    """The setting MAILERS; empty before Django 6.1, and where it is not used."""
+    return (getattr(settings, "MAILERS", None) or {}) if MAILERS else {}
+
+
+def is_ours(mailer: Mapping[str, Any]) -> bool:
+    """Whether a mailer of the settings makes jobs of its mails."""
+    kind = import_string(mailer.get("BACKEND", SMTP))
+    return isinstance(kind, type) and issubclass(kind, EmailBackend)
+
+
+deliver: Task[..., int] = registered(Task(deliver_mail, name="belayed.django.deliver_mail"))
 
 
 def refuse(_message: EmailMessage) -> Any:
