@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.urls import reverse
-from shop.tasks import fails, greet
+from shop.tasks import fails, greet, returns_an_iterator, same
 
-from belayed import State, enqueue_many
+from belayed import State, delay, enqueue_many
 from belayed.config import current
 from belayed.testing import drain
 
@@ -132,8 +133,88 @@ def test_others_see_nothing(client):
     assert client.get(reverse(LIVE)).status_code == 403
 
 
+HIDDEN = [
+    "payload__contains", "payload__icontains", "payload__startswith", "payload__regex", "payload__gt", "payload__in",
+    "payload", "payload__exact", "payload__length__gt", "payload__isnull", "meta__contains", "meta", "error__contains",
+    "result__regex", "result", "id__in", "pk__gt", "state__regex", "state__in", "task__contains", "queue__startswith",
+    "nothing", "payload__contains__x", "run_at__gt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [LIVE, ENDED])
+def test_who_may_look_cannot_ask_for_what_is_hidden(looker, name):
+    for word in ("ada", "eve"):
+        greet.enqueue({"password": "s3cret", "name": word})
+    if name == ENDED:
+        drain()
+
+    for lookup in HIDDEN:
+        for value in ("s3cret", "nothing", "1", "x\0", ""):
+            answer = looker.get(reverse(name), {lookup: value})
+            assert (lookup, answer.status_code) == (lookup, 400)
+    for given in ({"_to_field": "payload"}, {"_to_field": "task"}):
+        assert looker.get(reverse(name), given).status_code == 400
+
+
+def test_who_may_look_cannot_ask_by_an_action_an_order_or_the_search(looker):
+    jobs = [greet.enqueue({"password": word}) for word in ("aaa", "zzz")]
+    across = {"action": "cancel", "_selected_action": [jobs[0].id], "select_across": "1"}
+
+    by_action = looker.post(f"{reverse(LIVE)}?payload__contains=aaa", across)
+    by_search = looker.get(reverse(LIVE), {"q": "aaa"}).content.decode()
+    orders = [looker.get(reverse(LIVE), {"o": order}).content.decode() for order in ("4", "-4", "9", "x", "payload")]
+    listed = [[page.index(f"{job.id}</a>") for job in jobs] for page in orders]
+
+    assert by_action.status_code == 400
+    assert by_search.count('<th class="field-id">') == 0
+    assert all(first > second for first, second in listed)
+
+
+@pytest.mark.parametrize("given", [{"queue": "slow"}, {"task": "shop.tasks.greet", "queue": "slow"}, {"priority": "7"}])
+def test_lists_are_filtered_by_columns_that_they_show(looker, given):
+    greet.enqueue("ada")
+    greet.using(queue="slow", priority=7).enqueue("ada")
+
+    page = looker.get(reverse(LIVE), given).content.decode()
+
+    assert page.count('<th class="field-id">') == 1
+
+
+def test_a_number_that_is_no_id_finds_nothing(looker):
+    greet.enqueue("ada")
+
+    pages = [looker.get(reverse(LIVE), {"q": "9" * digits}) for digits in (19, 20, 5000)]
+
+    assert [page.status_code for page in pages] == [200] * 3
+    assert not any('<th class="field-id">' in page.content.decode() for page in pages)
+
+
+@pytest.mark.parametrize("payload", ["[" * 50_000, "s3cret", '{"password": "s3cret"', '"s3cret'])
+def test_arguments_that_nobody_can_read_are_not_shown(looker, payload):
+    job = greet.enqueue("ada")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE belayed_jobs SET payload = %s WHERE id = %s", [payload, job.id])
+
+    page = looker.get(reverse("admin:belayed_livejob_change", args=[job.id]))
+
+    assert page.status_code == 200
+    assert "characters that cannot be read" in page.content.decode()
+    assert "s3cret" not in page.content.decode()
+
+
+def test_secrets_of_a_result_are_not_shown(looker):
+    job, other = delay(same)({"token": "s3cret", "name": "ada"}), returns_an_iterator.enqueue()
+    drain()
+
+    pages = [reverse("admin:belayed_endedjob_change", args=[one.id]) for one in (job, other)]
+    shown, lost = (looker.get(page).content.decode() for page in pages)
+
+    assert "s3cret" not in shown
+    assert "ada" in shown
+    assert "not stored: it returned a builtins.list_iterator" in lost
+
+
 def test_no_statement_counts_the_whole_table(admin_client):
-    from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     enqueue_many(greet.draft(number) for number in range(120))

@@ -23,6 +23,10 @@ from belayed.worker.report import humane
 COUNTED = 10_000
 """Jobs are counted up to so many: a list of a million costs no more."""
 SHORT = 120
+LOOKUPS = ("state", "task", "queue", "priority", "worker")
+"""The columns that addresses may filter by."""
+LONGEST_ID = 20
+"""Digits: ids have at most 19, and Python refuses to read thousands."""
 
 
 class Pages(Paginator):
@@ -51,6 +55,16 @@ def told(attempt: FailedAttempt) -> str:
     return str(attempt.traceback or f"{attempt.error_type}: {attempt.message}")
 
 
+def shown(text: str, task: str) -> SafeString:
+    """A payload or a result for people, without what looks like a secret. One that is not JSON could hide nothing."""
+    try:
+        found = json.loads(redacted(text, current().config.redact, task, wary=False))
+        text = json.dumps(found, indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
+        text = f"{len(text)} characters that cannot be read: {type(error).__name__}"
+    return format_html("<pre>{}</pre>", text)
+
+
 class LiveStates(ByState):
     states = ("scheduled", "ready", "running")
 
@@ -71,6 +85,14 @@ class JobAdmin(admin.ModelAdmin):
     search_help_text = "An id, or the whole name of a task or of a queue."
     shown: tuple[str, ...] = ()
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Whether the address of a list may filter by *lookup*: by whole values of a few columns that it shows.
+
+        Django allows all lookups of a model's own columns: `?payload__contains=` told those who may view jobs, guess by
+        guess, what is hidden from them in the arguments.
+        """
+        return lookup in LOOKUPS
+
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).using(current().alias)
 
@@ -79,7 +101,7 @@ class JobAdmin(admin.ModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if term.isdecimal():
+        if term.isdecimal() and len(term) <= LONGEST_ID:
             return queryset.filter(pk=int(term)), False
         return queryset.filter(task=term) | queryset.filter(queue=term), False
 
@@ -120,14 +142,14 @@ class JobAdmin(admin.ModelAdmin):
     @admin.display(description="arguments")
     def arguments(self, job: Any) -> SafeString | str:
         """What it runs, without what looks like a secret."""
-        if not job.payload:
-            return "not kept: they were large"
-        text = redacted(job.payload, current().config.redact, job.task, wary=False)
-        try:
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        except ValueError:
-            pass
-        return format_html("<pre>{}</pre>", text)
+        return shown(job.payload, job.task) if job.payload else "not kept: they were large"
+
+    @admin.display(description="result")
+    def returned(self, job: Any) -> SafeString | str:
+        """What the job has returned, without what looks like a secret."""
+        if (job.result or "").startswith("!"):
+            return f"not stored: it returned {job.result[1:]}"
+        return shown(job.result, job.task) if job.result else ""
 
     @admin.display(description="attempts that did not succeed")
     def attempts(self, job: Any) -> SafeString | str:
@@ -187,7 +209,7 @@ class EndedJobAdmin(JobAdmin):
     actions = ("retry", "delete_jobs")
     shown = (
         "id", "task", "state", "queue", "priority", "run_at", "created_at", "finished_at", "took", "worker",
-        "attempt", "failures", "crashes", "rescues", "max_attempts", "max_run_time", "error", "result", "arguments",
+        "attempt", "failures", "crashes", "rescues", "max_attempts", "max_run_time", "error", "returned", "arguments",
         "attempts",
     )  # fmt: skip
 

@@ -26,6 +26,11 @@ def greet(who: object) -> str:
     return f"hello {who}"
 
 
+@belayed_task
+def returns_an_iterator() -> object:
+    return iter([1])
+
+
 def shout(text: str) -> str:
     return text.upper()
 
