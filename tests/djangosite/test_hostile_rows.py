@@ -8,6 +8,7 @@ import sys
 import django
 import pytest
 from conftest import HERE
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core import mail
 from django.core.checks import run_checks
@@ -301,3 +302,48 @@ def test_a_mail_with_code_on_it_is_refused_at_the_enqueue(outbox):
 
     with pytest.raises(NotSerializable, match="its attribute on_sent is code"):
         message.send()
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files in a directory that modules are imported from, as the one of manage.py is."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def files(*names: str):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("ran = []\ndef run():\n    ran.append(1)\n")
+        return tmp_path
+
+    yield files
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("media", "goods", "lib")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["media.uploads.evil", "media.evil", "goods.pictures.evil"])
+def test_a_file_that_was_uploaded_is_no_code(files, name):
+    folder = files("goods/__init__.py", "goods/own.py", "lib.py", f"{name.replace('.', '/')}.py")
+
+    with override_settings(MEDIA_ROOT=folder / "goods" / "pictures", BELAYED={}):
+        uploaded = outcome(written(function(f"{name}:run")))
+        own = [outcome(written(function(f"{one}:run"))) for one in ("goods.own", "lib")]
+
+    assert uploaded == (State.FAILED, "UntrustedPayload")
+    assert name not in sys.modules
+    assert own == [(State.SUCCEEDED, "")] * 2
+
+
+def test_applications_in_a_directory_without_an_init_are_the_project_s(files):
+    files("goods/baker/__init__.py", "goods/baker/own.py", "goods/evil.py")
+
+    with override_settings(INSTALLED_APPS=[*django_settings.INSTALLED_APPS, "goods.baker"], BELAYED={}):
+        own, other = (outcome(written(function(f"goods.{name}:run"))) for name in ("baker.own", "evil"))
+
+    assert (own, other) == ((State.SUCCEEDED, ""), (State.FAILED, "UntrustedPayload"))
+
+
+def test_what_trust_names_may_be_a_directory_without_an_init(files):
+    files("media/own.py")
+
+    with override_settings(BELAYED={"TRUST": ["media"]}):
+        assert outcome(written(function("media.own:run"))) == (State.SUCCEEDED, "")
