@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 
 from belayed import Delayable, handle_asynchronously
@@ -48,6 +49,39 @@ class Post(Delayable, models.Model):
     @handle_asynchronously(retry_on=ConnectionError)
     def archive(self) -> None:
         """Nothing but a lost connection is worth another try."""
+
+
+class Baskets(models.QuerySet):
+    """Copied onto managers by Django, with the methods that it inherits."""
+
+    def fill(self, title: str) -> int:
+        return self.update(title=title)
+
+    def emptied(self) -> int:
+        return self.count()
+
+
+class Basket(models.Model):
+    title = models.CharField(max_length=100)
+
+    objects = Baskets.as_manager()
+    plain = models.Manager.from_queryset(Baskets)()
+
+    def rename(self, title: str) -> None:
+        self.title = title
+        self.save()
+
+
+class Member(AbstractBaseUser):
+    """A user of the project's own, most of whose code is others'."""
+
+    username = models.CharField(max_length=100, unique=True)
+
+    USERNAME_FIELD = "username"
+    objects = BaseUserManager()
+
+    def greeting(self) -> str:
+        return f"hello {self.username}"
 
 
 class Ticket(models.Model):
