@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from belayed.config import current
+from belayed.django.hiding import hidden
 from belayed.django.models import EndedJob, FailedAttempt, LiveJob
 from belayed.errors import BelayedError
 from belayed.redaction import redacted
@@ -55,10 +56,10 @@ def told(attempt: FailedAttempt) -> str:
     return str(attempt.traceback or f"{attempt.error_type}: {attempt.message}")
 
 
-def shown(text: str, task: str) -> SafeString:
-    """A payload or a result for people, without what looks like a secret. One that is not JSON could hide nothing."""
+def shown(redact: Callable[[str, Sequence[str], str], str], text: str, task: str) -> SafeString:
+    """A payload or a result for people, without what looks like a secret. What is not JSON is not shown."""
     try:
-        found = json.loads(redacted(text, current().config.redact, task, wary=False))
+        found = json.loads(redact(text, current().config.redact, task))
         text = json.dumps(found, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError) as error:
         text = f"{len(text)} characters that cannot be read: {type(error).__name__}"
@@ -142,14 +143,14 @@ class JobAdmin(admin.ModelAdmin):
     @admin.display(description="arguments")
     def arguments(self, job: Any) -> SafeString | str:
         """What it runs, without what looks like a secret."""
-        return shown(job.payload, job.task) if job.payload else "not kept: they were large"
+        return shown(hidden, job.payload, job.task) if job.payload else "not kept: they were large"
 
     @admin.display(description="result")
     def returned(self, job: Any) -> SafeString | str:
         """What the job has returned, without what looks like a secret."""
         if (job.result or "").startswith("!"):
             return f"not stored: it returned {job.result[1:]}"
-        return shown(job.result, job.task) if job.result else ""
+        return shown(redacted, job.result, job.task) if job.result else ""
 
     @admin.display(description="attempts that did not succeed")
     def attempts(self, job: Any) -> SafeString | str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import copy
 import importlib
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from belayed.django.compat import (
     TaskResultStatus,
     task_backends,
 )
+from belayed.django.hiding import imported
 from belayed.errors import ConfigError, OptionError, PayloadError, UnknownTask
 from belayed.job import Job, State
 from belayed.options import CHECKS
@@ -120,19 +120,6 @@ class KnownError(TaskError):
         if isinstance(found, type) and issubclass(found, BaseException):
             return found
         raise ImportError(f"{path!r} is not an exception that is imported here, or that workers may import")
-
-
-def imported(path: str) -> Any:
-    """What *path* names in the modules that are imported already; None: nothing."""
-    parts = path.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        found: Any = sys.modules.get(".".join(parts[:count]))
-        if found is not None:
-            for name in parts[count:]:
-                # Not getattr: a module, or a class of a class, may make or import what it is asked for.
-                found = vars(found).get(name) if hasattr(found, "__dict__") else None
-            return found
-    return None
 
 
 def alias_of(job: Job) -> str | None:

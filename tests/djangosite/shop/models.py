@@ -20,6 +20,8 @@ class Visible(models.Manager):
     def like_all(self, by: int = 1) -> int:
         return self.get_queryset().update(likes=models.F("likes") + by)
 
+    def unlock_all(self, name: str, password: str) -> None: ...
+
     @handle_asynchronously(queue="likes")
     def reset(self) -> int:
         return self.get_queryset().update(likes=0)
@@ -41,6 +43,8 @@ class Post(Delayable, models.Model):
     @handle_asynchronously(queue="likes", priority=lambda self: -self.likes)
     def publish(self, to: str = "all") -> str:
         return f"{self.title} to {to}"
+
+    def unlock(self, name: str, password: str) -> None: ...
 
     @handle_asynchronously(discard_on=ObjectNotFound)
     def expire(self) -> None:
@@ -86,6 +90,8 @@ class Member(AbstractBaseUser):
 
 class Ticket(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+    def unlock(self, name: str, *passwords: str) -> None: ...
 
     def ring(self) -> str:
         return str(self.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import django
@@ -29,6 +30,24 @@ def greet(who: object) -> str:
 @belayed_task
 def returns_an_iterator() -> object:
     return iter([1])
+
+
+def logs_in(name: str, password: str) -> None: ...
+
+
+@dataclass
+class Key:
+    tooth: str
+
+    def turn(self, name: str, password: str) -> None: ...
+
+    @classmethod
+    def made(cls, name: str, password: str) -> None: ...
+
+
+class Lock:
+    @staticmethod
+    def turn(name: str, password: str) -> None: ...
 
 
 def shout(text: str) -> str:
@@ -110,6 +129,10 @@ def enqueues(title: str, fail: bool = False) -> None:
 @task
 def add(a: int, b: int = 0) -> int:
     return a + b
+
+
+@task
+def django_logs_in(name: str, password: str) -> None: ...
 
 
 @task
