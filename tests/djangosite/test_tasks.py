@@ -216,7 +216,7 @@ def test_a_result_that_is_no_json_fails_the_task_for_good():
     assert result.attempts == 1
 
 
-@pytest.mark.parametrize("id", ["1", "123456789012345678901234567890", "abc", "", "-1", "1.5"])
+@pytest.mark.parametrize("id", ["1", "123456789012345678901234567890", "abc", "", "-1", "1.5", "9" * 5000, "9" * 19])
 def test_a_result_that_is_not_there(id):
     with pytest.raises(TaskResultDoesNotExist):
         add.get_result(id)

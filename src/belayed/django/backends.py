@@ -103,7 +103,8 @@ class TasksBackend(BaseTaskBackend):
 
     def get_result(self, result_id: str) -> Any:
         """The result of a task by its id. Raises TaskResultDoesNotExist."""
-        if not str(result_id).isdecimal():
+        # Ids have at most 19 digits, and Python refuses to read thousands.
+        if not str(result_id).isdecimal() or len(str(result_id)) > 19:
             raise TaskResultDoesNotExist(result_id)
         try:
             job = current().get(int(result_id))
