@@ -10,17 +10,23 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import click
+import psycopg
 from rich.console import Console
 from rich.progress import Progress
 
-from belayed.errors import StoreError
+from belayed.errors import BelayedError, StoreError
 from belayed.jobs import Jobs
+from tests.chaos import innocents
+from tests.chaos.imports import ALL_SLOW, PACES, Pace
+from tests.chaos.kinds import PARTS
+from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.places import EFFECTS, Postgres, Sqlite
-from tests.chaos.verdict import Fault, Verdict, judged, lapses, starts
+from tests.chaos.verdict import Fault, Verdict, judged, lapses
 from tests.chaos.workers import Workers
 
 BRISK = [
@@ -37,6 +43,16 @@ BRISK = [
     "--read-ahead",
     "50",
 ]
+PATIENCE = 45.0, 75.0
+"""Seconds that a canary may wait, and one that is a suspect: others may run alone before it."""
+
+
+def without(_context: click.Context, _parameter: click.Parameter, given: str) -> tuple[str, ...]:
+    """The parts that are left."""
+    named = {part.strip() for part in given.split(",")} - {""}
+    if unknown := named - {*PARTS, "all"}:
+        raise click.BadParameter(f"{min(unknown)!r}: there are {', '.join(PARTS)}, and all")
+    return tuple(part for part in PARTS if not named & {part, "all"})
 
 
 @click.command()
@@ -47,21 +63,42 @@ BRISK = [
 @click.option("--workers", default=2, help="How many supervisors.")
 @click.option("--longest", default=20.0, help="Seconds of the longest jobs.")
 @click.option("--defaults", is_flag=True, help="Beat, lapse and grace as they are by default.")
-def main(minutes: float, store: str, seed: int | None, rate: int, workers: int, longest: float, defaults: bool) -> None:
-    """Run jobs while their workers are killed; exit with 1 if any is lost, or repeated without a reason."""
+@click.option(
+    "--without", "parts", callback=without, default="", metavar="PARTS",
+    help=f"What not to do, with commas: {', '.join(PARTS)}; or all of them.",
+)  # fmt: skip
+def main(
+    minutes: float,
+    store: str,
+    seed: int | None,
+    rate: int,
+    workers: int,
+    longest: float,
+    defaults: bool,
+    parts: tuple[str, ...],
+) -> None:
+    """Run jobs while their workers are killed.
+
+    Exit with 1 if any is lost, repeated without a reason, charged for the crash of another, or kept waiting, or if a
+    worker has ended by itself.
+    """
     seed = random.randrange(10**6) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="belayed-chaos-"))
     place = Sqlite(folder) if store == "sqlite" else Postgres(folder)
     console = Console(stderr=True)
     try:
-        run = Run(place, folder, seed, rate, longest, workers, defaults)
+        run = Run(place, folder, seed, rate, longest, workers, defaults, parts)
         verdict = run.through(minutes * 60, console)
     finally:
         place.close()
-    console.print("faults: " + ", ".join(f"{kind} {count}" for kind, count in run.tally().most_common()))
-    console.print("put aside: " + ", ".join(f"{why} {count}" for why, count in verdict.put_aside.most_common()))
-    for line in (*verdict.lost[:20], *verdict.unexplained[:20]):
-        console.print(line)
+    console.print("faults: " + counted(run.tally()))
+    console.print("put aside: " + counted(verdict.put_aside))
+    console.print("explained charges: " + counted(verdict.excused))
+    if verdict.refused:
+        console.print("refused rows: " + counted(run.load.accepted.refused), soft_wrap=True)
+    for found in (verdict.lost, verdict.unexplained, verdict.innocents, verdict.stalled, verdict.ends):
+        for line in found[:20]:
+            console.print(line, soft_wrap=True, markup=False)
     if verdict.good:
         shutil.rmtree(folder)
     else:
@@ -70,13 +107,25 @@ def main(minutes: float, store: str, seed: int | None, rate: int, workers: int, 
     sys.exit(0 if verdict.good else 1)
 
 
+def counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in counts.most_common()) or "none"
+
+
 class Run:
     """One chaos run."""
 
     def __init__(
-        self, place: Sqlite | Postgres, folder: Path, seed: int, rate: int, longest: float, workers: int, defaults: bool
+        self,
+        place: Sqlite | Postgres,
+        folder: Path,
+        seed: int,
+        rate: int,
+        longest: float,
+        workers: int,
+        defaults: bool,
+        parts: Collection[str],
     ) -> None:
-        self.place, self.folder, self.seed = place, folder, seed
+        self.place, self.folder, self.seed, self.parts = place, folder, seed, parts
         self.rng = random.Random(seed)
         self.ledger = folder / "ledger"
         self.ledger.touch()
@@ -88,12 +137,18 @@ class Run:
         raw = place.open()
         raw.execute(EFFECTS)
         raw.close()
-        self.load = Load(self.jobs, place, app, rate, seed, longest)
+        self.load = Load(self.jobs, place, app, rate, seed, longest, parts)
         options = ["--grace", "5s"] if defaults else BRISK
-        self.workers = Workers(place.url, folder, workers, options)
+        self.workers = Workers(place.url, folder, workers, options, parts)
         self.patience = 240 if defaults else 120
+        plain, suspect = PATIENCE
+        self.waits = (plain + 90, suspect + 90) if defaults else PATIENCE
         self.faults: list[Fault] = []
+        self.workers.record = self.faults.append
         self.others: list[threading.Thread] = []
+        self.imports_at = time.monotonic()
+        self.slow: Fault | None = None
+        """The present time of imports that fail or are slow."""
 
     def tally(self) -> Counter[str]:
         return Counter(fault.kind for fault in self.faults)
@@ -106,6 +161,7 @@ class Run:
             end = time.monotonic() + seconds
             while time.monotonic() < end and self.load.failure is None:
                 self.fault()
+                self.imports()
                 self.workers.keep()
                 left = max(0.0, end - time.monotonic())
                 text = f"{len(self.load.accepted.jobs):,} accepted, {len(self.faults)} faults"
@@ -116,22 +172,42 @@ class Run:
                 thread.join(30)
             if self.load.failure is not None:
                 raise self.load.failure
+            if "imports" in self.parts:
+                # Slow to the end: what waits for a child must get one all the same.
+                self.paced(ALL_SLOW)
             self.finish(progress)
         self.workers.close()
+        return self.verdict()
+
+    def verdict(self) -> Verdict:
+        """Hold what was accepted against what was done."""
+        accepted, ledger, now = self.load.accepted, Ledger.read(self.ledger), time.time()
+        # A worker that ended by itself is a fault of its own: what it cut off is not to be told a second time.
+        ended = [Fault("end", one.ended - 1, one.ended, {one.pid}) for one in self.workers.exits]
+        known = [*self.faults, *ended, *lapses(self.folder.glob("worker-*.log"))]
         raw = self.place.open()
         try:
-            known = [*self.faults, *lapses(self.folder.glob("worker-*.log"))]
-            verdict = judged(self.load.accepted, starts(self.ledger), known, raw, self.seed)
+            verdict = judged(accepted, ledger, known, raw, self.seed)
+            innocents.charges(verdict, accepted, ledger, known, raw)
         finally:
             raw.close()
+        innocents.waits(verdict, accepted, ledger, known, now, self.waits)
+        innocents.endings(verdict, self.workers.exits, ledger, known)
+        for id, odd in accepted.rows.items():
+            try:
+                self.jobs.get(id)
+            except BelayedError as error:
+                verdict.lost.append(f"the row with {odd.name} #{id}: {error}")
+            except Exception as error:
+                verdict.lost.append(f"the row with {odd.name} #{id} cannot be read: {error!r}")
         verdict.kills = len(self.faults)
         return verdict
 
     def fault(self) -> None:
         """Do one of the things that may happen, and not wait for the end of it."""
-        chances = {**Workers.FAULTS, **self.place.faults()}
+        chances = {**self.workers.faults(), **self.place.faults()}
         kind = self.rng.choices(list(chances), list(chances.values()))[0]
-        what = getattr(self.workers if kind in Workers.FAULTS else self.place, kind)
+        what = getattr(self.place if kind in self.place.faults() else self.workers, kind)
         rng = random.Random(self.rng.random())
         # Known before it has an effect; whom it concerns, and its end, when it is over.
         fault = Fault(kind, time.time(), float("inf"), {-1})
@@ -152,6 +228,25 @@ class Run:
             thread.join()
         time.sleep(self.rng.uniform(0.3, 1.3))
 
+    def imports(self) -> None:
+        """Let the imports of the application go in another way from time to time."""
+        if "imports" not in self.parts or time.monotonic() < self.imports_at:
+            return
+        pace = self.rng.choices([pace for pace, _ in PACES], [share for _, share in PACES])[0]
+        self.imports_at = time.monotonic() + (self.rng.uniform(1, 4) if pace.fails else self.rng.uniform(8, 20))
+        self.paced(pace)
+
+    def paced(self, pace: Pace) -> None:
+        if self.slow is not None:
+            self.slow.end = time.time()
+        pace.write(self.workers.imports)
+        if pace == Pace():
+            self.slow = None
+            return
+        kind = "imports fail" if pace.fails else "imports are slow"
+        self.slow = Fault(kind, time.time(), float("inf"), {-1})
+        self.faults.append(self.slow)
+
     def finish(self, progress: Progress) -> None:
         """Let the workers come to an end with what is there."""
         bar = progress.add_task("finishing", total=None)
@@ -159,8 +254,9 @@ class Run:
         while time.monotonic() < deadline:
             self.workers.keep()
             try:
+                self.give_up_far()
                 left = sum(row.jobs for row in self.jobs.counts(most=1).live)
-            except StoreError:
+            except (StoreError, psycopg.OperationalError):
                 left = -1
             progress.update(bar, description=f"finishing: {left:,} jobs are left")
             if not left:
@@ -169,6 +265,11 @@ class Run:
                 # As long as it goes on it may take its time.
                 fewest, deadline = left, time.monotonic() + self.patience
             time.sleep(0.2)
+
+    def give_up_far(self) -> None:
+        """Cancel what hostile rows have put off for years, and what waits for a change that never came."""
+        if far := self.place.far():
+            self.jobs.cancel(*far)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The jobs of a chaos run. Each start and end is a line in the ledger: who, where, when."""
+"""The jobs of a chaos run that do no harm but to themselves; what does is in killers.py and vandals.py."""
 
 from __future__ import annotations
 
@@ -14,76 +14,71 @@ from typing import Any
 
 import belayed
 from belayed import current_job, task
+from tests.chaos import imports
+from tests.chaos.ledger import note, ran
 
-LEDGER = os.environ["CHAOS_LEDGER"]
+imports.obey()
+
 SOON = timedelta(milliseconds=200)
 local = threading.local()
-jobs = belayed.configure(synchronous="normal", keep_succeeded=True, keep_failed=True)
+jobs = belayed.configure(
+    synchronous="normal", keep_succeeded=True, keep_failed=True, unknown_task_limit=timedelta(seconds=8)
+)
 
 
 class Tripped(Exception):
     """What a job raises on purpose."""
 
 
-def note(event: str, key: str) -> None:
-    """One line, written whole, however many processes write."""
-    job = current_job()
-    line = f"{event} {key} {job.id} {job.attempt} {os.getpid()} {os.getppid()} {time.time():.6f}\n"
-    file = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        os.write(file, line.encode())
-    finally:
-        os.close(file)
-
-
 @task(backoff=SOON)
 def works(key: str, seconds: float) -> None:
-    note("start", key)
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, 0.02))
-    note("end", key)
+    with ran(key):
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.02))
 
 
 @task(backoff=SOON)
 async def aworks(key: str, seconds: float) -> None:
-    note("start", key)
-    await asyncio.sleep(seconds)
-    note("end", key)
+    with ran(key):
+        await asyncio.sleep(seconds)
+
+
+@task(backoff=SOON, priority=-100)
+def canary(key: str) -> None:
+    """It shows that jobs get their turn."""
+    with ran(key):
+        pass
 
 
 @task(backoff=SOON)
 def trips(key: str) -> None:
     """It fails until it has failed once."""
-    note("start", key)
-    if not current_job().failures:
-        raise Tripped
-    note("end", key)
+    with ran(key):
+        if not current_job().failures:
+            raise Tripped
 
 
 @task(backoff=SOON)
 def transacts(key: str, seconds: float) -> None:
     """An effect in the jobs' database, committed together with the completion."""
-    note("start", key)
-    with connection() as raw, current_job().transaction(raw):
+    with ran(key), connection() as raw, current_job().transaction(raw):
         effect(raw, key)
         time.sleep(seconds)
-    note("end", key)
 
 
 @task(backoff=SOON)
 def begets(key: str) -> None:
     """Another job, enqueued in the transaction that completes this one."""
-    note("start", key)
-    with connection() as raw, current_job().transaction(raw):
+    with ran(key), connection() as raw, current_job().transaction(raw):
         works.using(connection=raw).enqueue(f"child-of-{key}", 0.001)
         effect(raw, key)
-    note("end", key)
 
 
 @task
 def poisons(key: str, how: str) -> None:
     note("start", key)
+    note("dies", key)
     if how == "exit":
         os._exit(1)
     ctypes.string_at(0)
@@ -113,3 +108,9 @@ def connection() -> Any:
         with contextlib.suppress(Exception):
             raw.close()
         raise
+
+
+# The tasks of these modules are part of the application.
+from tests.chaos import killers, vandals  # noqa: E402
+
+__all__ = ["killers", "vandals"]

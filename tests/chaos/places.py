@@ -49,6 +49,12 @@ class Sqlite:
             raw.execute("ROLLBACK")
         return ALL
 
+    def far(self) -> list[int]:
+        """The jobs that are put off for long."""
+        query = "SELECT id FROM belayed_jobs WHERE run_at > ? AND state <> 'running'"
+        with contextlib.closing(self.open()) as raw:
+            return [row[0] for row in raw.execute(query, (round((time.time() + 600) * 1e6),))]
+
     def close(self) -> None:
         """The folder goes with the run."""
 
@@ -113,6 +119,12 @@ class Postgres:
         self.server.start()
         self.restarted = time.monotonic()
         return ALL
+
+    def far(self) -> list[int]:
+        """The jobs that are put off for long."""
+        query = "SELECT id FROM belayed_jobs WHERE run_at > now() + interval '10 minutes' AND state <> 'running'"
+        with self.open() as raw:
+            return [row[0] for row in raw.execute(query)]
 
     def close(self) -> None:
         self.server.destroy()
