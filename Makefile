@@ -7,7 +7,8 @@ VENV ?= .venv
 # How many processes run the tests, and what else to tell pytest: make test PYTEST_ARGS='-k codec'
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
-# For make chaos; SEED is another each time unless given, DEFAULTS=1 leaves beat and lapse as they are.
+# For make chaos; SEED is another each time unless given, DEFAULTS=1 leaves beat and lapse as they are, and
+# WITHOUT=hostile,forks leaves out parts of what is done.
 MINUTES ?= 1
 EXAMPLE ?= examples/favorites/solution
 STORE ?= sqlite
@@ -35,8 +36,9 @@ test: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run every te
 browser: | $(VENV)/.installed-test
 	@$(BIN)/python tests/browser/install.py
 
-chaos: $(VENV)/.installed-test ## kill workers at random under load: MINUTES=10 STORE=postgresql SEED=1
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED)) $(if $(DEFAULTS),--defaults)
+chaos: $(VENV)/.installed-test ## attack workers at random under load: MINUTES=10 STORE=postgresql SEED=1
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED)) \
+		$(if $(DEFAULTS),--defaults) $(if $(WITHOUT),--without $(WITHOUT))
 
 lint: $(VENV)/.installed-lint ## check style, types, layers and spelling
 	$(BIN)/ruff check
