@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from belayed.database import Database, Plan
-from belayed.errors import OptionError
+from belayed.errors import OptionError, StoreError
 from belayed.job import LIVE, Filter, State
-from belayed.options import check_filter, check_priority, check_queue, check_run_at
+from belayed.options import check_filter, check_ids, check_priority, check_queue, check_run_at
 from belayed.steps import Steps
 from belayed.store import Store
 
@@ -58,6 +58,7 @@ def each_batch(
     report: Callable[[int], None] | None = None,
 ) -> Plan[int]:
     """Change the jobs of these ids, or all that the filter finds: how many; *report* is told after each batch."""
+    check_ids(ids)
     check_filter(filter)
     if bool(ids) == bool(filter):
         raise OptionError("which jobs? Give ids, or a filter such as states=[State.FAILED] or queues=['mail']")
@@ -71,7 +72,23 @@ def each_batch(
         if not batch:
             return changed
         last = batch[-1]
-        count = len((yield from database.existing(lambda: change(batch))))  # noqa: B023
+        count = len((yield from changed_batch(database, change, batch)))
         changed += count
         if report is not None:
             report(count)
+
+
+def changed_batch(database: Database, change: Change, batch: Sequence[int]) -> Plan[list[int]]:
+    """Change a batch; the ids. Rows whose values the database refuses in another table are mended first."""
+    try:
+        return (yield from database.existing(lambda: change(batch)))
+    except StoreError as error:
+        if not refused(error):
+            raise
+        yield database.store.mend(batch)
+        return (yield from database.existing(lambda: change(batch)))
+
+
+def refused(error: StoreError) -> bool:
+    """Whether the database is there, and has refused what it was asked: to ask again changes nothing."""
+    return type(error) is StoreError

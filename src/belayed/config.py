@@ -20,6 +20,12 @@ from belayed.errors import ConfigError
 DAY = timedelta(days=1)
 
 
+LONGEST_PREFIX = 49
+"""Bytes: with what the longest name of a table or an index adds, it has the 63 that PostgreSQL keeps of a name."""
+LARGEST_PAYLOAD = 64 * 1024 * 1024
+"""Bytes: the tables take no larger payload or result."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """What a `Jobs` object is told. Each setting may come from the environment as `BELAYED_` and its name in capitals.
@@ -72,9 +78,12 @@ class Config:
     """SQLite only: `full` (an accepted job survives a power cut) or `normal` (it survives a crash)."""
 
     def __post_init__(self) -> None:
-        check(self.prefix.isidentifier(), "prefix", self.prefix, "letters, digits and underscores")
-        check(self.schema is None or self.schema.isidentifier(), "schema", self.schema, "letters, digits, underscores")
-        check(self.payload_limit > 0, "payload_limit", self.payload_limit, "a number of bytes above 0")
+        check_name("prefix", self.prefix, LONGEST_PREFIX)
+        if self.schema is not None:
+            # Of both a channel is named, after which hints are sent.
+            check_name("schema", self.schema, 58 - len(self.prefix.encode()))
+        limits = 0 < self.payload_limit <= LARGEST_PAYLOAD
+        check(limits, "payload_limit", self.payload_limit, f"a number of bytes from 1 to {LARGEST_PAYLOAD:,}")
         check(self.max_attempts > 0, "max_attempts", self.max_attempts, "a whole number above 0")
         in_range = self.store_timeout is None or timedelta() < self.store_timeout <= DAY
         check(in_range, "store_timeout", self.store_timeout, "a time above 0 and of at most a day, or None")
@@ -122,6 +131,10 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         check(bool(self.queues), "queues", self.queues, "at least one queue, or *")
+        fit = sum(map(len, self.queues)) <= 10_000 and all(queue.isprintable() for queue in self.queues)
+        check(fit, "queues", self.queues, "names of queues, of at most 10,000 characters together")
+        named = self.name is None or (1 <= len(self.name) <= 200 and self.name.isprintable())
+        check(named, "name", self.name, "a text of 1 to 200 characters, no control characters")
         check(self.processes >= 0, "processes", self.processes, "0 or more")
         check(self.max_jobs is None or self.max_jobs >= 1, "max_jobs", self.max_jobs, "1 or more")
         check(self.max_rss is None or self.max_rss >= 1 << 20, "max_rss", self.max_rss, "1 MiB or more")
@@ -138,6 +151,12 @@ class WorkerConfig:
         check(self.poll_interval > timedelta(), "poll_interval", self.poll_interval, "a time above 0")
         check(self.grace >= timedelta(), "grace", self.grace, "a time of 0 or more")
         check(self.kill_after > timedelta(), "kill_after", self.kill_after, "a time above 0")
+
+
+def check_name(setting: str, name: str, longest: int) -> None:
+    """Raise ConfigError for what is no part of a table's name, or too long for PostgreSQL, which would cut it."""
+    takes = f"letters, digits and underscores, at most {longest} bytes"
+    check(name.isidentifier() and len(name.encode()) <= longest, setting, name, takes)
 
 
 def check(good: bool, name: str, value: object, takes: str) -> None:

@@ -8,16 +8,26 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, Unpack, cast
 
-from belayed.changes import Action, bulk_change, each_batch, move
+from belayed.changes import Action, bulk_change, changed_batch, each_batch, move
 from belayed.claim import Running
 from belayed.completion import JobTransaction
 from belayed.config import Config, current, settings
 from belayed.database import Plan
 from belayed.errors import ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
-from belayed.options import check_filter, check_queue
+from belayed.options import (
+    check_age,
+    check_count,
+    check_filter,
+    check_ids,
+    check_page,
+    check_queue,
+    check_text,
+    check_timeout,
+    shortened,
+)
 from belayed.plugin import Plugin
-from belayed.saving import Saving
+from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
 from belayed.store.base import Counts, Overdue, WorkerRow
 from belayed.waiting import pauses
@@ -53,40 +63,47 @@ class Jobs(Saving):
 
     def get(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, self.do(lambda: self.store.get(id)) if abs(id) < 2**63 else None)
+        return self._found(id, self.do(lambda: self.store.get(id)) if self._possible(id) else None)
 
     async def aget(self, id: int) -> Job:
         """The job with this id, live or ended, with its attempts. Raises JobNotFound."""
-        return self._found(id, await self.ado(lambda: self.store.get(id)) if abs(id) < 2**63 else None)
+        return self._found(id, await self.ado(lambda: self.store.get(id)) if self._possible(id) else None)
 
     def find(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        check_page(before, limit)
         check_filter(filter)
         return [self._owned(job) for job in self.do(lambda: self.store.find(filter, before=before, count=limit))]
 
     async def afind(self, *, before: int | None = None, limit: int = 100, **filter: Unpack[Filter]) -> list[Job]:
         """At most *limit* jobs, newest first, with ids below *before*: the last one's id begins the next page."""
+        check_page(before, limit)
         check_filter(filter)
         return [self._owned(job) for job in await self.ado(lambda: self.store.find(filter, before=before, count=limit))]
 
     def attempts(self, id: int) -> list[Attempt]:
         """The attempts of a job that did not succeed, oldest first."""
+        check_ids([id])
         return self.do(lambda: self.store.attempts(id))
 
     def counts(self, *, most: int = 1_000_000) -> Counts:
         """Jobs by queue and state; the ended ones by state, counted up to *most*."""
+        check_count("most", most, least=1)
         return self.do(lambda: self.store.counts(most=most))
 
     async def acounts(self, *, most: int = 1_000_000) -> Counts:
         """Jobs by queue and state; the ended ones by state, counted up to *most*."""
+        check_count("most", most, least=1)
         return await self.ado(lambda: self.store.counts(most=most))
 
     def overdue(self, age: timedelta) -> list[Overdue]:
         """The queues with jobs that were never tried and have been due for longer than *age*, by name."""
+        check_age(age)
         return self.do(lambda: self.store.overdue(age.total_seconds()))
 
     async def aoverdue(self, age: timedelta) -> list[Overdue]:
         """The queues with jobs that were never tried and have been due for longer than *age*, by name."""
+        check_age(age)
         return await self.ado(lambda: self.store.overdue(age.total_seconds()))
 
     def workers(self) -> list[WorkerRow]:
@@ -99,6 +116,7 @@ class Jobs(Saving):
 
     def wait(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
+        check_timeout(timeout)
         for pause in pauses(job, timeout):
             if self._take(job, self.get).ended:
                 break
@@ -107,6 +125,7 @@ class Jobs(Saving):
 
     async def await_(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
+        check_timeout(timeout)
         for pause in pauses(job, timeout):
             if job.take(await self.aget(job.id)).ended:
                 break
@@ -168,6 +187,11 @@ class Jobs(Saving):
         """`cancel`, `retry` or `delete` what the filter finds; *report* is told how many after each batch."""
         return run(self._bulk(action, (), filter, report), self._perform)
 
+    def changed(self, action: Action, ids: Sequence[int]) -> list[int]:
+        """`cancel`, `retry` or `delete` these jobs, in one transaction: the ids of those that were changed."""
+        check_ids(ids)
+        return run(changed_batch(self, bulk_change(self.store, action, {})[0], ids), self._perform)
+
     def pause(self, queue: str) -> None:
         """Let no worker claim from *queue* until it is resumed."""
         check_queue(queue)
@@ -180,10 +204,12 @@ class Jobs(Saving):
 
     def resume(self, queue: str) -> None:
         """Let workers claim from *queue* again."""
+        check_text("queue", queue)
         self.do(lambda: self.store.resume(queue))
 
     async def aresume(self, queue: str) -> None:
         """Let workers claim from *queue* again."""
+        check_text("queue", queue)
         await self.ado(lambda: self.store.resume(queue))
 
     def paused(self) -> list[str]:
@@ -222,11 +248,18 @@ class Jobs(Saving):
         number = None if priority is None else self.names.number(priority)
         return each_batch(self, *move(self.store, filter, queue, number, run_at), ids)
 
+    def _possible(self, id: Any) -> bool:
+        """Whether a job can have this id. Raises OptionError for what is no whole number."""
+        if type(id) is int and not -(2**63) < id < 2**63:
+            return False
+        check_ids([id])
+        return True
+
     def _found(self, id: int, found: tuple[Job, list[Attempt]] | None) -> Job:
         if found is None:
             raise JobNotFound(
-                f"there is no job {id}: the transaction that enqueued it is still open or was rolled back, or the job "
-                "was deleted, has been pruned, or ended and is not kept"
+                f"there is no job {shortened(id)}: the transaction that enqueued it is still open or was rolled back, "
+                "or the job was deleted, has been pruned, or ended and is not kept"
             )
         job, attempts = found
         job.loaded_attempts = tuple(attempts)
@@ -261,13 +294,13 @@ async def aenqueue(job: Any, /, **options: Unpack[Options]) -> Job:
 
 def enqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
     """Save drafts and objects with perform(), all or none; the Jobs in the order given. See Jobs.enqueue_many."""
-    jobs = list(jobs)
+    jobs = several(jobs)
     return home_of(jobs, options).enqueue_many(jobs, **options)
 
 
 async def aenqueue_many(jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
     """As `enqueue_many`, without blocking the event loop."""
-    jobs = list(jobs)
+    jobs = several(jobs)
     return await home_of(jobs, options).aenqueue_many(jobs, **options)
 
 

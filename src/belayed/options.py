@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from belayed.errors import OptionError
-from belayed.job import Draft, Filter, Options
+from belayed.job import Draft, Filter, Options, State
 from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
 CONDITIONS = tuple(Filter.__annotations__)
+LONGEST_TEXT = 1020
+"""Characters: no name of a queue or a task in a table is longer."""
 AS_THEY_ARE = ("connection", "jobs")
 """Options that are never called, though their values may be callable."""
 
@@ -55,7 +57,7 @@ def check_queue(queue: Any) -> None:
     """Raise OptionError for what is no name of a queue."""
     fault = queue_fault(queue) if isinstance(queue, str) else ""
     if fault is not None:
-        raise OptionError(f"queue={queue!r}: a queue's name is a text of 1 to 255 characters{fault}")
+        raise OptionError(f"queue={shortened(queue)}: a queue's name is a text of 1 to 255 characters{fault}")
 
 
 @lru_cache(1000)
@@ -93,10 +95,15 @@ def check_run_at(run_at: Any) -> None:
         raise OptionError(
             f"run_at={run_at!r} has no time zone: write datetime.now(UTC) + …, or run_at.astimezone(), or a timedelta"
         )
+    check_in_utc("run_at", run_at)
+
+
+def check_in_utc(name: str, time: datetime | timedelta) -> None:
+    """Raise OptionError for a time that has no name in UTC."""
     try:
-        _ = run_at.astimezone(UTC) if isinstance(run_at, datetime) else datetime.now(UTC) + run_at
+        _ = time.astimezone(UTC) if isinstance(time, datetime) else datetime.now(UTC) + time
     except OverflowError:
-        raise OptionError(f"run_at={run_at!r}: in UTC it is not within the years 1 to 9999") from None
+        raise OptionError(f"{name}={time!r}: in UTC it is not within the years 1 to 9999") from None
 
 
 def check_max_attempts(attempts: Any) -> None:
@@ -149,8 +156,84 @@ def check_filter(filter: Mapping[str, Any]) -> None:
         if name.startswith("created_"):
             if not isinstance(value, datetime) or value.utcoffset() is None:
                 raise OptionError(f"{name}={value!r}: it takes an aware datetime, such as datetime.now(UTC) - …")
-        elif isinstance(value, str) or not isinstance(value, Collection):
+            check_in_utc(name, value)
+        elif isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
             raise OptionError(f"{name}={value!r}: it takes a list, such as {name}=[…]")
+        elif name == "ids":
+            check_ids(value)
+        elif name == "states":
+            check_states(value)
+        else:
+            for one in value:
+                check_text(name, one)
+
+
+def check_ids(ids: Iterable[Any]) -> None:
+    """Raise OptionError for what no job can have as its id."""
+    for id in ids:
+        if type(id) is not int or not -(2**63) <= id < 2**63:
+            raise OptionError(f"{shortened(id)} is not the id of a job: ids are whole numbers below 2⁶³, as job.id")
+
+
+def check_states(states: Iterable[Any]) -> None:
+    known = [state.value for state in State]
+    for state in states:
+        if state not in known:
+            raise OptionError(f"states=[{shortened(state)}]: there are {', '.join(known)}")
+
+
+def check_text(name: str, text: Any) -> None:
+    """Raise OptionError for what is no text that a database takes. A name that no queue may have may be in a table."""
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text or not encodable(text):
+        raise OptionError(
+            f"{name}=[{shortened(text)}]: it takes texts of at most {LONGEST_TEXT:,} characters, without NUL and "
+            "halves of characters (lone surrogates)"
+        )
+
+
+def encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_count(name: str, count: Any, *, least: int = 0) -> None:
+    """Raise OptionError for what is no number of rows."""
+    if type(count) is not int or not least <= count < 2**31:
+        raise OptionError(f"{name}={shortened(count)}: it takes a whole number from {least} to 2147483647")
+
+
+def check_page(before: Any, limit: Any) -> None:
+    """Raise OptionError for what is no place in a list, or no length of a page."""
+    check_count("limit", limit)
+    if before is not None and (type(before) is not int or not -(2**63) <= before < 2**63):
+        raise OptionError(f"before={shortened(before)}: it takes the id of a job, where the page before ended")
+
+
+def check_age(age: Any) -> None:
+    """Raise OptionError for what is no age."""
+    if not isinstance(age, timedelta) or abs(age) > LONGEST:
+        raise OptionError(
+            f"age={shortened(age)}: it takes a timedelta, such as timedelta(hours=1), of at most 100 years"
+        )
+
+
+def check_timeout(timeout: Any) -> None:
+    """Raise OptionError for what is no time to wait for. What is over already is one."""
+    if timeout is None or isinstance(timeout, timedelta):
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not -1e15 <= timeout <= 1e15:
+        raise OptionError(f"timeout={shortened(timeout)}: it takes a timedelta, seconds, or None")
+
+
+def shortened(value: object) -> str:
+    """A value for a message, however long it is."""
+    if type(value) is int and abs(value) >= 10**100:
+        return "a number of more than 100 digits"
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {

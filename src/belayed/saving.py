@@ -20,7 +20,7 @@ from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
 from belayed.names import Names
-from belayed.options import called, check_priority, check_queue
+from belayed.options import called, check_priority, check_queue, shortened
 from belayed.payload import Performance
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
@@ -56,6 +56,13 @@ class Batch:
         """All jobs, those that were *saved* in their places."""
         self.jobs.update(zip(self.saving, saved, strict=True))
         return [self.jobs[place] for place in sorted(self.jobs)]
+
+
+def several(jobs: Any) -> list[Any]:
+    """The drafts and objects given to `enqueue_many`. Raises OptionError for what is no list of such."""
+    if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable):
+        raise OptionError(f"enqueue_many takes drafts, such as [task.draft(1), …], not {shortened(jobs)}")
+    return list(jobs)
 
 
 class Saving(Database):
@@ -110,7 +117,7 @@ class Saving(Database):
     def enqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """Save drafts and objects with perform(), all or none; the Jobs in the order given."""
         with uncollected():
-            drafts = [self._draft(job, options) for job in jobs]
+            drafts = [self._draft(job, options) for job in several(jobs)]
         if self._completes_late(drafts):
             return self._inserted_many(Many(drafts, self._written), None)
         with ExitStack() as stack:
@@ -123,7 +130,7 @@ class Saving(Database):
     async def aenqueue_many(self, jobs: Iterable[Any], /, **options: Unpack[Options]) -> list[Job]:
         """As `enqueue_many`, without blocking the event loop."""
         with uncollected():
-            drafts = [self._draft(job, options) for job in jobs]
+            drafts = [self._draft(job, options) for job in several(jobs)]
         if self._completes_late(drafts):
             return await self._ainserted_many(Many(drafts, self._written), None)
         with ExitStack() as stack:
