@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +15,10 @@ from belayed.job import Job, Keeper, Outcome, State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+
+FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The microseconds of the years 1 to 9999, which a `datetime` has."""
 
 
 def moment(micros: int) -> datetime:
@@ -38,7 +42,7 @@ def meta_of(text: str | None) -> dict[str, Any]:
         meta = json.loads(text)
     except (ValueError, RecursionError):
         meta = None
-    return meta if isinstance(meta, dict) else {"unreadable": text}
+    return meta if isinstance(meta, dict) else {"unreadable": text[:200]}
 
 
 def micros(time: datetime) -> int:
@@ -148,6 +152,8 @@ class Running:
     on_completed: Callable[[Running], None] | None = None
     """Called right after, in the job's thread."""
     view: CurrentJob | None = None
+    given: list[Any] = field(default_factory=list)
+    """The connections of the application's that it has given to Belayed."""
 
     @property
     def job(self) -> CurrentJob:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from belayed.addresses import hidden
+from belayed.claim import running
 from belayed.config import Address, Config, address, default_url
 from belayed.connections import Connections, is_async, wrap
 from belayed.errors import ConfigError, SchemaMissing
@@ -113,6 +114,8 @@ class Database:
                 f"connection={connection!r} is of {wrapped.dialect}, but the jobs are kept in {self!r}: a job can join "
                 "only a transaction of its own database"
             )
+        if (run := running.get()) is not None and connection not in run.given:
+            run.given.append(connection)
         return wrapped
 
     def _perform(self, steps: Steps[T]) -> T:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
+from belayed.connections.leftovers import Ours
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -52,14 +53,17 @@ class CallersSqlite:
     def send(self, request: Request) -> Answer:
         cursor = self.raw.cursor()
         cursor.row_factory = None  # the caller's may make dictionaries
+        # The caller's may make bytes, or fail for a text that is no UTF-8, whichever row has it.
+        text_factory, self.raw.text_factory = self.raw.text_factory, LENIENT
         try:
             if isinstance(request, Load):
                 cursor.executemany(request.statement.named, request.rows)
                 return [[]]
-            return [texts(cursor.execute(statement.named, params).fetchall()) for statement, params in request.calls]
+            return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
         finally:
+            self.raw.text_factory = text_factory
             cursor.close()
 
     def begin(self) -> None:
@@ -157,7 +161,7 @@ class OwnSqlite:
         try:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
-            self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False)
+            self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False, factory=Ours)
         except sqlite3.Error as error:
             raise unopened(error, path) from error
         try:
@@ -300,6 +304,7 @@ class CallersAiosqlite:
 
     async def send(self, request: Request) -> Answer:
         answer: Answer = []
+        text_factory, self.raw.text_factory = self.raw.text_factory, LENIENT
         try:
             if isinstance(request, Load):
                 await self.raw.executemany(request.statement.named, request.rows)
@@ -309,11 +314,13 @@ class CallersAiosqlite:
                 try:
                     cursor.row_factory = None
                     await cursor.execute(statement.named, params)
-                    answer.append(texts(list(await cursor.fetchall())))
+                    answer.append(list(await cursor.fetchall()))
                 finally:
                     await cursor.close()
         except sqlite3.Error as error:
             raise translated(error) from error
+        finally:
+            self.raw.text_factory = text_factory
         return answer
 
     async def begin(self) -> None:
@@ -350,13 +357,6 @@ class CallersAiosqlite:
     async def execute(self, text: str) -> None:
         cursor = await self.raw.execute(text)
         await cursor.close()
-
-
-def texts(rows: list[Row]) -> list[Row]:
-    """*rows* with text as str: the caller's `text_factory` may make it bytes, and none of our columns holds bytes."""
-    if not any(isinstance(value, bytes) for row in rows for value in row):
-        return rows
-    return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in rows]
 
 
 def primary_code(error: sqlite3.Error) -> int:

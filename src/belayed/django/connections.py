@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from belayed.connections.leftovers import is_open
 from belayed.job import Job
 from belayed.plugin import Plugin
 
@@ -54,11 +55,12 @@ class Upkeep(Plugin):
 
 def cleaned(one: BaseDatabaseWrapper, job: Job) -> None:
     """Roll back a transaction that a job has left open; its next user would write into it."""
-    if one.connection is None or one.in_atomic_block or one.get_autocommit():
+    if one.connection is None or one.in_atomic_block or (one.get_autocommit() and not is_open(one.connection)):
         return
     log.warning("%s #%d left a transaction open on the database %r: it is rolled back", job.task, job.id, one.alias)
     try:
-        one.rollback()
+        # Not by Django's own, which does nothing where it knows of no transaction: a job may have begun it in SQL.
+        one.connection.rollback()
         one.set_autocommit(True)
     except Exception:
         one.close()

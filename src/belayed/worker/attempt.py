@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from belayed.claim import Claimed, Finished, Running, running
+from belayed.connections.leftovers import leftovers
 from belayed.errors import AttemptStopped, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Outcome, State
 from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
@@ -35,12 +36,16 @@ class Attempts:
         limit = self.config.max_run_time
         self.limit = None if limit is None else limit.total_seconds()
         self.plain = not self.plugins.all
+        if jobs.address.dialect == "sqlite":
+            leftovers.watch()
 
     def begun(self, claimed: Claimed) -> Running:
         """The attempt of a claimed job, which begins now."""
         now, limit = time.monotonic(), self.limit_of(claimed)
         deadline = None if limit is None else now + limit
-        return Running(claimed, self.jobs, deadline, begun=now, on_completed=self.on_completed)
+        run = Running(claimed, self.jobs, deadline, begun=now, on_completed=self.on_completed)
+        leftovers.begun(run)
+        return run
 
     def limit_of(self, claimed: Claimed) -> float | None:
         """Seconds that an attempt may run; None: for ever."""
@@ -151,6 +156,7 @@ class Attempts:
 
     def told(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
         """How an attempt ended, whatever it left behind: what raises here would take a slot with it."""
+        leftovers.ended(run)
         if run.completed is not None:
             return self.completed(run, run.completed, error)
         try:

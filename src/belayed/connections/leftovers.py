@@ -1,0 +1,175 @@
+"""Transactions that jobs leave open on connections of the application's.
+
+On SQLite one that has written keeps everybody else from writing, and so the whole queue, for as long as it is open.
+Python says when a connection is opened (by an audit event), and here it is remembered: SQLite's cannot be referred to
+weakly, so they are let go as soon as nobody else refers to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from belayed.claim import Running, running
+
+log = logging.getLogger("belayed")
+
+
+class Ours(sqlite3.Connection):
+    """A connection of ours, which leaves nothing open."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A connection that an attempt has opened."""
+
+    raw: sqlite3.Connection
+    thread: int
+    by: Running
+    left_by: Running | None = None
+    """The attempt at whose end a transaction was open, which may have been another's."""
+
+
+class Leftovers:
+    """The SQLite connections that attempts have opened in this process, and the attempts that run in it."""
+
+    def __init__(self) -> None:
+        self.opened: list[Opened] = []
+        self.running: set[int] = set()
+        self.watching = False
+        self.lock = threading.RLock()
+
+    def watch(self) -> None:
+        """Notice each connection that is opened from now on. An audit hook stays for as long as the process."""
+        with self.lock:
+            if not self.watching:
+                self.watching = True
+                sys.addaudithook(self.heard)
+
+    def heard(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "sqlite3.connect":
+            self.forget()
+        elif event == "sqlite3.connect/handle" and type(args[0]) is not Ours and (run := running.get()) is not None:
+            # What others have opened may be in use by threads that run no jobs.
+            with self.lock:
+                self.opened.append(Opened(args[0], threading.get_ident(), run))
+
+    def forget(self) -> None:
+        """Let go of the connections that are closed, or that nobody else has: nobody could end what is open there."""
+        with self.lock:
+            kept = []
+            for one in self.opened:
+                if sys.getrefcount(one.raw) > ALONE:
+                    if not is_closed(one.raw):
+                        kept.append(one)
+                elif is_open(one.raw):
+                    # In a cycle of references: it would stay open until the garbage is collected.
+                    rolled_back(one.by, one.raw)
+            self.opened = kept
+
+    def begun(self, run: Running) -> None:
+        """An attempt begins."""
+        self.running.add(run.claimed.id)
+
+    def ended(self, run: Running) -> None:
+        """Roll back what an attempt that has ended left open, where that can be known. Called in its own thread."""
+        self.running.discard(run.claimed.id)
+        for raw in run.given:
+            if not isinstance(raw, sqlite3.Connection) and is_open(raw):
+                left(run, "what it has locked stays locked until the connection ends it")
+        if not self.opened:
+            return
+        self.forget()
+        with self.lock:
+            opened = list(self.opened)
+        for one in opened:
+            if one.by.claimed.id in self.running or not is_open(one.raw):
+                one.left_by = None
+            elif self.is_over(one):
+                rolled_back(one.left_by or run, one.raw)
+                one.left_by = None
+            else:
+                one.left_by = one.left_by or run
+
+    def is_over(self, one: Opened) -> bool:
+        """Whether no attempt that runs can be using a connection."""
+        if not self.running:
+            return True
+        # In an event loop's thread there are other attempts, and what all threads may use may be in their hands.
+        if one.thread != threading.get_ident() or threading.current_thread().name == "belayed-loop":
+            return False
+        return is_bound(one.raw)
+
+
+def is_closed(raw: sqlite3.Connection) -> bool:
+    try:
+        _ = raw.total_changes
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
+def is_open(raw: Any) -> bool:
+    """Whether a transaction is open on a connection of any driver."""
+    with suppress(Exception):
+        if hasattr(raw, "in_transaction"):
+            return bool(raw.in_transaction) and not is_untouched(raw)
+        if hasattr(raw, "is_in_transaction"):
+            return bool(raw.is_in_transaction())
+        return raw.info.transaction_status.name in ("INTRANS", "INERROR")
+    return False
+
+
+def is_untouched(raw: Any) -> bool:
+    """Whether the open transaction is one that Python keeps open (`autocommit=False`), and has done nothing yet."""
+    if getattr(raw, "autocommit", True) is not False:
+        return False
+    try:
+        # No checkpoint comes to pass in a transaction that has read or written.
+        raw.execute("PRAGMA wal_checkpoint(NOOP)").fetchall()
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def is_bound(raw: sqlite3.Connection) -> bool:
+    """Whether only the thread that has opened a connection may use it (`check_same_thread`): another one asks."""
+    refused = []
+
+    def ask() -> None:
+        try:
+            raw.cursor().close()
+        except sqlite3.ProgrammingError:
+            refused.append(True)
+
+    thread = threading.Thread(target=ask, name="belayed-ask")
+    thread.start()
+    thread.join()
+    return bool(refused)
+
+
+def rolled_back(run: Running, raw: sqlite3.Connection) -> None:
+    try:
+        raw.rollback()
+    except sqlite3.Error as error:
+        left(run, f"it could not be rolled back, and until it ends nobody else may write there ({error})")
+    else:
+        left(run, "it was rolled back")
+
+
+def left(run: Running, then: str) -> None:
+    text = "%s #%d left a transaction open on a connection of its own: %s"
+    log.warning(text, run.claimed.task, run.claimed.id, then, extra=run.claimed.extra)
+
+
+PROBE = Opened(sqlite3.connect(":memory:", factory=Ours), 0, None)  # type: ignore[arg-type]
+ALONE = sys.getrefcount(PROBE.raw)
+"""References to a connection that nobody else has. It has one to itself, by its cache of statements."""
+PROBE.raw.close()
+
+leftovers = Leftovers()

@@ -1,0 +1,155 @@
+"""A transaction that a job leaves open: it is rolled back, or at least named, and the queue goes on."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from belayed import State
+from belayed.config import address
+from belayed.connections.leftovers import leftovers
+from belayed.jobs import Jobs
+from tests.worker.helpers import execute, states, worked
+from tests.worker.tasks import act, double
+
+kept: list[Any] = []
+"""Where jobs leave connections, as a module of the application's does."""
+
+
+@pytest.fixture(autouse=True)
+def closed_after() -> Iterator[None]:
+    yield
+    for raw in kept:
+        if isinstance(raw, sqlite3.Connection):
+            raw.close()
+    kept.clear()
+
+
+def writing(jobs: Jobs, **settings: Any) -> sqlite3.Connection:
+    """A connection with a write in an open transaction."""
+    raw = sqlite3.connect(address(jobs.url).target, check_same_thread=False, **settings)
+    raw.execute("PRAGMA busy_timeout = 20000")
+    if not raw.in_transaction:
+        raw.execute("BEGIN IMMEDIATE")
+    raw.execute("INSERT INTO belayed_queues (name) VALUES ('left')")
+    return raw
+
+
+def bound(jobs: Jobs) -> None:
+    """As `writing`, on a connection that only this thread may use."""
+    raw = sqlite3.connect(address(jobs.url).target, isolation_level=None)
+    raw.execute("BEGIN IMMEDIATE")
+    raw.execute("INSERT INTO belayed_queues (name) VALUES ('left')")
+    kept.append(threading.local())
+    kept[-1].raw = raw
+    kept.append(lambda: raw)
+
+
+OF_ITS_OWN = "left a transaction open on a connection of its own"
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "left a transaction open" in record.getMessage()]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_write_that_is_left_open_is_rolled_back_and_its_job_named(
+    threads: int, lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    bad = act.enqueue(body(lambda: bound(lite)))
+    good = [double.enqueue(number) for number in range(20)]
+
+    worked(lite, threads=threads)
+
+    assert states(bad, *good) == [State.SUCCEEDED] * 21
+    assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: it was rolled back"]
+    assert execute(lite, "SELECT name FROM belayed_queues") == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"isolation_level": None}], ids=["implicit", "by hand"])
+def test_one_that_all_threads_may_use_is_rolled_back_once_nothing_else_runs(
+    settings: dict[str, Any], lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    bad = act.enqueue(body(lambda: kept.append(writing(lite, **settings))))
+    good = double.enqueue(1)
+
+    worked(lite, threads=2)
+
+    assert states(bad, good) == [State.SUCCEEDED] * 2
+    assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: it was rolled back"]
+    assert execute(lite, "SELECT name FROM belayed_queues") == []
+
+
+def test_a_connection_of_a_pool_is_left_to_the_attempt_that_has_it(
+    lite: Jobs, body: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    other, begun, ended = tmp_path / "other.db", threading.Event(), threading.Event()
+
+    def opens() -> None:
+        kept.append(sqlite3.connect(other, check_same_thread=False))
+        kept[0].execute("CREATE TABLE t (x)")
+
+    def uses() -> None:
+        kept[0].execute("INSERT INTO t VALUES (1)")
+        begun.set()
+        assert ended.wait(10)
+        kept[0].commit()
+
+    act.enqueue(body(opens))
+    worked(lite)
+    user, quick = act.enqueue(body(uses)), act.enqueue(body(lambda: begun.wait(10)))
+    after = act.enqueue(body(ended.set))
+
+    worked(lite, threads=2)
+
+    assert states(user, quick, after) == [State.SUCCEEDED] * 3
+    assert kept[0].execute("SELECT x FROM t").fetchall() == [(1,)]
+    assert warned(caplog) == []
+
+
+def test_connections_that_nobody_has_are_not_kept(lite: Jobs, body: Any) -> None:
+    def opens() -> None:
+        for _ in range(50):
+            closing(sqlite3.connect(address(lite.url).target))
+        sqlite3.connect(address(lite.url).target).execute("BEGIN IMMEDIATE")
+
+    jobs = [act.enqueue(body(opens)) for _ in range(3)]
+
+    worked(lite)
+
+    assert states(*jobs) == [State.SUCCEEDED] * 3
+    assert leftovers.opened == []
+    assert leftovers.running == set()
+
+
+def test_a_transaction_of_postgresql_that_is_left_open_is_named(
+    postgres: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    with psycopg.connect(postgres.url) as raw:
+
+        def leaves() -> None:
+            postgres.enqueue(double.draft(1), connection=raw)
+
+        def commits() -> None:
+            leaves()
+            raw.commit()
+
+        bad = act.enqueue(body(leaves))
+        worked(postgres)
+        raw.rollback()
+        act.enqueue(body(commits))
+        worked(postgres)
+
+    then = "what it has locked stays locked until the connection ends it"
+    assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: {then}"]
