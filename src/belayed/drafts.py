@@ -39,10 +39,14 @@ def completed(draft: Draft, config: Config, names: Names, codec: Codec) -> Draft
     draft.text = draft.payload.write(codec)
     if len(draft.text) > config.payload_limit // 4:
         # A character has at most four bytes.
-        check_size("payload", draft.text, draft, config)
+        check_size(draft, config)
     if draft.meta:
-        check_size("meta", meta_text(draft, codec), draft, config)
+        check_meta(draft, codec)
     return draft
+
+
+META_LIMIT = 16 * 1024
+"""Bytes, as the tables take them. A claim brings a thousand jobs, each with its meta."""
 
 
 class Many:
@@ -68,14 +72,28 @@ def told_of(draft: Draft) -> tuple[Any, ...]:
     return draft.queue, draft.priority, draft.run_at is None
 
 
-def check_size(what: str, text: str, draft: Draft, config: Config) -> None:
-    """Raise PayloadTooLarge for a text beyond the limit."""
-    size = len(text) if text.isascii() else len(text.encode())
+def check_size(draft: Draft, config: Config) -> None:
+    """Raise PayloadTooLarge for a payload beyond the limit."""
+    size = bytes_of(draft.text)
     if size > config.payload_limit:
         raise PayloadTooLarge(
-            f"the {what} of {draft.task} has {size:,} bytes, the limit is {config.payload_limit:,}: pass a reference "
+            f"the payload of {draft.task} has {size:,} bytes, the limit is {config.payload_limit:,}: pass a reference "
             "(an id, a path) instead, or raise payload_limit (BELAYED_PAYLOAD_LIMIT)"
         )
+
+
+def check_meta(draft: Draft, codec: Codec) -> None:
+    """Raise PayloadTooLarge for a `meta` beyond the limit, and OptionError for what is none."""
+    size = bytes_of(meta_text(draft, codec))
+    if size > META_LIMIT:
+        raise PayloadTooLarge(
+            f"the meta of {draft.task} has {size:,} bytes, the limit is {META_LIMIT:,}: it travels with every claim, "
+            "so put what is large among the job's arguments"
+        )
+
+
+def bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def meta_text(draft: Draft, codec: Codec) -> str:

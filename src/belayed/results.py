@@ -27,8 +27,9 @@ def result_text(value: Any, config: Config, codec: Codec) -> str:
         # Not only the codec's own errors: what it reads of the value is the application's code.
         why = safe_str(error) if isinstance(error, EnqueueError) else f"{type_name(type(error))}: {safe_str(error)}"
         return storable(f"!a {kind}, which cannot be stored: {why}", MESSAGE_LIMIT)
-    if len(text) > config.payload_limit:
-        why = f"of {len(text):,} characters, more than the payload_limit of {config.payload_limit:,}"
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > config.payload_limit:
+        why = f"of {size:,} bytes, more than the payload_limit of {config.payload_limit:,}"
         return storable(f"!a {kind} {why}", MESSAGE_LIMIT)
     return text
 

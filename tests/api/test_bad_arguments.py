@@ -34,7 +34,7 @@ NO_TEXTS = ["a\0b", "a\udc80", "x" * 2000, b"mail", 3, None, True, ["mail"]]
 NO_CONDITIONS = [
     *({"ids": [1, one]} for one in NO_IDS), {"ids": "12"}, {"ids": 1}, {"ids": {1: 2}}, {"ids": b"12"},
     *({name: ["fine", one]} for name in ("queues", "tasks") for one in NO_TEXTS), {"queues": "mail"}, {"tasks": None},
-    {"states": ["redy"]}, {"states": [None]}, {"states": [7]}, {"states": "ready"}, {"states": State.READY},
+    {"states": ["waiting"]}, {"states": [None]}, {"states": [7]}, {"states": "ready"}, {"states": State.READY},
     {"states": [["ready"]]}, {"created_after": datetime(2030, 1, 1)}, {"created_after": "2030-01-01"},  # noqa: DTZ001
     {"created_before": 0}, {"created_before": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))},
     {"created_after": None}, {"state": ["ready"]},

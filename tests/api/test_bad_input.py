@@ -168,15 +168,19 @@ def test_a_payload_over_the_limit_is_refused(make_jobs, url, do, limit):
     assert len(jobs.find()) == 1
 
 
-def test_meta_over_the_limit_is_refused(make_jobs, url):
-    jobs = make_jobs(url, payload_limit=5000)
-    draft = keep.draft(1)
-    draft.meta["note"] = "x" * 5000
+@pytest.mark.parametrize("char", ["x", "é"])
+def test_meta_over_the_limit_is_refused(each_jobs, do, char):
+    fits, over = keep.draft(1), keep.draft(1)
+    fits.meta["note"] = char * ((16_384 - 11) // len(char.encode()))
+    over.meta["note"] = fits.meta["note"] + char
 
-    with pytest.raises(PayloadTooLarge, match=r"the meta of .*keep has 5,011 bytes, the limit is 5,000"):
-        jobs.enqueue(draft)
+    with pytest.raises(PayloadTooLarge, match=r"the meta of .*keep has 16,38\d bytes, the limit is 16,384"):
+        do(belayed, "enqueue", over)
+    with pytest.raises(PayloadTooLarge, match="the meta of"):
+        do(belayed, "enqueue_many", [over] * 60)
 
-    assert jobs.find() == []
+    assert do(belayed, "enqueue", fits).refresh().meta == fits.meta
+    assert len(each_jobs.find()) == 1
 
 
 @pytest.mark.parametrize("name", ["a\0b", "two\nlines", "x" * 256, "\x1b[31mred"])

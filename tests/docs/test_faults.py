@@ -11,6 +11,7 @@ ROWS = {int(row[1]): row[2] for row in re.finditer(r"^\| (\d+) \|.*\| (.+) \|$",
 NUMBERS = {*range(1, 70), 73, 74, *range(78, 86)}
 NUMBERS |= {110, 111, 112}
 NUMBERS |= {*range(91, 97)}
+NUMBERS = {*range(1, 70), 73, 74, *range(78, 87)}
 MAY_NOT_BE_LINES = {*range(1, 14), *range(16, 21), *range(25, 29), *range(32, 37), 39, 43, 49, *range(55, 59),
                     *range(64, 67), 73, *range(82, 85)}  # fmt: skip
 

@@ -189,6 +189,7 @@ def everything(store: Driven) -> None:
     store.cancel([*waiting[:20], *(job.id for job in midway)])
     store.retry([*waiting[:20], *(job.id for job in badly)])
     store.delete([*waiting[20:], *(job.id for job in well)])
+    store.mend(waiting)
     store.pause("q7")
     store.paused()
     store.resume("q7")

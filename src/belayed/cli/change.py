@@ -117,7 +117,6 @@ def perform(place: Place, action: Action, choice: Choice) -> None:
 
 def by_ids(jobs: Jobs, action: Action, ids: tuple[int, ...], dry_run: bool) -> Change:
     """Change the jobs of these ids, or only see which it would be."""
-    operation = {"retry": jobs.store.retry, "cancel": jobs.store.cancel, "delete": jobs.store.delete}[action]
     changed: set[int] = set()
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
@@ -125,7 +124,7 @@ def by_ids(jobs: Jobs, action: Action, ids: tuple[int, ...], dry_run: bool) -> C
             found = jobs.find(ids=list(batch), states=list(CHANGEABLE[action]), limit=BATCH)
             changed.update(job.id for job in found)
         else:
-            changed.update(jobs.do(lambda: operation(batch)))  # noqa: B023
+            changed.update(jobs.changed(action, batch))
     running = count(jobs, {"ids": sorted(changed), "states": [State.RUNNING]}) if action == "cancel" and changed else 0
     return Change(len(changed), running, [(id, state_of(jobs, id)) for id in ids if id not in changed])
 

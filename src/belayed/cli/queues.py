@@ -43,9 +43,10 @@ def by_queue(counts: Iterable[QueueCount], paused: Iterable[str], now: datetime)
 def served(worker: WorkerRow) -> tuple[str, ...]:
     """The queues that a worker serves, as it was told them."""
     try:
-        return tuple(json.loads(worker.queues))
-    except ValueError:
-        return tuple(worker.queues.split(","))
+        listed = json.loads(worker.queues)
+    except (ValueError, RecursionError):
+        listed = None
+    return tuple(map(str, listed)) if isinstance(listed, list) else tuple(worker.queues.split(","))
 
 
 def serves(worker: WorkerRow, queue: str) -> bool:

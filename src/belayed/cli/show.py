@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,9 +113,24 @@ def echo(text: str = "", *, err: bool = False) -> None:
     click.echo(printable.lines(text), err=err)
 
 
+DEEPEST = 40
+"""Levels of a value that are shown: whatever a row holds, to show it must not end the command."""
+
+
+def shallow(value: Any, levels: int = DEEPEST) -> Any:
+    """A JSON value, without what is nested too deeply to be shown, and with numbers that JSON has."""
+    if isinstance(value, dict | list) and not levels:
+        return "…"
+    if isinstance(value, dict):
+        return {key: shallow(one, levels - 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [shallow(one, levels - 1) for one in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
+
+
 def echo_json(value: Any) -> None:
     """Print *value* as JSON. Not all on one line: it is looked at too."""
-    echo(printable.json_line(json.dumps(value, indent=2)))
+    echo(printable.json_line(json.dumps(shallow(value), indent=2)))
 
 
 def note(text: str) -> None:
@@ -130,26 +146,23 @@ def section(title: str, text: str) -> None:
     echo("\n".join(f"  {row}".rstrip() for row in printable.lines(text).split("\n")))
 
 
-DEEPEST = 40
-"""Columns by which a JSON value is indented at most."""
-
-
-def pretty(value: Any, indent: str = "") -> str:
+def pretty(value: Any) -> str:
     """A JSON value to read: what is short stays on one line."""
-    try:
-        short = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return "… (nested too deeply to be shown)"
-    if len(indent) + len(short) <= 90 or not isinstance(value, dict | list) or len(indent) > DEEPEST:
+    return laid_out(shallow(value), "")
+
+
+def laid_out(value: Any, indent: str) -> str:
+    short = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(short) <= 90 or not isinstance(value, dict | list):
         return printable.lines(short)
     deeper = indent + "  "
     if isinstance(value, dict):
         items = [
-            f"{printable.lines(json.dumps(key, ensure_ascii=False))}: {pretty(one, deeper)}"
+            f"{printable.lines(json.dumps(key, ensure_ascii=False))}: {laid_out(one, deeper)}"
             for key, one in value.items()
         ]
     else:
-        items = [pretty(one, deeper) for one in value]
+        items = [laid_out(one, deeper) for one in value]
     opened, closed = "{}" if isinstance(value, dict) else "[]"
     return f"{opened}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{closed}"
 

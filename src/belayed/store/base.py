@@ -287,6 +287,10 @@ class Store(ABC):
         """Change waiting jobs: what is None stays."""
 
     @abstractmethod
+    def mend(self, ids: Sequence[int]) -> Steps[None]:
+        """Set the columns of these jobs to what is read of them: for those that no other table takes as they are."""
+
+    @abstractmethod
     def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
         """No more claims from *queue*, until it is resumed."""
 

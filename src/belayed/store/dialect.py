@@ -8,15 +8,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from belayed.claim import Claimed, meta_of, moment, time_limit
-from belayed.job import LIVE, Attempt, Draft, Filter, Job, Outcome, State
+from belayed.job import LIVE, Attempt, Draft, Filter, Job, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
-from belayed.store.base import Inserted, Store
+from belayed.store.base import Inserted, Store, WorkerRow
+from belayed.store.reading import (
+    STATES,
+    flag_of,
+    number_of,
+    optional_flag,
+    optional_number,
+    optional_text,
+    outcome_of,
+    seconds_of,
+    state_of,
+    text_of,
+)
 from belayed.store.rows import as_json, order_of_claims, seconds
 from belayed.store.statements import Tables, catalogue
 
 Call = tuple[Statement, Params]
-STATES = {state.value: state for state in State}
-"""States by their names: calling the enumeration takes thrice as long."""
 
 
 class Dialect(Store):
@@ -130,36 +140,60 @@ class Dialect(Store):
         jobs.sort(key=order_of_claims)
         return jobs
 
+    def optional_time(self, value: Any) -> datetime | None:
+        return None if value is None else self.time(value)
+
     def job(self, row: Row) -> Job:
-        """A job from the columns `live` or `ended` of the catalogue."""
-        state = State(row[1])
+        """A job from the columns `live` or `ended` of the catalogue, whatever they hold."""
+        state, run_time = state_of(row[1]), seconds_of(row[22])
         return Job(
             id=row[0],
             state=state,
-            queue=row[2],
-            priority=row[3],
+            queue=text_of(row[2]),
+            priority=number_of(row[3]),
             run_at=self.time(row[4]),
-            task=row[5],
-            payload=row[6],
+            task=text_of(row[5]),
+            payload=optional_text(row[6]),
             created_at=self.time(row[7]),
-            attempt=row[8],
-            failures=row[9],
-            crashes=row[10],
-            rescues=row[11],
-            free_retries=row[12],
-            max_attempts=row[13],
-            max_run_time=time_limit(row[14]),
-            keep_failed=None if row[15] is None else bool(row[15]),
-            meta=meta_of(row[16]),
-            error=row[17],
-            worker=row[18] if state not in LIVE or state is State.RUNNING else None,
-            started_at=None if row[19] is None else self.time(row[19]),
-            cancel_requested=bool(row[20]),
-            finished_at=None if row[21] is None else self.time(row[21]),
-            run_time=None if row[22] is None else timedelta(seconds=row[22]),
-            result_text=row[23],
+            attempt=number_of(row[8]),
+            failures=number_of(row[9]),
+            crashes=number_of(row[10]),
+            rescues=number_of(row[11]),
+            free_retries=number_of(row[12]),
+            max_attempts=optional_number(row[13]),
+            max_run_time=time_limit(seconds_of(row[14])),
+            keep_failed=optional_flag(row[15]),
+            meta=meta_of(optional_text(row[16])),
+            error=optional_text(row[17]),
+            worker=optional_text(row[18]) if state not in LIVE or state is State.RUNNING else None,
+            started_at=self.optional_time(row[19]),
+            cancel_requested=flag_of(row[20]),
+            finished_at=self.optional_time(row[21]),
+            run_time=time_limit(run_time),
+            result_text=optional_text(row[23]),
         )
 
     def attempt(self, row: Row) -> Attempt:
-        started_at = None if row[3] is None else self.time(row[3])
-        return Attempt(row[0], Outcome(row[1]), row[2], started_at, self.time(row[4]), *row[5:])
+        return Attempt(
+            number_of(row[0]),
+            outcome_of(row[1]),
+            optional_text(row[2]),
+            self.optional_time(row[3]),
+            self.time(row[4]),
+            *map(optional_text, row[5:]),
+        )
+
+    def worker(self, row: Row) -> WorkerRow:
+        """A worker, from a row of `workers`."""
+        return WorkerRow(
+            id=text_of(row[0]),
+            name=text_of(row[1]),
+            host=text_of(row[2]),
+            pid=number_of(row[3]),
+            queues=text_of(row[4]),
+            version=text_of(row[5]),
+            started_at=self.time(row[6]),
+            beat_at=self.time(row[7]),
+            alive=flag_of(row[8]),
+            running=row[9],
+        )

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring as quoted
 from operator import attrgetter
 from time import monotonic
 
-from belayed.claim import Claimed, moment
+from belayed.claim import FIRST, Claimed, moment
 
 QUEUE = attrgetter("queue")
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
@@ -116,7 +116,8 @@ class Lanes:
             if self.lanes and self.lanes[-1].queue == queue:
                 self.lanes[-1].upto = min(self.lanes[-1].upto, priority - 1)
             # The last lane of a queue is open-ended: it takes in priorities that the scan has not seen.
-            lane = Lane(queue, priority, HIGHEST if high is None else high, run_at, id)
+            # What is read as the beginning of all times may be before it: a mark there would pass over it for ever.
+            lane = Lane(queue, priority, HIGHEST if high is None else high, run_at if run_at > FIRST else None, id)
             if low is not None and priority < low:
                 lane.priority, lane.mark_at, lane.mark_id = low, None, 0
             self.lanes.append(lane)
@@ -188,7 +189,8 @@ class Lanes:
         for job in reversed(jobs):
             for lane in left.get(job.queue, ()):
                 if lane.priority <= job.priority <= lane.upto:
-                    lane.priority, lane.mark_at, lane.mark_id = job.priority, job.run_at, job.id
+                    lane.priority, lane.mark_id = job.priority, job.id
+                    lane.mark_at = job.run_at if job.run_at > FIRST else None
                     left[job.queue].remove(lane)
                     if not left[job.queue]:
                         del left[job.queue]

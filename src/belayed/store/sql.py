@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from belayed.claim import Finished
+from belayed.errors import BrokenPayload
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
@@ -34,6 +35,7 @@ from belayed.store.base import (
 )
 from belayed.store.dialect import Call, Dialect
 from belayed.store.lanes import Lanes, Serving
+from belayed.store.reading import number_of, seconds_of, state_of, text_of
 from belayed.store.rows import LOADED, Again, as_json, loaded_row, order_of_claims, outcomes, placed
 
 LOAD_FROM = 50
@@ -189,7 +191,7 @@ class SqlStore(Dialect):
     def settled(self, worker: str, refused: Sequence[Finished]) -> Steps[dict[int, State | None]]:
         listed = as_json([{"id": one.id, "attempt": one.attempt} for one in refused])
         rows = yield from self.ask("settled", last=True, read=True, worker=worker, outcomes=listed)
-        return {row[0]: None if row[1] is None else State(row[1]) for row in rows}
+        return {row[0]: None if row[1] is None else state_of(row[1]) for row in rows}
 
     def scan(self, lanes: Lanes, at: Any) -> Steps[None]:
         """Find the lanes that have ready jobs."""
@@ -199,13 +201,20 @@ class SqlStore(Dialect):
             rows = yield from self.ask("lanes", last=True, read=True, now=at)
         else:
             rows = yield from self.ask("lanes_of", last=True, read=True, queues=as_json(named), now=at)
-        heads = [(row[0], row[1], self.micros(row[2]), row[3]) for row in rows if row[0] is not None]
+        heads = [
+            (text_of(row[0]), number_of(row[1]), self.micros(row[2]), row[3]) for row in rows if row[0] is not None
+        ]
         lanes.found(heads, monotonic() - begun)
         lanes.next_due = next((row[3] / 1e6 for row in rows if row[0] is None), None)
 
     def payload(self, id: int, token: str) -> Steps[str | None]:
         rows = yield from self.ask("payload", last=True, read=True, id=id, token=token)
-        return rows[0][0] if rows else None
+        if not rows:
+            return None
+        ((text, size),) = rows
+        if text is None:
+            raise BrokenPayload(f"the payload has {size or 0:,} bytes, more than any that Belayed saves")
+        return text_of(text)
 
     def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
         at = self.clock(now)
@@ -232,7 +241,7 @@ class SqlStore(Dialect):
 
     def signs(self, worker: str = "") -> Steps[Signs]:
         rows = yield from self.ask("signs", last=True, read=True, worker=worker)
-        workers = [Sign(*row[:3]) for row in rows if row[0] is not None]
+        workers = [Sign(text_of(row[0]), text_of(row[1]), seconds_of(row[2])) for row in rows if row[0] is not None]
         return Signs(workers, [row[3] for row in rows if row[0] is None])
 
     def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
@@ -288,30 +297,16 @@ class SqlStore(Dialect):
 
     def counts(self, *, most: int = 1_000_000) -> Steps[Counts]:
         answers = yield Ask([*self.calls("counts"), *self.calls("ended_counts", most=most)], last=True, read=True)
-        live = [QueueCount(row[0], State(row[1]), row[2], self.time(row[3])) for row in answers[0]]
+        live = [QueueCount(text_of(row[0]), state_of(row[1]), row[2], self.time(row[3])) for row in answers[0]]
         return Counts(live, {State(row[0]): row[1] for row in answers[1]})
 
     def overdue(self, age: float, *, now: datetime | None = None) -> Steps[list[Overdue]]:
         rows = yield from self.ask("overdue", last=True, read=True, age=age, now=self.clock(now))
-        return [Overdue(row[0], row[1], self.time(row[2]), bool(row[3])) for row in rows]
+        return [Overdue(text_of(row[0]), row[1], self.time(row[2]), bool(row[3])) for row in rows]
 
     def workers(self, *, now: datetime | None = None) -> Steps[list[WorkerRow]]:
         rows = yield from self.ask("workers", last=True, read=True, now=self.clock(now))
-        return [
-            WorkerRow(
-                row[0],
-                row[1],
-                row[2],
-                row[3],
-                row[4],
-                row[5],
-                self.time(row[6]),
-                self.time(row[7]),
-                bool(row[8]),
-                row[9],
-            )
-            for row in rows
-        ]
+        return [self.worker(row) for row in rows]
 
     def cancel(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
         at = self.clock(now)
@@ -357,6 +352,9 @@ class SqlStore(Dialect):
         answers = yield Ask([*changing, *self.notify(LOOK)], last=True)
         return [row[0] for row in answers[len(changing) - 1]]
 
+    def mend(self, ids: Sequence[int]) -> Steps[None]:
+        yield from self.ask("mend", last=True, ids=as_json(list(ids)))
+
     def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
         yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))
 
@@ -365,7 +363,7 @@ class SqlStore(Dialect):
 
     def paused(self) -> Steps[list[str]]:
         rows = yield from self.ask("paused", last=True, read=True)
-        return [row[0] for row in rows]
+        return [text_of(row[0]) for row in rows]
 
     def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
         at = self.clock(now)

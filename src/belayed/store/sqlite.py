@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from belayed.claim import MICROSECOND, micros, moment
-from belayed.steps import Steps
+from belayed.claim import MICROSECOND, Claimed, micros, moment
+from belayed.steps import Row, Steps
 from belayed.store.lanes import Lane, Lanes, Serving, enough
+from belayed.store.reading import claimed_row, micros_of
 from belayed.store.rows import as_json
 from belayed.store.sql import SqlStore
 
@@ -26,10 +27,13 @@ class SqliteStore(SqlStore):
     dialect = "sqlite"
 
     def time(self, value: Any) -> datetime:
-        return moment(value)
+        return moment(micros_of(value))
 
     def micros(self, value: Any) -> int:
-        return int(value)
+        return micros_of(value)
+
+    def claimed(self, rows: Iterable[Row]) -> list[Claimed]:
+        return super().claimed(map(claimed_row, rows))
 
     def marked(self, at: int | None) -> Any:
         return at

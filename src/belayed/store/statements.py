@@ -15,11 +15,13 @@ BIND = re.compile(r"(?<![:\w]):([a-z_]+)")
 HEADING = re.compile(r"^-- (name|part): (\w+)\s*$", re.MULTILINE)
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 ENDED = re.compile(r";\s*$", re.MULTILINE)
+APPLIED = re.compile(r"\{(\w+):([^{}]+)\}")
+"""A part that is about something, such as `{utc:run_at}`: within the part it is `{it}`."""
 
 
 NAMES = (
     *("jobs", "history", "attempts", "workers", "queues", "versions"),
-    *("instant", "live_state", "end_state"),
+    *("instant", "span", "label", "small", "brief", "body", "live_state", "end_state", "outcome"),
 )
 """The tables, and PostgreSQL's domains: what may stand in their columns."""
 
@@ -65,6 +67,7 @@ def catalogue(dialect: str, tables: Tables) -> Catalogue:
         code = COMMENT.sub("", body).strip()
         for part, value in parts.items():
             code = code.replace(f"{{{part}}}", value)
+        code = APPLIED.sub(lambda match: parts[match[1]].replace("{it}", match[2]), code)
         if kind == "part":
             parts[name] = code
         elif name in found:

@@ -20,12 +20,12 @@ from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.contract import Slots
 from belayed.worker.line import Line
+from belayed.worker.mending import written
 from belayed.worker.page import clock
 from belayed.worker.record import Record
 from belayed.worker.report import Report, Summary
 from belayed.worker.slots import released
 from belayed.worker.upkeep import Upkeep
-from belayed.worker.verdict import plain
 from belayed.worker.wakeup import Wakeup
 
 log = logging.getLogger("belayed")
@@ -281,12 +281,7 @@ class Loop:
         log.warning("the database refused an outcome: %s", error)
         while self.unwritten:
             one = self.unwritten[0]
-            try:
-                turn: Turn = self.perform(self.store.turn([one]))
-            except (StoreUnavailable, SchemaMissing):
-                raise
-            except Exception as refusal:
-                turn = self.perform(self.store.turn([plain(one, refusal)]))
+            turn = written(self.perform, self.store, one)
             self.record.take([self.unwritten.pop(0)], turn.held)
             if self.record.refused:
                 self.look_closer()

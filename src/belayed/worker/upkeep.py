@@ -15,6 +15,7 @@ from belayed.job import Outcome, State
 from belayed.store import Store
 from belayed.store.base import WorkerRow
 from belayed.worker.contract import Slots
+from belayed.worker.mending import rescued
 from belayed.worker.page import clock
 from belayed.worker.watch import Watch
 
@@ -124,18 +125,18 @@ class Upkeep:
         self.rescue_at = min(self.rescue_at, self.watch.due + 0.001)
         if not dead or not self.may_rescue():
             return bool(strays), []
-        rescued = perform(self.store.rescue(dead))
-        if count := len(rescued.saved):
+        saved = rescued(perform, self.store, dead)
+        if count := len(saved.saved):
             log.warning(
                 "rescued %d job%s of workers that stopped beating: %s",
                 count,
                 "" if count == 1 else "s",
-                rescued.workers,
+                saved.workers,
             )
-        for id in rescued.poisoned:
+        for id in saved.poisoned:
             text = "job #%d was put aside as poison: its workers died again and again while they held it"
             log.error(text, id, extra={"job_id": id})
-        return bool(strays or rescued.saved), rescued.poisoned
+        return bool(strays or saved.saved), saved.poisoned
 
     def promote(self, perform: Perform, longest: float) -> bool:
         """Make due jobs ready; whether there were any. The next look is when one is due, or after *longest* seconds.

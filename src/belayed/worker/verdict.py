@@ -154,6 +154,7 @@ def described(finished: Finished, ended: Ended) -> None:
 
 def plain(finished: Finished, refusal: Exception) -> Finished:
     """The outcome as any database takes it, for one that has refused it: one in LATIN1 has no emoji."""
+    finished.seconds = finished.seconds if 0 <= finished.seconds <= LONGEST_WAIT else 0.0
     for name in ("error_type", "message", "traceback"):
         if (text := getattr(finished, name)) is not None:
             setattr(finished, name, text.encode("ascii", "backslashreplace").decode())

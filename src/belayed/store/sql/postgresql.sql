@@ -10,18 +10,55 @@ ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids 
 -- No counter passes its type's end, whatever another program has written: an error would keep all that ends with it.
 2147483646
 
+-- part: first
+CAST('0001-01-01 00:00Z' AS timestamptz)
+
+-- part: last
+CAST('9999-12-31 23:59:59.999999Z' AS timestamptz)
+
+-- Checks keep out what cannot be read. But a table may have lost them, and then one row must not stop all the others:
+-- what follows reads any value as one that the checks would let in.
+
+-- part: within
+-- A time within the years 1 to 9999: drivers read no other, and arithmetic with an infinite one is an error.
+CASE WHEN {it} < {first} THEN {first} WHEN {it} > {last} THEN {last} ELSE {it} END
+
+-- part: utc
+CASE WHEN {it} < {first} THEN {first} WHEN {it} > {last} THEN {last} ELSE {it} END AT TIME ZONE 'UTC'
+
+-- part: finite
+-- Seconds that are a time. NaN is greater than all other numbers.
+CASE WHEN {it} BETWEEN 0 AND 10000000000 THEN {it} END
+
+-- part: name
+-- A name or another short text; what is longer than any that is let in is cut, so that it costs nobody to carry it.
+CASE WHEN octet_length({it}) <= 1020 THEN {it} ELSE substr({it}, 1, 200) || '...' END
+
+-- part: words
+-- An error and the like.
+CASE WHEN octet_length({it}) <= 65536 THEN {it} ELSE substr({it}, 1, 1000) || '...' END
+
+-- part: object
+-- A meta: one that is cut is no JSON any more, and shown as unreadable.
+CASE WHEN octet_length({it}) <= 16384 THEN {it} ELSE substr({it}, 1, 200) END
+
+-- part: whole
+-- A payload or a result: too large a one is not read.
+CASE WHEN octet_length({it}) <= 67108864 THEN {it} END
+
 -- part: claimed
--- The columns of a claimed job, in the order of claim.Claimed.
-j.id, j.queue, j.priority, j.run_at AT TIME ZONE 'UTC', j.task,
+-- The columns of a claimed job, in the order of claim.Claimed. Its texts are bounded: a claim may bring a thousand.
+j.id, {name:j.queue}, j.priority, {utc:j.run_at}, {name:j.task},
 CASE WHEN octet_length(j.payload) <= 16384 THEN j.payload END,
-j.created_at AT TIME ZONE 'UTC', j.attempt, j.failures, j.crashes, j.rescues, j.free_retries,
-j.max_attempts, j.max_run_time, j.keep_failed, j.meta,
-CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision), j.token, j.suspect
+{utc:j.created_at}, j.attempt, j.failures, j.crashes, j.rescues, j.free_retries,
+j.max_attempts, {finite:j.max_run_time}, j.keep_failed, {object:j.meta},
+CASE WHEN isfinite(j.unknown_since)
+     THEN CAST(EXTRACT(EPOCH FROM j.claimed_at - j.unknown_since) AS double precision) END, j.token, j.suspect
 
 -- part: next
 -- For a look at the lanes: the microseconds until the next scheduled job is due.
 (
-    SELECT NULL, NULL, NULL, CAST(EXTRACT(EPOCH FROM run_at - {now}) * 1000000 AS bigint)
+    SELECT NULL, NULL, NULL, CAST(EXTRACT(EPOCH FROM {within:run_at} - {now}) * 1000000 AS bigint)
     FROM {jobs}
     WHERE state = 'scheduled'
     ORDER BY run_at, id
@@ -116,16 +153,16 @@ head AS MATERIALIZED (
 
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
-id, state, queue, priority, run_at AT TIME ZONE 'UTC', task, payload, created_at AT TIME ZONE 'UTC',
-attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
-worker, claimed_at AT TIME ZONE 'UTC', cancel_requested,
+id, {name:state}, {name:queue}, priority, {utc:run_at}, {name:task}, {whole:payload}, {utc:created_at},
+attempt, failures, crashes, rescues, free_retries, max_attempts, {finite:max_run_time}, keep_failed, {object:meta},
+{words:error}, {name:worker}, {utc:claimed_at}, cancel_requested,
 CAST(NULL AS timestamp), CAST(NULL AS double precision), CAST(NULL AS text)
 
 -- part: ended
-id, state, queue, priority, run_at AT TIME ZONE 'UTC', task, payload, created_at AT TIME ZONE 'UTC',
-attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
-worker, claimed_at AT TIME ZONE 'UTC', false,
-finished_at AT TIME ZONE 'UTC', seconds, result
+id, {name:state}, {name:queue}, priority, {utc:run_at}, {name:task}, {whole:payload}, {utc:created_at},
+attempt, failures, crashes, rescues, free_retries, max_attempts, {finite:max_run_time}, keep_failed, {object:meta},
+{words:error}, {name:worker}, {utc:claimed_at}, false,
+{utc:finished_at}, {finite:seconds}, {whole:result}
 
 -- part: filter
 -- A bind that is NULL asks nothing; the planner sees the value and drops the condition.
@@ -171,7 +208,7 @@ DROP TABLE {attempts};
 DROP TABLE {workers};
 DROP TABLE {queues};
 DROP TABLE {versions};
-DROP DOMAIN {instant}, {live_state}, {end_state};
+DROP DOMAIN {instant}, {span}, {label}, {small}, {brief}, {body}, {live_state}, {end_state}, {outcome};
 
 -- name: now
 SELECT {now} AT TIME ZONE 'UTC';
@@ -268,7 +305,7 @@ WITH RECURSIVE lane AS (
         LIMIT 1
     ) AS next
 )
-SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
+SELECT {name:queue} AS queue, priority, {utc:run_at}, id
 FROM lane
 UNION ALL
 {next};
@@ -296,7 +333,7 @@ WITH RECURSIVE lane AS (
         LIMIT 1
     ) AS next
 )
-SELECT queue, priority, run_at AT TIME ZONE 'UTC', id
+SELECT {name:queue} AS queue, priority, {utc:run_at}, id
 FROM lane
 UNION ALL
 {next}
@@ -380,7 +417,8 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING {claimed};
 
 -- name: payload
-SELECT payload
+-- And its size: of one that is too large nothing else.
+SELECT {whole:payload}, octet_length(payload)
 FROM {jobs}
 WHERE id = :id AND token = :token;
 
@@ -540,7 +578,7 @@ WHERE id IN (
 -- transaction has completed it), with the state that the job ended in. Not EXISTS: without statistics, the planner hashes
 -- all attempts for it.
 SELECT d.id, (SELECT state FROM {history} AS h WHERE h.id = d.id)
-FROM json_to_recordset(CAST(:outcomes AS json)) AS d(id bigint, attempt integer)
+FROM json_to_recordset(CAST(:outcomes AS json)) AS d(id bigint, attempt bigint)
 WHERE COALESCE(
     (SELECT true FROM {history} AS h WHERE h.id = d.id AND h.worker = :worker AND h.attempt >= d.attempt),
     (SELECT true FROM {attempts} AS a WHERE a.job_id = d.id AND a.worker = :worker AND a.number = d.attempt
@@ -575,7 +613,7 @@ WHERE id = :worker;
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
 -- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
-SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), lapse, CAST(NULL AS bigint)
+SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), {finite:lapse}, CAST(NULL AS bigint)
 FROM {workers}
 UNION ALL
 SELECT worker, CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text), NULL, NULL
@@ -699,7 +737,7 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING j.id;
 
 -- name: next_due
-SELECT CAST(EXTRACT(EPOCH FROM run_at - {now}) AS double precision)
+SELECT CAST(EXTRACT(EPOCH FROM {within:run_at} - {now}) AS double precision)
 FROM {jobs}
 WHERE state = 'scheduled'
 ORDER BY run_at, id
@@ -715,8 +753,8 @@ FROM {history}
 WHERE id = :id;
 
 -- name: attempts
-SELECT number, outcome, worker, started_at AT TIME ZONE 'UTC', ended_at AT TIME ZONE 'UTC',
-       error_type, message, traceback
+SELECT number, {name:outcome}, {name:worker}, {utc:started_at}, {utc:ended_at},
+       {words:error_type}, {words:message}, {words:traceback}
 FROM {attempts}
 WHERE job_id = :id
 ORDER BY id;
@@ -762,14 +800,14 @@ ORDER BY 1
 LIMIT :count;
 
 -- name: counts
-SELECT queue, state, count(*), min(run_at) AT TIME ZONE 'UTC'
+SELECT {name:queue}, {name:state}, count(*), {utc:min(run_at)}
 FROM {jobs}
 GROUP BY queue, state
 ORDER BY queue, state;
 
 -- name: overdue
 -- What is due and yet scheduled waits too: no worker is there to make it ready.
-SELECT queue, count(*), min(run_at) AT TIME ZONE 'UTC',
+SELECT {name:queue}, count(*), {utc:min(run_at)},
        EXISTS (SELECT FROM {queues} AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
 FROM {jobs} AS j
 WHERE state IN ('ready', 'scheduled') AND attempt = 0
@@ -783,9 +821,9 @@ SELECT state, (SELECT count(*) FROM (SELECT FROM {history} WHERE state = ended.s
 FROM (VALUES ('succeeded'), ('failed'), ('cancelled')) AS ended(state);
 
 -- name: workers
-SELECT w.id, w.name, w.host, w.pid, w.queues, w.version,
-       w.started_at AT TIME ZONE 'UTC', w.beat_at AT TIME ZONE 'UTC',
-       w.beat_at >= {now} - make_interval(secs => w.lapse),
+SELECT {name:w.id}, {name:w.name}, {name:w.host}, w.pid, {words:w.queues}, {name:w.version},
+       {utc:w.started_at}, {utc:w.beat_at},
+       w.beat_at >= {now} - make_interval(secs => COALESCE({finite:w.lapse}, 0)),
        (SELECT count(*) FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = w.id)
 FROM {workers} AS w
 ORDER BY w.started_at, w.id;
@@ -824,7 +862,7 @@ RETURNING id;
 -- A live job whose id was given twice stays as it is, and so does the history of the other.
 WITH gone AS (
     DELETE FROM {history} AS h
-    WHERE id = {ids} AND state IN ('failed', 'cancelled')
+    WHERE id = {ids} AND state IN ('failed', 'cancelled') AND payload IS NOT NULL
       AND NOT EXISTS (SELECT FROM {jobs} AS j WHERE j.id = h.id)
     RETURNING h.*
 )
@@ -843,8 +881,9 @@ WHERE id = {ids} AND state = 'scheduled'
 RETURNING id;
 
 -- name: delete_waiting
+-- One whose state nobody knows does not run.
 DELETE FROM {jobs}
-WHERE id = {ids} AND state IN ('ready', 'scheduled')
+WHERE id = {ids} AND state <> 'running'
 RETURNING id;
 
 -- name: delete_ended
@@ -879,10 +918,27 @@ SET paused_at = NULL
 WHERE name = :queue;
 
 -- name: paused
-SELECT name
+SELECT {name:name}
 FROM {queues}
 WHERE paused_at IS NOT NULL
 ORDER BY name;
+
+-- name: mend
+-- Columns that have lost their checks may hold what those of another table refuse, and then a job cannot move to it.
+-- They are set to what is read of them.
+UPDATE {jobs}
+SET run_at = {within:run_at}, created_at = {within:created_at}, claimed_at = {within:claimed_at},
+    unknown_since = {within:unknown_since}, max_run_time = {finite:max_run_time}, queue = {name:queue},
+    task = {name:task}, worker = {name:worker}, meta = {object:meta}, error = {words:error},
+    payload = COALESCE({whole:payload}, '')
+WHERE id = {ids};
+
+UPDATE {history}
+SET run_at = {within:run_at}, created_at = {within:created_at}, claimed_at = {within:claimed_at},
+    finished_at = {within:finished_at}, seconds = {finite:seconds}, max_run_time = {finite:max_run_time},
+    queue = {name:queue}, task = {name:task}, worker = {name:worker}, meta = {object:meta}, error = {words:error},
+    payload = {whole:payload}, result = {whole:result}
+WHERE id = {ids};
 
 -- name: prune
 WITH old AS MATERIALIZED (
@@ -907,7 +963,7 @@ FROM gone;
 
 -- name: edge
 -- The newest succeeded job beyond the newest :most.
-SELECT finished_at AT TIME ZONE 'UTC', id
+SELECT {utc:finished_at}, id
 FROM {history}
 WHERE state = 'succeeded'
 ORDER BY finished_at DESC, id DESC

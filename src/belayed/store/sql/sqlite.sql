@@ -5,31 +5,66 @@
 -- part: ids
 IN (SELECT value FROM json_each(:ids))
 
+-- Checks keep out what cannot be read. But a table may have lost them, and then one row must not stop all the others:
+-- what follows reads any value as one that the checks would let in. (Of another type it is seen to in Python.)
+
+-- part: within
+-- A time within the years 1 to 9999. What is no number is greater than any.
+min(max({it}, -62135596800000000), 253402300799999999)
+
+-- part: finite
+-- Seconds that are a time.
+CASE WHEN {it} BETWEEN 0 AND 10000000000 THEN {it} END
+
+-- part: name
+-- A name or another short text; what is longer than any that is let in is cut, so that it costs nobody to carry it.
+CASE WHEN length(CAST({it} AS blob)) <= 1020 THEN {it} ELSE substr({it}, 1, 200) || '...' END
+
+-- part: words
+-- An error and the like.
+CASE WHEN length(CAST({it} AS blob)) <= 65536 THEN {it} ELSE substr({it}, 1, 1000) || '...' END
+
+-- part: object
+-- A meta: one that is cut is no JSON any more, and shown as unreadable.
+CASE WHEN length(CAST({it} AS blob)) <= 16384 THEN {it} ELSE substr({it}, 1, 200) END
+
+-- part: counter
+-- A whole number of times.
+CAST(min(max({it}, 0), 1000000000) AS integer)
+
+-- part: text
+-- The first bytes of a text that is too long; what has no type of its own is one.
+CAST(substr(CAST({it} AS blob), 1, 1020) AS text)
+
+-- part: whole
+-- A payload or a result: too large a one is not read.
+CASE WHEN length(CAST({it} AS blob)) <= 67108864 THEN {it} END
+
 -- part: claimed
--- The columns of a claimed job, in the order of claim.Claimed.
-id, queue, priority, run_at, task,
+-- The columns of a claimed job, in the order of claim.Claimed. Its texts are bounded: a claim may bring a thousand.
+id, {name:queue}, priority, run_at, {name:task},
 CASE WHEN length(CAST(payload AS blob)) <= 16384 THEN payload END,
 created_at, attempt, failures, crashes, rescues, free_retries,
-max_attempts, max_run_time, keep_failed, meta,
+max_attempts, max_run_time, keep_failed, {object:meta},
 (claimed_at - unknown_since) / 1000000.0, token, suspect
 
 -- part: next
 -- For a look at the lanes: the microseconds until the next scheduled job is due.
 SELECT NULL, NULL, NULL, due
-FROM (SELECT run_at - {now} AS due FROM {jobs} WHERE state = 'scheduled' ORDER BY run_at, id LIMIT 1)
+FROM (SELECT {within:run_at} - {now} AS due FROM {jobs} WHERE state = 'scheduled' ORDER BY run_at, id LIMIT 1)
 
 -- part: live
 -- A live job as people see it; the same columns as {ended}.
-id, state, queue, priority, run_at, task, payload, created_at,
-attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
-worker, claimed_at, cancel_requested,
+id, {name:state}, {name:queue}, priority, run_at, {name:task}, {whole:payload}, created_at,
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, {object:meta},
+{words:error}, {name:worker}, claimed_at, cancel_requested,
 NULL, NULL, NULL
 
 -- part: ended
-id, state, queue, priority, run_at, task, payload, created_at,
-attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, meta, error,
-worker, claimed_at, 0,
-finished_at, seconds, result
+id, {name:state}, {name:queue}, priority, run_at, {name:task}, {whole:payload}, created_at,
+attempt, failures, crashes, rescues, free_retries, max_attempts, max_run_time, keep_failed, {object:meta},
+{words:error}, {name:worker}, claimed_at, 0,
+finished_at, seconds, {whole:result}
 
 -- part: filter
 -- A bind that is NULL asks nothing.
@@ -173,7 +208,7 @@ WITH RECURSIVE lane (job, before, nth) AS (
     FROM lane
     JOIN {jobs} AS now ON now.id = lane.job
 )
-SELECT queue, priority, run_at, id
+SELECT {name:queue} AS queue, priority, {within:run_at}, id
 FROM lane
 JOIN {jobs} ON id = job
 UNION ALL
@@ -203,7 +238,7 @@ WITH RECURSIVE lane (job, nth) AS (
     FROM lane
     JOIN {jobs} AS now ON now.id = lane.job
 )
-SELECT queue, priority, run_at, id
+SELECT {name:queue} AS queue, priority, {within:run_at}, id
 FROM lane
 JOIN {jobs} ON id = job
 UNION ALL
@@ -233,7 +268,7 @@ WITH lane (nth, queue, upto, priority, run_at, id) AS MATERIALIZED (
     FROM json_each(:lanes)
     WHERE json_extract(value, '$[1]') NOT IN (SELECT name FROM {queues} WHERE paused_at IS NOT NULL)
 )
-SELECT lane.nth, j.priority, j.run_at, j.id
+SELECT lane.nth, j.priority, {within:j.run_at}, j.id
 FROM lane
 CROSS JOIN {jobs} AS j ON j.id IN (
     SELECT id
@@ -253,7 +288,8 @@ WHERE id {ids} AND +state = 'ready' AND queue NOT IN (SELECT name FROM {queues} 
 RETURNING {claimed};
 
 -- name: payload
-SELECT payload
+-- And its size: of one that is too large nothing else.
+SELECT {whole:payload}, length(CAST(payload AS blob))
 FROM {jobs}
 WHERE id = :id AND token = :token;
 
@@ -414,7 +450,7 @@ WHERE id = :worker;
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
 -- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
-SELECT id, CAST(beat_at AS text), CAST(lapse AS real), NULL
+SELECT id, CAST(beat_at AS text), {finite:lapse}, NULL
 FROM {workers}
 UNION ALL
 SELECT worker, CAST(max(claimed_at) AS text), NULL, NULL
@@ -503,7 +539,7 @@ WHERE id IN (
 RETURNING id;
 
 -- name: next_due
-SELECT (run_at - {now}) / 1000000.0
+SELECT ({within:run_at} - {now}) / 1000000.0
 FROM {jobs}
 WHERE state = 'scheduled'
 ORDER BY run_at, id
@@ -519,7 +555,8 @@ FROM {history}
 WHERE id = :id;
 
 -- name: attempts
-SELECT number, outcome, worker, started_at, ended_at, error_type, message, traceback
+SELECT number, {name:outcome}, {name:worker}, started_at, ended_at,
+       {words:error_type}, {words:message}, {words:traceback}
 FROM {attempts}
 WHERE job_id = :id
 ORDER BY id;
@@ -559,14 +596,14 @@ ORDER BY 1
 LIMIT :count;
 
 -- name: counts
-SELECT queue, state, count(*), min(run_at)
+SELECT {name:queue}, {name:state}, count(*), min(run_at)
 FROM {jobs}
 GROUP BY queue, state
 ORDER BY queue, state;
 
 -- name: overdue
 -- What is due and yet scheduled waits too: no worker is there to make it ready.
-SELECT queue, count(*), min(run_at),
+SELECT {name:queue}, count(*), min(run_at),
        EXISTS (SELECT 1 FROM {queues} AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
 FROM {jobs} AS j
 WHERE state IN ('ready', 'scheduled') AND attempt = 0 AND run_at < {now} - CAST(:age * 1000000 AS integer)
@@ -582,8 +619,8 @@ UNION ALL
 SELECT 'cancelled', count(*) FROM (SELECT 1 FROM {history} WHERE state = 'cancelled' LIMIT :most);
 
 -- name: workers
-SELECT w.id, w.name, w.host, w.pid, w.queues, w.version, w.started_at, w.beat_at,
-       w.beat_at >= {now} - CAST(w.lapse * 1000000 AS integer),
+SELECT {name:w.id}, {name:w.name}, {name:w.host}, w.pid, {words:w.queues}, {name:w.version}, w.started_at, w.beat_at,
+       w.beat_at >= {now} - CAST({finite:w.lapse} * 1000000 AS integer),
        (SELECT count(*) FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = w.id)
 FROM {workers} AS w
 ORDER BY w.started_at, w.id;
@@ -617,7 +654,7 @@ INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_a
 SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
        max_attempts, max_run_time, keep_failed, meta, error
 FROM {history} AS h
-WHERE id {ids} AND +state IN ('failed', 'cancelled')
+WHERE id {ids} AND +state IN ('failed', 'cancelled') AND payload IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = h.id);
 
 DELETE FROM {history}
@@ -633,8 +670,9 @@ WHERE id {ids} AND state = 'scheduled'
 RETURNING id;
 
 -- name: delete_waiting
+-- One whose state nobody knows does not run.
 DELETE FROM {jobs}
-WHERE id {ids} AND state IN ('ready', 'scheduled')
+WHERE id {ids} AND state <> 'running'
 RETURNING id;
 
 -- name: delete_ended
@@ -667,10 +705,47 @@ SET paused_at = NULL
 WHERE name = :queue;
 
 -- name: paused
-SELECT name
+SELECT {name:name}
 FROM {queues}
 WHERE paused_at IS NOT NULL
 ORDER BY name;
+
+-- name: mend
+-- Columns that have lost their checks may hold what those of another table refuse, and then a job cannot move to it.
+-- They are set to what is read of them.
+UPDATE {jobs}
+SET unknown_since = CAST({within:unknown_since} AS integer), suspect = suspect = 1,
+    cancel_requested = cancel_requested = 1, token = {text:token},
+    run_at = CAST({within:run_at} AS integer), created_at = CAST({within:created_at} AS integer),
+    claimed_at = CAST({within:claimed_at} AS integer), max_run_time = CAST({finite:max_run_time} AS real),
+    priority = CAST(min(max(priority, -2147483648), 2147483647) AS integer), attempt = {counter:attempt},
+    failures = {counter:failures}, crashes = {counter:crashes}, rescues = {counter:rescues},
+    free_retries = {counter:free_retries},
+    max_attempts = CASE WHEN max_attempts BETWEEN 1 AND 2147483647 THEN CAST(max_attempts AS integer) END,
+    keep_failed = CASE WHEN keep_failed IN (0, 1) THEN keep_failed END,
+    queue = COALESCE(NULLIF({text:queue}, ''), 'default'), task = COALESCE(NULLIF({text:task}, ''), 'unknown'),
+    worker = {text:worker}, error = CAST(substr(CAST(error AS blob), 1, 65536) AS text),
+    meta = CASE WHEN length(CAST(meta AS blob)) <= 16384
+                THEN CASE WHEN json_valid(meta) THEN CASE WHEN json_type(meta) = 'object' THEN CAST(meta AS text) END END END,
+    payload = CAST(COALESCE({whole:payload}, '') AS text)
+WHERE id {ids};
+
+UPDATE {history}
+SET finished_at = CAST({within:finished_at} AS integer), seconds = CAST({finite:seconds} AS real),
+    result = CAST({whole:result} AS text),
+    run_at = CAST({within:run_at} AS integer), created_at = CAST({within:created_at} AS integer),
+    claimed_at = CAST({within:claimed_at} AS integer), max_run_time = CAST({finite:max_run_time} AS real),
+    priority = CAST(min(max(priority, -2147483648), 2147483647) AS integer), attempt = {counter:attempt},
+    failures = {counter:failures}, crashes = {counter:crashes}, rescues = {counter:rescues},
+    free_retries = {counter:free_retries},
+    max_attempts = CASE WHEN max_attempts BETWEEN 1 AND 2147483647 THEN CAST(max_attempts AS integer) END,
+    keep_failed = CASE WHEN keep_failed IN (0, 1) THEN keep_failed END,
+    queue = COALESCE(NULLIF({text:queue}, ''), 'default'), task = COALESCE(NULLIF({text:task}, ''), 'unknown'),
+    worker = {text:worker}, error = CAST(substr(CAST(error AS blob), 1, 65536) AS text),
+    meta = CASE WHEN length(CAST(meta AS blob)) <= 16384
+                THEN CASE WHEN json_valid(meta) THEN CASE WHEN json_type(meta) = 'object' THEN CAST(meta AS text) END END END,
+    payload = CAST({whole:payload} AS text)
+WHERE id {ids};
 
 -- name: prune
 DELETE FROM {attempts}

@@ -1,6 +1,7 @@
 -- Times are microseconds since 1970 in UTC, which compare fast and hold the years 1 to 9999;
 -- `datetime(run_at / 1000000, 'unixepoch')` shows them.
--- STRICT and the checks keep out what no reader could read, whoever writes it: a row that cannot be read stops all.
+-- STRICT and the checks keep out what no reader could read, whoever writes it, and texts so long that to carry them would
+-- hurt all others. Each has a check of its own: an UPDATE makes only those of the columns that it sets.
 -- The live jobs only: what has ended moves to the history, so that a claim never walks past it.
 -- AUTOINCREMENT: without it the id of a job that has moved to the history would be given out again.
 CREATE TABLE {jobs} (
@@ -28,15 +29,28 @@ CREATE TABLE {jobs} (
     meta text,
     error text,
     payload text NOT NULL,
+    CHECK (id > 0),
     CHECK (state IN ('scheduled', 'ready', 'running')),
     CHECK (run_at BETWEEN -62135596800000000 AND 253402300799999999),
     CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (claimed_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (unknown_since BETWEEN -62135596800000000 AND 253402300799999999),
     CHECK (priority BETWEEN -2147483648 AND 2147483647),
     CHECK (max(attempt, failures, crashes, rescues, free_retries) <= 1000000000),
     CHECK (min(attempt, failures, crashes, rescues, free_retries) >= 0),
     CHECK (max_attempts BETWEEN 1 AND 2147483647),
     CHECK (max_run_time BETWEEN 0 AND 10000000000),
-    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END)
+    CHECK (keep_failed IN (0, 1)),
+    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END),
+    CHECK (suspect IN (0, 1)),
+    CHECK (cancel_requested IN (0, 1)),
+    CHECK (length(CAST(queue AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(task AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(worker AS blob)) <= 1020),
+    CHECK (length(CAST(meta AS blob)) <= 16384),
+    CHECK (length(CAST(error AS blob)) <= 65536),
+    CHECK (length(CAST(payload AS blob)) <= 67108864),
+    CHECK (length(CAST(token AS blob)) <= 1020)
 ) STRICT;
 -- In the order of claims; only due jobs are ready, so that it holds no job for the future.
 CREATE INDEX "{prefix}jobs_ready" ON {jobs} (queue, priority, run_at, id) WHERE state = 'ready';
@@ -67,16 +81,27 @@ CREATE TABLE {history} (
     error text,
     payload text,
     result text,
+    CHECK (id > 0),
     CHECK (state IN ('succeeded', 'failed', 'cancelled')),
-    CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
     CHECK (run_at BETWEEN -62135596800000000 AND 253402300799999999),
     CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (claimed_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
     CHECK (priority BETWEEN -2147483648 AND 2147483647),
     CHECK (max(attempt, failures, crashes, rescues, free_retries) <= 1000000000),
     CHECK (min(attempt, failures, crashes, rescues, free_retries) >= 0),
     CHECK (max_attempts BETWEEN 1 AND 2147483647),
     CHECK (max_run_time BETWEEN 0 AND 10000000000),
-    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END)
+    CHECK (keep_failed IN (0, 1)),
+    CHECK (CASE WHEN json_valid(meta) THEN json_type(meta) = 'object' ELSE meta IS NULL END),
+    CHECK (seconds BETWEEN 0 AND 10000000000),
+    CHECK (length(CAST(queue AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(task AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(worker AS blob)) <= 1020),
+    CHECK (length(CAST(meta AS blob)) <= 16384),
+    CHECK (length(CAST(error AS blob)) <= 65536),
+    CHECK (length(CAST(payload AS blob)) <= 67108864),
+    CHECK (length(CAST(result AS blob)) <= 67108864)
 ) STRICT;
 CREATE INDEX "{prefix}history_ended" ON {history} (state, finished_at, id);
 
@@ -92,7 +117,14 @@ CREATE TABLE {attempts} (
     error_type text,
     message text,
     traceback text,
-    CHECK (ended_at BETWEEN -62135596800000000 AND 253402300799999999)
+    CHECK (started_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (ended_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (number BETWEEN 0 AND 1000000001),
+    CHECK (outcome IN ('failed', 'retry', 'cancelled', 'interrupted', 'timed out', 'crashed', 'lost')),
+    CHECK (length(CAST(worker AS blob)) <= 1020),
+    CHECK (length(CAST(error_type AS blob)) <= 65536),
+    CHECK (length(CAST(message AS blob)) <= 65536),
+    CHECK (length(CAST(traceback AS blob)) <= 65536)
 ) STRICT;
 CREATE INDEX "{prefix}attempts_job" ON {attempts} (job_id, id);
 
@@ -105,10 +137,21 @@ CREATE TABLE {workers} (
     name text NOT NULL,
     host text NOT NULL,
     queues text NOT NULL,
-    version text NOT NULL
+    version text NOT NULL,
+    CHECK (started_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (beat_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (lapse BETWEEN 0 AND 10000000000),
+    CHECK (pid BETWEEN 0 AND 2147483647),
+    CHECK (length(CAST(id AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(name AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(host AS blob)) BETWEEN 1 AND 1020),
+    CHECK (length(CAST(queues AS blob)) <= 65536),
+    CHECK (length(CAST(version AS blob)) BETWEEN 1 AND 1020)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE {queues} (
     name text PRIMARY KEY,
-    paused_at integer
+    paused_at integer,
+    CHECK (paused_at BETWEEN -62135596800000000 AND 253402300799999999),
+    CHECK (length(CAST(name AS blob)) BETWEEN 1 AND 1020)
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,58 @@
+"""What a worker does when the database refuses what it is to write: one odd row must not stop it.
+
+A row may hold values that the table it is to move to does not take, where its own table has lost its checks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from belayed.changes import BATCH, refused
+from belayed.claim import Finished
+from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.job import State
+from belayed.store import Store
+from belayed.store.base import Rescued, Sign, Turn
+from belayed.worker.verdict import plain
+
+log = logging.getLogger("belayed")
+
+Perform = Callable[[Any], Any]
+
+
+def written(perform: Perform, store: Store, one: Finished) -> Turn:
+    """Write one outcome: if the database refuses it, with its row mended, and then as any database takes it."""
+    try:
+        return perform(store.turn([one]))  # type: ignore[no-any-return]
+    except (StoreUnavailable, SchemaMissing):
+        raise
+    except Exception:
+        perform(store.mend([one.id]))
+    try:
+        return perform(store.turn([one]))  # type: ignore[no-any-return]
+    except (StoreUnavailable, SchemaMissing):
+        raise
+    except Exception as refusal:
+        return perform(store.turn([plain(one, refusal)]))  # type: ignore[no-any-return]
+
+
+def rescued(perform: Perform, store: Store, dead: Sequence[Sign]) -> Rescued:
+    """Rescue the jobs of dead workers; if the database refuses it, with their rows mended."""
+    try:
+        return perform(store.rescue(dead))  # type: ignore[no-any-return]
+    except StoreError as error:
+        if not refused(error):
+            raise
+        log.warning("the database refused a rescue, its rows are mended: %s", error)
+    mend_all(perform, store, State.RUNNING)
+    return perform(store.rescue(dead))  # type: ignore[no-any-return]
+
+
+def mend_all(perform: Perform, store: Store, state: State) -> None:
+    """Mend the rows of all jobs in *state*."""
+    last = -(2**63)
+    while ids := perform(store.matching({"states": [state]}, after=last, count=BATCH)):
+        perform(store.mend(ids))
+        last = ids[-1]
