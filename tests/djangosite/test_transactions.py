@@ -128,8 +128,9 @@ def test_what_a_job_enqueues_in_a_transaction_that_fails_is_not_there():
 
 
 @COMMITS
-def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(caplog):
-    leaves_open.enqueue()
+@pytest.mark.parametrize("by_hand", [False, True], ids=["by Django", "by SQL"])
+def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(by_hand, caplog):
+    leaves_open.enqueue(by_hand)
 
     drain()
 

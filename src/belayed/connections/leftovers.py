@@ -11,17 +11,14 @@ import logging
 import sqlite3
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from belayed.claim import Running, running
 
 log = logging.getLogger("belayed")
-
-
-class Ours(sqlite3.Connection):
-    """A connection of ours, which leaves nothing open."""
 
 
 @dataclass(slots=True)
@@ -43,6 +40,16 @@ class Leftovers:
         self.running: set[int] = set()
         self.watching = False
         self.lock = threading.RLock()
+        self.of_thread = threading.local()
+
+    @contextmanager
+    def overlooked(self) -> Iterator[None]:
+        """A connection that is opened within is Belayed's own, which leaves nothing open."""
+        self.of_thread.overlooks = True
+        try:
+            yield
+        finally:
+            self.of_thread.overlooks = False
 
     def watch(self) -> None:
         """Notice each connection that is opened from now on. An audit hook stays for as long as the process."""
@@ -54,7 +61,9 @@ class Leftovers:
     def heard(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "sqlite3.connect":
             self.forget()
-        elif event == "sqlite3.connect/handle" and type(args[0]) is not Ours and (run := running.get()) is not None:
+        elif event == "sqlite3.connect/handle" and (run := running.get()) is not None:
+            if getattr(self.of_thread, "overlooks", False):
+                return
             # What others have opened may be in use by threads that run no jobs.
             with self.lock:
                 self.opened.append(Opened(args[0], threading.get_ident(), run))
@@ -167,7 +176,7 @@ def left(run: Running, then: str) -> None:
     log.warning(text, run.claimed.task, run.claimed.id, then, extra=run.claimed.extra)
 
 
-PROBE = Opened(sqlite3.connect(":memory:", factory=Ours), 0, None)  # type: ignore[arg-type]
+PROBE = Opened(sqlite3.connect(":memory:"), 0, None)  # type: ignore[arg-type]
 ALONE = sys.getrefcount(PROBE.raw)
 """References to a connection that nobody else has. It has one to itself, by its cache of statements."""
 PROBE.raw.close()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
-from belayed.connections.leftovers import Ours
+from belayed.connections.leftovers import leftovers
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -161,7 +161,8 @@ class OwnSqlite:
         try:
             # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
             # never seen free. `patiently` asks every millisecond or two.
-            self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False, factory=Ours)
+            with leftovers.overlooked():
+                self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise unopened(error, path) from error
         try:

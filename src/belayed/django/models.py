@@ -5,13 +5,13 @@ Django takes them for its own, so that it empties them between tests; the SQL th
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import models
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+from belayed.claim import micros, moment
+from belayed.store.reading import micros_of
 
 
 class Moment(models.DateTimeField):
@@ -27,12 +27,12 @@ class Moment(models.DateTimeField):
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         value = self.get_prep_value(value) if not prepared else value
         if connection.vendor == "sqlite" and isinstance(value, datetime):
-            return (value - EPOCH) // MICROSECOND
+            return micros(value)
         return value
 
 
 def from_microseconds(value: Any, _expression: Any, _connection: Any) -> datetime | None:
-    return None if value is None else EPOCH + timedelta(microseconds=value)
+    return None if value is None else moment(micros_of(value))
 
 
 class Columns(models.Model):

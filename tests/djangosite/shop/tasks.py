@@ -74,8 +74,12 @@ def forgets(post: Post) -> None: ...
 
 
 @belayed_task
-def leaves_open() -> None:
-    connection.set_autocommit(False)
+def leaves_open(by_hand: bool = False) -> None:
+    if by_hand:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+    else:
+        connection.set_autocommit(False)
     Post.objects.create(title="left open")
 
 
