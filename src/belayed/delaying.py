@@ -11,14 +11,9 @@ from belayed.codec.registry import behind
 from belayed.errors import OptionError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import Draft, Options
+from belayed.methods import short
 from belayed.options import checked, resolved
-from belayed.payload import (
-    FunctionCall,
-    MethodCall,
-    readable,
-    short,
-    signature_of,
-)
+from belayed.payload import FunctionCall, MethodCall, readable, signature_of
 from belayed.tasks import Task, aenqueued, check_call, enqueued
 from belayed.trust import name_of
 

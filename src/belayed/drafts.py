@@ -12,7 +12,7 @@ from belayed.errors import EnqueueError, OptionError, PayloadTooLarge
 from belayed.job import Draft
 from belayed.names import Names
 from belayed.options import check_draft, checked, resolved
-from belayed.payload import Performance, attribute, call_hook, performance
+from belayed.payload import Performance, call_hook, performance, setting
 
 SETTINGS = ("queue", "priority", "max_attempts", "max_run_time", "keep_failed")
 """What an object with perform() may say of itself."""
@@ -25,7 +25,7 @@ def draft_of(job: Any, options: Mapping[str, Any]) -> Draft:
             setattr(job, name, value)
         return job
     payload = performance(job)
-    own = {name: value for name in SETTINGS if (value := attribute(job, name)) is not None}
+    own = {name: value for name in SETTINGS if (value := setting(job, name)) is not None}
     return Draft(payload, payload.task, **resolved(checked({**own, **options}), job))
 
 

@@ -11,14 +11,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from belayed.claim import running
+from belayed.definitions import declared
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job, Options
+from belayed.methods import short
 from belayed.options import checked, resolved
-from belayed.payload import FunctionCall, MethodCall, Target, home, readable, short, signature_of
+from belayed.payload import FunctionCall, MethodCall, Target, readable, signature_of
 from belayed.retry import Backoff, Errors, Rules
 from belayed.signature import Signature
 from belayed.tasks import aenqueued, check_call, enqueued
-from belayed.trust import name_of
+from belayed.trust import home, name_of
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -209,6 +211,9 @@ class WithoutDelay:
 
     def __get__(self, subject: Any, owner: type | None = None) -> Any:
         return self.handled.__get__(subject, cast(type, owner)).now
+
+
+declared.append(WithoutDelay)
 
 
 class Untyped:

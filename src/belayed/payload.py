@@ -12,25 +12,37 @@ from types import FunctionType
 from typing import Any
 
 from belayed.codec import Codec
-from belayed.codec.records import stateless
+from belayed.codec.rebuilding import blank, check_state, has_attributes_only, refill, stateless
 from belayed.codec.registry import Reference, by_name
+from belayed.definitions import attribute, declared, is_class
 from belayed.errors import (
     BrokenPayload,
+    NotImportable,
     NotSerializable,
     NotTrusted,
     OptionError,
+    PayloadError,
     SignatureChanged,
     UnknownTask,
     UnknownVersion,
     UntrustedPayload,
 )
+from belayed.methods import (
+    HOOKS,
+    NO_RULES,
+    check_hooks,
+    class_of,
+    hook_of,
+    method_of,
+    on_the_object,
+    rules_of,
+    short,
+)
 from belayed.retry import Rules
 from belayed.signature import Signature
-from belayed.trust import name_of, resolve, running_main
+from belayed.trust import Trust, name_of, resolve
 
 VERSION = 1
-NO_RULES = Rules()
-HOOKS = ("enqueue", "before", "success", "error", "failure", "after", "reschedule_at")
 
 
 class Target:
@@ -46,6 +58,8 @@ class Target:
         """What it takes."""
         return signature_of(self.function)
 
+
+declared.append(Target)
 
 registry: dict[str, Target] = {}
 """Tasks by name and alias. What is registered is trusted."""
@@ -87,8 +101,8 @@ class FunctionCall:
     name: str | None = None
 
     def write(self, codec: Codec) -> str:
-        if self.name is None:
-            codec.trust.require(self.ref)
+        if self.name not in registry:
+            require(self.ref, codec.trust)
         before, after = envelope(self.ref, self.name)
         if not self.kwargs and (text := codec.plainly(self.args)) is not None:
             return f'{before}{text},"kwargs":{{}}{after}'
@@ -114,10 +128,14 @@ class MethodCall:
     kwargs: dict[str, Any]
 
     def write(self, codec: Codec) -> str:
-        if not method_trusted(self.subject, self.method, codec):
+        try:
+            method_of(self.subject, self.method, codec.trust)
+        except PayloadError as error:
+            raise NotTrusted(f"delay({short(self.subject)}).{self.method}: {error}") from error
+        if on_the_object(self.subject, self.method):
             raise NotTrusted(
-                f"delay({short(self.subject)}).{self.method}: neither its class nor the method is the application's "
-                "own code; write a function of yours that calls it, or name its package in configure(trust=[…])"
+                f"delay({short(self.subject)}).{self.method}: it is an attribute of this object, and workers call what "
+                "its class has by that name; write it as a method, or call it something else"
             )
         args, kwargs = codec.encode_call(self.args, self.kwargs)
         call = {"method": self.method, "args": args, "kwargs": kwargs}
@@ -127,9 +145,7 @@ class MethodCall:
             # A service without any state needs no text form: another object of its class is the same.
             if error.path != "self" or not stateless(self.subject):
                 raise
-            ref = name_of(type(self.subject))
-            codec.trust.require(ref)
-            return codec.text({"v": VERSION, "of": ref, **call})
+            return codec.text({"v": VERSION, "of": codec.rebuilt(type(self.subject)), **call})
         return codec.text({"v": VERSION, "self": subject, **call})
 
 
@@ -143,32 +159,43 @@ class Performance:
     def write(self, codec: Codec) -> str:
         cls = type(self.subject)
         try:
+            method_of(self.subject, "perform", codec.trust)
+            check_hooks(self.subject, codec.trust)
+            rules_of(self.subject, codec.trust)
+        except PayloadError as error:
+            raise NotTrusted(f"cannot enqueue {short(self.subject)}: {error}") from error
+        try:
             perform = codec.encode(self.subject, "job")
         except NotSerializable as error:
             # Any object with perform() may be a job: what the codec cannot rebuild is rebuilt from its attributes.
-            if error.path != "job" or not hasattr(self.subject, "__dict__") or cls.__module__ == "builtins":
+            if error.path != "job" or not has_attributes_only(cls):
                 raise
-            ref = name_of(cls)
-            codec.trust.require(ref)
-            fields = {name: codec.encode(value, f"job.{name}") for name, value in vars(self.subject).items()}
+            ref = codec.rebuilt(cls)
+            state = check_state(self.subject, codec.trust, "job")
+            fields = {name: codec.encode(value, f"job.{name}") for name, value in state.items()}
             return codec.text({"v": VERSION, "class": ref, "fields": fields})
         return codec.text({"v": VERSION, "perform": perform})
 
 
 def performance(subject: Any) -> Performance:
     """The payload of an object with perform(). Raises OptionError for anything else."""
-    if not callable(getattr(subject, "perform", None)) or isinstance(subject, type):
-        hint = ": write it as an instance" if isinstance(subject, type) else ""
+    if is_class(subject) or not callable(hook_of(subject, "perform")):
+        hint = ": write it as an instance" if is_class(subject) else ""
         raise OptionError(
             f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
             "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
         )
-    if unheard := [name for name in HOOKS if inspect.iscoroutinefunction(getattr(subject, name, None))]:
+    if own := [name for name in ("perform", *HOOKS) if on_the_object(subject, name)]:
+        raise OptionError(
+            f"cannot enqueue {short(subject)}: its {own[0]} is an attribute of this object, and workers call what its "
+            "class has by that name; write it as a method, or call it something else"
+        )
+    if unheard := [name for name in HOOKS if inspect.iscoroutinefunction(hook_of(subject, name))]:
         raise OptionError(
             f"cannot enqueue {short(subject)}: its hook {unheard[0]} is async def, which nobody would await; write a "
             "plain def (perform itself may be async def)"
         )
-    return Performance(displayed(attribute(subject, "display_name")) or readable(name_of(type(subject))), subject)
+    return Performance(displayed(setting(subject, "display_name")) or readable(name_of(type(subject))), subject)
 
 
 def displayed(name: Any) -> str:
@@ -177,7 +204,7 @@ def displayed(name: Any) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)[:255]
 
 
-def attribute(subject: Any, name: str) -> Any:
+def setting(subject: Any, name: str) -> Any:
     """A custom job's setting: an attribute, a property, or a method without arguments. None if it has none."""
     value = getattr(subject, name, None)
     return value() if callable(value) and not isinstance(value, type) else value
@@ -185,8 +212,8 @@ def attribute(subject: Any, name: str) -> Any:
 
 def call_hook(subject: Any, name: str, **given: Any) -> None:
     """Call a hook of a custom job, if it has it: with those of *given* that it names, or as many as it takes."""
-    hook = getattr(subject, name, None)
-    if callable(hook):
+    hook = hook_of(subject, name)
+    if hook is not None:
         args, kwargs = signature_of(hook).chosen(given)
         hook(*args, **kwargs)
 
@@ -196,47 +223,34 @@ def readable(ref: str) -> str:
     return ref.replace(":", ".")
 
 
-def short(value: object) -> str:
-    """A value for messages: its class, never its contents."""
-    return value.__qualname__ if isinstance(value, type) else f"a {type(value).__qualname__}"
-
-
-def method_trusted(subject: object, method: str, codec: Codec) -> bool:
-    """Whether a row may call *method*: the object's class, or the method itself, must be trusted code.
-
-    Without this a row could call `unlink` of any path, which the codec rebuilds.
-    """
-    cls = subject if isinstance(subject, type) else type(subject)
-    if codec.trust.covers(home(cls.__module__)):
-        return True
-    function = inspect.unwrap(
-        getattr(inspect.getattr_static(cls, method, None), "__func__", None) or getattr(cls, method)
-    )
-    module = getattr(function, "__module__", None)
-    return isinstance(function, Target) or (isinstance(module, str) and codec.trust.covers(home(module)))
-
-
-def home(module: str) -> str:
-    """The name by which a worker imports *module*, which may be the running script. Raises NotImportable."""
-    return running_main().name if module in ("__main__", "__mp_main__") else module
+def require(ref: str, trust: Trust) -> None:
+    """Raise NotTrusted or NotImportable for a function's name that workers would refuse."""
+    try:
+        resolve(ref, trust, remember=False)
+    except UntrustedPayload as error:
+        raise NotTrusted(str(error)) from error
+    except UnknownTask as error:
+        raise NotImportable(str(error)) from error
 
 
 def load(text: str, codec: Codec) -> Loaded:
     """A saved payload ready to run. Raises PayloadError."""
     envelope = codec.loads(text)
-    if type(envelope) is dict and envelope.get("v") == VERSION and (ready := load_task(envelope)) is not None:
+    # Never isinstance, ==, str() or repr(): what the row says may be any object by now, and its class anybody's code.
+    version = envelope.get("v") if type(envelope) is dict else None
+    if type(version) is int and version == VERSION and (ready := load_task(envelope)) is not None:
         return ready
-    if not isinstance(envelope, dict) or not isinstance(envelope.get("v"), int):
+    if type(version) is not int:
         raise BrokenPayload("the payload is no envelope of Belayed's")
-    if envelope["v"] > VERSION:
+    if version > VERSION:
         raise UnknownVersion(
-            f"the payload is of version {envelope['v']}, written by a newer Belayed than this worker's ({VERSION}): "
+            f"the payload is of version {version}, written by a newer Belayed than this worker's ({VERSION}): "
             "upgrade the worker"
         )
     if "perform" in envelope or "class" in envelope:
         return load_performance(envelope, codec)
     args, kwargs = envelope.get("args"), envelope.get("kwargs")
-    if not isinstance(args, list) or not isinstance(kwargs, dict):
+    if type(args) is not list or type(kwargs) is not dict:
         raise BrokenPayload("the payload has no arguments")
     if "method" in envelope:
         return load_method(envelope, tuple(args), kwargs, codec)
@@ -257,15 +271,15 @@ def load_task(envelope: dict[str, Any]) -> Loaded | None:
 def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
     """A call of a registered task by its name, or of a trusted function."""
     name, ref = envelope.get("task"), envelope.get("call")
-    if not isinstance(ref, str) or not isinstance(name, str | None):
+    if type(ref) is not str or (name is not None and type(name) is not str):
         raise BrokenPayload("the payload names no function")
     found: Any = registry.get(name) if name is not None else None
     if found is None:
         found = adapted(resolve(ref, codec.trust))
         found = registry.get(name, found) if name is not None else found
-    function = found.function if isinstance(found, Target) else found
-    if not callable(function) or isinstance(function, type):
+    if is_class(found) or not (isinstance(found, Target) or callable(found)):
         raise UnknownTask(f"{ref} is no function in this worker's code")
+    function = found.function if isinstance(found, Target) else found
     fits(signature_of(found), readable(ref), args, kwargs)
     if isinstance(found, Target):
         return Loaded(function, args, kwargs, found.is_async, found.rules, (found, ""))
@@ -276,27 +290,16 @@ def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[st
     """A call of a method: an override in a subclass is honoured, and a decorated one runs its body."""
     subject, method = envelope.get("self"), envelope["method"]
     if "of" in envelope:
-        cls = resolve(str(envelope["of"]), codec.trust)
-        if not isinstance(cls, type):
-            raise BrokenPayload(f"{envelope['of']!r} is no class")
-        subject = object.__new__(cls)
-    if not isinstance(method, str) or method.startswith("__"):
-        raise BrokenPayload(f"the payload names no method: {method!r}")
-    try:
-        bound = getattr(subject, method)
-        trusted = method_trusted(subject, method, codec)
-    except AttributeError as error:
-        raise UnknownTask(f"{short(subject)} has no method {method} in this worker's code") from error
-    if not trusted:
-        raise UntrustedPayload(f"{method} of {short(subject)} is not code that this worker may run")
-    target = getattr(bound, "target", None)
-    if isinstance(target, Target):
-        fits(bound.signature, f"{short(subject)}.{method}", args, kwargs)
-        return Loaded(bound.now, args, kwargs, target.is_async, target.rules, (subject, method))
-    if not callable(bound):
-        raise UnknownTask(f"{short(subject)}.{method} is no method in this worker's code")
-    fits(signature_of(bound), f"{short(subject)}.{method}", args, kwargs)
-    return Loaded(bound, args, kwargs, is_async(bound), NO_RULES, (subject, method))
+        subject = blank(resolve(envelope["of"], codec.trust), codec.trust)
+    if type(method) is not str or method.startswith("__"):
+        raise BrokenPayload(f"the payload names no method: {method if type(method) is str else short(method)}")
+    call = method_of(subject, method, codec.trust)
+    target = call if isinstance(call, Target) else getattr(call, "target", None)
+    if isinstance(target, Target) and hasattr(call, "now"):
+        fits(call.signature, f"{short(subject)}.{method}", args, kwargs)
+        return Loaded(call.now, args, kwargs, target.is_async, target.rules, (subject, method))
+    fits(signature_of(call), f"{short(subject)}.{method}", args, kwargs)
+    return Loaded(call, args, kwargs, is_async(call), NO_RULES, (subject, method))
 
 
 def load_performance(envelope: dict[str, Any], codec: Codec) -> Loaded:
@@ -304,27 +307,11 @@ def load_performance(envelope: dict[str, Any], codec: Codec) -> Loaded:
     if "perform" in envelope:
         subject = envelope["perform"]
     else:
-        cls, fields = resolve(str(envelope["class"]), codec.trust), envelope.get("fields")
-        if not isinstance(cls, type) or not isinstance(fields, dict):
-            raise BrokenPayload("the payload names no class with fields")
-        subject = object.__new__(cls)
-        subject.__dict__.update(fields)
-    perform = getattr(subject, "perform", None)
-    if not callable(perform):
-        raise UnknownTask(f"{short(subject)} has no method perform() in this worker's code")
-    return Loaded(perform, (), {}, is_async(perform), rules_of(subject), (subject, "perform"), subject)
-
-
-def rules_of(subject: Any) -> Rules:
-    """The rules that a custom job states as attributes; `reschedule_at` stands for a backoff of its own."""
-    given = {
-        name: value
-        for name in ("retry_on", "discard_on", "backoff")
-        if (value := inspect.getattr_static(subject, name, None)) is not None
-    }
-    if isinstance(given.get("backoff"), staticmethod) or inspect.isfunction(given.get("backoff")):
-        given["backoff"] = subject.backoff
-    return Rules(**given) if given else NO_RULES
+        subject = blank(resolve(envelope["class"], codec.trust), codec.trust)
+        refill(subject, envelope.get("fields"), codec.trust)
+    perform = method_of(subject, "perform", codec.trust)
+    check_hooks(subject, codec.trust)
+    return Loaded(perform, (), {}, is_async(perform), rules_of(subject, codec.trust), (subject, "perform"), subject)
 
 
 def fits(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -364,16 +351,16 @@ def rules_told(text: str, codec: Codec) -> Rules:
         envelope = json.loads(text)
         if "method" in envelope:
             kind = resolve(envelope["of"], codec.trust) if "of" in envelope else kind_told(envelope["self"], codec)
-            found = inspect.getattr_static(kind, envelope["method"])
+            found = attribute(class_of(kind), envelope["method"])
         elif "class" in envelope:
-            return rules_of(resolve(envelope["class"], codec.trust))
+            return rules_of(resolve(envelope["class"], codec.trust), codec.trust)
         elif "perform" in envelope:
-            return rules_of(kind_told(envelope["perform"], codec))
+            return rules_of(kind_told(envelope["perform"], codec), codec.trust)
         else:
             found = registry.get(envelope.get("task")) or adapted(resolve(envelope["call"], codec.trust))
     except Exception:
         return NO_RULES
-    return found.rules if isinstance(found, Target) else NO_RULES
+    return found.rules if issubclass(type(found), Target) else NO_RULES
 
 
 def kind_told(plain: Any, codec: Codec) -> Any:

@@ -7,21 +7,29 @@ import reprlib
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import GenericAlias, MethodType, ModuleType
+from types import FunctionType, GenericAlias, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from belayed.definitions import (
+    ABSENT,
+    attribute,
+    bound,
+    holders,
+    instance_dict,
+    is_class,
+    is_own,
+    is_own_class,
+    module_of,
+    read,
+)
 from belayed.errors import BrokenPayload, ConfigError, NotImportable, NotTrusted, UnknownTask, UntrustedPayload
 
 # multiprocessing's spawn runs the parent's script under the second name.
 _MAIN = ("__main__", "__mp_main__")
-
-
-holders: dict[type, Callable[[Any], object]] = {}
-"""Classes whose objects stand in the place of a function, and what gets it out of them: tasks of other libraries."""
 
 
 class Main(NamedTuple):
@@ -46,6 +54,7 @@ class Trust:
         self._prefixes: set[str] = set()
         self._covered: set[str] = set()
         self.resolved: dict[str, object] = {}
+        self._judged: dict[object, bool] = {}
         for package in packages or ():
             self.add(package)
 
@@ -54,6 +63,7 @@ class Trust:
         if not _dotted(package):
             raise ConfigError(f"trust {package!r} is not the name of a package; write it as in an import: 'shop.jobs'")
         self._prefixes.add(package)
+        self._judged.clear()
 
     def covers(self, module: str) -> bool:
         """Whether code of *module* may be run. Nothing is imported to find out."""
@@ -69,13 +79,37 @@ class Trust:
         """Raise UntrustedPayload unless *name* ("module:qualname", or a module) is covered: the worker's side."""
         module = name.partition(":")[0]
         if not self.covers(module):
-            raise UntrustedPayload(f"{name}: workers may not run code of {module!r}; {self._fix(module)}")
+            raise UntrustedPayload(f"{name}: workers may not run code of {module!r}; {self.fix(module)}")
 
     def require(self, name: str) -> None:
         """Raise NotTrusted unless *name* ("module:qualname", or a module) is covered: the enqueueing side."""
         module = name.partition(":")[0]
         if not self.covers(module):
-            raise NotTrusted(f"{name}: workers may not run code of {module!r}; {self._fix(module)}")
+            raise NotTrusted(f"{name}: workers may not run code of {module!r}; {self.fix(module)}")
+
+    def owns(self, module: str) -> bool:
+        """As `covers`, of the name that a module goes by in this process."""
+        try:
+            return self.covers(home(module))
+        except NotImportable:
+            return False
+
+    def runs(self, found: object) -> bool:
+        """Whether workers may call *found*: by where the function was written that will run, through all decorators."""
+        if type(found) in (classmethod, staticmethod):
+            found = found.__func__  # type: ignore[attr-defined]
+        if type(found) is not FunctionType:
+            # Anything else may have a hash and an equality of its own.
+            return is_own(found, self.owns)
+        verdict = self._judged.get(found)
+        if verdict is None:
+            verdict = self._judged[found] = is_own(found, self.owns)
+        return verdict
+
+    def rebuilds(self, cls: type) -> bool:
+        """Whether workers may make an object of *cls* from a row: what runs at its end is trusted, too."""
+        finalizer = attribute(cls, "__del__")
+        return finalizer is ABSENT or self.runs(finalizer)
 
     def absent(self, module: str) -> bool:
         """Whether *module* is covered by no rule only because its top-level package cannot be found here."""
@@ -85,8 +119,9 @@ class Trust:
         """Forget what was resolved and which packages were found to be the application's own."""
         self.resolved.clear()
         self._covered.clear()
+        self._judged.clear()
 
-    def _fix(self, module: str) -> str:
+    def fix(self, module: str) -> str:
         top = module.partition(".")[0]
         named = ", ".join(repr(package) for package in sorted({*self._prefixes, top}))
         return f"if they should, configure(trust=[{named}{', …' if self._own else ''}])"
@@ -126,18 +161,21 @@ def declared_name(obj: object) -> str:
         raise NotImportable(
             f"{module}.{qualname} is a method of one object; pass the object, and call the method in the job"
         )
+    if any(part.startswith("__") for part in qualname.split(".")):
+        raise NotImportable(f"{module}.{qualname} is a name that workers do not look up; give it one without the __")
     if not _dotted(qualname):
         raise NotImportable(f"{module}.{qualname} has no importable name; give it one: class Name({qualname}): …")
     return f"{running_main().name if module in _MAIN else module}:{qualname}"
 
 
-def resolve(name: str, trust: Trust) -> object:
+def resolve(name: str, trust: Trust, *, remember: bool = True) -> object:
     """The function or class called *name* ("module:qualname"), imported if *trust* covers it.
 
-    Raises UntrustedPayload before anything is imported, and for what only lies in a covered module without being
-    defined there; UnknownTask with the real cause; BrokenPayload for what is no name.
+    Workers *remember* it, as their code stays what it is. Raises UntrustedPayload before anything is imported, and for
+    what only lies in a covered module without being defined there; UnknownTask with the real cause; BrokenPayload for
+    what is no name.
     """
-    if type(name) is str and (known := trust.resolved.get(name)) is not None:
+    if remember and type(name) is str and (known := trust.resolved.get(name)) is not None:
         return known
     module, qualname = _split(name)
     if trust.absent(module):
@@ -145,33 +183,78 @@ def resolve(name: str, trust: Trust) -> object:
         raise UnknownTask(_unknown(name, module, missing)) from missing
     trust.check(name)
     root = _import(name, module)
-    found: object = root
-    for part in qualname.split("."):
-        if isinstance(found, ModuleType) and found is not root:
-            raise UntrustedPayload(
-                f"{name} leads through {found.__name__}, which is imported, not defined, in {module}"
-            )
-        try:
-            found = getattr(found, part)
-        except Exception as error:
-            raise UnknownTask(
-                f"{name}: this worker's {module} has no {qualname} ({error}); deploy the code that has it"
-            ) from error
-    function = holders[type(found)](found) if type(found) in holders else found
-    owner = getattr(function, "__module__", None)
-    at_home = owner == module or (root is sys.modules.get("__main__") and owner in _MAIN)
-    if not (at_home and getattr(function, "__qualname__", None) == qualname) and not _known_elsewhere(found, trust):
+    found = _found(name, root, qualname, trust)
+    if not (_is_at_home(found, module, qualname, root) or _is_known_elsewhere(found, trust)):
         raise UntrustedPayload(f"{name} is not defined in {module}, but only found there; name it by its own module")
-    trust.resolved[name] = found
+    if is_class(found) and not is_own_class(found, trust.owns):
+        raise UntrustedPayload(
+            f"{name} is not defined in {module}, whatever it says: its methods were written elsewhere"
+        )
+    if not is_class(found) and not trust.runs(found):
+        origin = module_of(found)
+        where = "in part elsewhere" if trust.owns(origin) else f"in {origin!r}; {trust.fix(origin)}"
+        raise UntrustedPayload(f"{name} is not defined in {module}, whatever it says, but {where}")
+    if remember:
+        trust.resolved[name] = found
     return found
 
 
-def _known_elsewhere(found: object, trust: Trust) -> bool:
+def _found(name: str, root: ModuleType, qualname: str, trust: Trust) -> Any:
+    """What a qualified name leads to from a module: through classes only, and without asking any code for it."""
+    module = name.partition(":")[0]
+    found: Any = root
+    for part in qualname.split("."):
+        if part.startswith("__"):
+            raise UntrustedPayload(f"{name} names an attribute of Python's own, which is not defined in {module}")
+        if found is root:
+            raw = (instance_dict(root) or {}).get(part, ABSENT)
+        elif is_class(found):
+            raw = attribute(found, part)
+        else:
+            kind = "imported" if issubclass(type(found), ModuleType) else "no class"
+            raise UntrustedPayload(f"{name} leads through what is {kind}; what is in it is not defined in {module}")
+        if raw is ABSENT:
+            error = AttributeError(f"{part!r} is not there")
+            raise UnknownTask(
+                f"{name}: this worker's {module} has no {qualname} ({error}); deploy the code that has it"
+            ) from error
+        # Only what is trusted is asked what it is on its class: a property, say, would run.
+        in_class = found is not root and type(raw) is not FunctionType and not is_class(raw)
+        found = bound(raw, found) if in_class and trust.runs(raw) else raw
+    return found
+
+
+def _place(found: Any) -> tuple[Any, Any]:
+    """The module and the qualified name that *found* goes by."""
+    if type(found) is MethodType:
+        found = found.__func__
+    function = holders[type(found)](found) if type(found) in holders else found
+    return read(function, "__module__"), read(function, "__qualname__")
+
+
+def _is_at_home(found: object, module: str, qualname: str, root: ModuleType) -> bool:
+    owner, own_name = _place(found)
+    in_main = root is sys.modules.get("__main__") and owner in _MAIN
+    return (owner == module or in_main) and own_name == qualname
+
+
+def _is_known_elsewhere(found: object, trust: Trust) -> bool:
     """Whether a row could name it by where it is defined: then this name, left by a rename or a move, opens nothing."""
-    try:
-        return trust.covers(name_of(found, exact=True).partition(":")[0])
-    except NotImportable:
+    module, qualname = _place(found)
+    if not (isinstance(module, str) and isinstance(qualname, str) and trust.owns(module)):
         return False
+    root = sys.modules.get("__main__" if module in _MAIN else module)
+    try:
+        there = root and _found(f"{module}:{qualname}", root, qualname, trust)
+    except (UntrustedPayload, UnknownTask):
+        return False
+    # Each look-up of a class method makes a new, equal object.
+    return there is found or (type(found) is MethodType and type(there) is MethodType and there == found)
+
+
+def home(module: str) -> str:
+    """The name by which a worker imports *module*, which may be the running script. Raises NotImportable."""
+    return running_main().name if module in _MAIN else module
 
 
 def running_main() -> Main:
@@ -198,11 +281,13 @@ def _dotted(text: object) -> bool:
 
 
 def _split(name: object) -> tuple[str, str]:
-    if isinstance(name, str):
+    if type(name) is str:
         module, _, qualname = name.partition(":")
         if _dotted(module) and _dotted(qualname):
             return module, qualname
-    raise BrokenPayload(f"{reprlib.repr(name)} names no code; a name is written module:qualname")
+    # Anything but text may be an object out of a row, whose repr may be anybody's code.
+    shown = reprlib.repr(name) if type(name) in (str, int, type(None)) else f"a {read(type(name), '__qualname__')}"
+    raise BrokenPayload(f"{shown} names no code; a name is written module:qualname")
 
 
 def _leads_back(found: object, obj: object, exact: bool) -> bool:
@@ -222,6 +307,12 @@ def _import(name: str, module: str) -> ModuleType:
     except NotImportable:
         pass
     try:
+        for index, char in enumerate(module):
+            if char == "." and "__path__" not in (instance_dict(importlib.import_module(module[:index])) or {}):
+                # The import system would ask the module for it, which may have a __getattr__.
+                raise ModuleNotFoundError(
+                    f"No module named {module!r}; {module[:index]!r} is not a package", name=module
+                )
         return importlib.import_module(module)
     # A script without an `if __name__ == "__main__"` may well exit when it is imported.
     except (Exception, SystemExit) as error:

@@ -10,10 +10,12 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NoReturn
 
 from belayed.codec.kinds import FROM_PLAIN, TO_PLAIN, check_float, check_int, check_text, expect
+from belayed.codec.rebuilding import check_key
 from belayed.codec.records import RECORDS, decode_enum, encode_enum, record_of
 from belayed.codec.refusals import Refused, refusal, shorten
 from belayed.codec.registry import behind, by_name, registered_for
-from belayed.errors import BrokenPayload, NotImportable, NotSerializable, NotTrusted
+from belayed.definitions import ABSENT, read
+from belayed.errors import BrokenPayload, NotImportable, NotSerializable, NotTrusted, UnknownTask, UntrustedPayload
 from belayed.trust import Trust, name_of, resolve
 
 MAX_DEPTH = 100
@@ -98,8 +100,24 @@ class Codec:
             return known
         name = name_of(code, exact=True)
         self.trust.require(name)
+        try:
+            resolve(name, self.trust, remember=False)
+        except UntrustedPayload as error:
+            raise NotTrusted(str(error)) from error
+        except UnknownTask as error:
+            raise NotImportable(str(error)) from error
         if isinstance(code, type):
             self._names[code] = name
+        return name
+
+    def rebuilt(self, cls: type) -> str:
+        """The name of a class whose objects workers may rebuild. Raises NotImportable or NotTrusted."""
+        name = self.name(cls)
+        if not self.trust.rebuilds(cls):
+            raise NotTrusted(
+                f"{name}: an object of it runs code at its end, {cls.__qualname__}.__del__, that workers may not run; "
+                "define __del__ in the class, or pass something else"
+            )
         return name
 
     def _value(self, plain: Any) -> Any:
@@ -118,14 +136,23 @@ class Codec:
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise BrokenPayload(f"{shorten(plain['v'])} is no {tag} that Belayed writes: {error}") from error
 
+    def _key(self, plain: Any) -> Any:
+        """A value that is compared with others."""
+        value = self._value(plain)
+        if type(plain) is dict:
+            check_key(value, self.trust)
+        return value
+
     def _tagged(self, tag: str, plain: Any) -> Any:
         if (from_plain := FROM_PLAIN.get(tag)) is not None:
             return from_plain(plain)
+        if tag == "tuple":
+            return tuple([self._value(item) for item in expect(list, plain)])
         if (container := _CONTAINERS.get(tag)) is not None:
-            return container(self._value(item) for item in expect(list, plain))
+            return container([self._key(item) for item in expect(list, plain)])
         if tag == "dict":
             pairs = (expect(list, pair) for pair in expect(list, plain))
-            return {self._value(key): self._value(item) for key, item in pairs}
+            return {self._key(key): self._value(item) for key, item in pairs}
         if (record := _RECORDS.get(tag)) is not None:
             return record.decode(plain, self)
         if tag == "enum":
@@ -133,7 +160,7 @@ class Codec:
         if tag == "name":
             return resolve(plain, self.trust)
         if (registered := by_name.get(tag)) is not None:
-            return registered.restore(self._value(plain))
+            return registered.restore(self._value(plain), plain)
         raise BrokenPayload(f"unknown tag {tag!r}; if it is a type of yours, register() it in the worker too")
 
 
@@ -173,9 +200,19 @@ class _Walk:
             refused.steps.append(step.format(key if step == ".{0}" else shorten(key)))
             raise
 
+    @property
+    def trust(self) -> Trust:
+        return self.codec.trust
+
     def name(self, code: object) -> str:
         try:
             return self.codec.name(code)
+        except (NotImportable, NotTrusted) as error:
+            raise Refused(str(error), error=type(error)) from error
+
+    def rebuilt(self, cls: type) -> str:
+        try:
+            return self.codec.rebuilt(cls)
         except (NotImportable, NotTrusted) as error:
             raise Refused(str(error), error=type(error)) from error
 
@@ -218,18 +255,14 @@ class _Walk:
 _FLATTEN = "flatten it, or pass a reference to it (an id, a path)"
 _CODE = (type, FunctionType, BuiltinFunctionType, MethodType)
 _PLAIN: dict[type, Callable[[Any], None]] = {str: check_text, int: check_int, float: check_float}
-_CONTAINERS: dict[str, Callable[[Iterable[object]], object]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_CONTAINERS: dict[str, Callable[[Iterable[object]], object]] = {"set": set, "frozenset": frozenset}
 _RECORDS = {record.tag: record for record in RECORDS}
 
 
 def _stands_for_code(value: object) -> bool:
     """Whether *value* goes by the name of the function in it, as a task does, or a function with a cache."""
-    try:
-        # Never getattr: proxies of web frameworks answer it for what they hide, or raise outside of a request.
-        object.__getattribute__(value, "__wrapped__")
-        return isinstance(object.__getattribute__(value, "__qualname__"), str)
-    except Exception:
-        return False
+    # Never getattr: proxies of web frameworks answer it for what they hide, or raise outside of a request.
+    return read(value, "__wrapped__") is not ABSENT and type(read(value, "__qualname__")) is str
 
 
 def _are_flat(values: Iterable[object]) -> bool:

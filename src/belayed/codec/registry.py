@@ -76,14 +76,14 @@ class Registered:
             fix = f"mend the encode given to register() as {self.name!r}, or pass something else"
             raise Refused(f"{shorten(value)} could not be encoded ({type(error).__name__}: {error})", fix) from error
 
-    def restore(self, saved: Any) -> object:
+    def restore(self, saved: Any, plain: Any) -> object:
         try:
             return self.decode(saved)
         except PayloadError:
             raise
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            raise BrokenPayload(f"{self.name}: its decode refused {shorten(saved)} ({text})") from error
+            raise BrokenPayload(f"{self.name}: its decode refused {shown(saved, plain)} ({text})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +107,22 @@ class Reference:
             raise Refused(f"{label} is not saved yet: save it before it is used in a job", error=NotSaved)
         return key
 
-    def restore(self, saved: Any) -> object:
+    def restore(self, saved: Any, plain: Any) -> object:
         try:
             found = self.load(saved)
         except LookupError as error:
-            raise ObjectNotFound(self._gone(saved)) from error
+            raise ObjectNotFound(self._gone(saved, plain)) from error
         if found is None:
-            raise ObjectNotFound(self._gone(saved))
+            raise ObjectNotFound(self._gone(saved, plain))
         return found
 
-    def _gone(self, key: object) -> str:
-        return f"{self.type_.__qualname__} {shorten(key)} ({self.name}) is not in its database any more"
+    def _gone(self, key: object, plain: Any) -> str:
+        return f"{self.type_.__qualname__} {shown(key, plain)} ({self.name}) is not in its database any more"
+
+
+def shown(saved: object, plain: Any) -> str:
+    """A saved value for messages: as JSON where its repr could be anybody's code."""
+    return shorten(saved if type(saved) in _OWN_TYPES and not isinstance(saved, _CONTAINERS) else plain)
 
 
 TAGS = frozenset(
@@ -131,7 +136,8 @@ by_name: dict[str, Registered | Reference] = {}
 _by_type: dict[type, Registered] = {}
 _references: dict[type, Reference] = {}
 _proxies: dict[type, Callable[[Any], Any]] = {}
-_OWN_TYPES = frozenset({*TO_PLAIN, str, int, float, bool, type(None), list, dict, tuple, set, frozenset})
+_CONTAINERS = (list, dict, tuple, set, frozenset)
+_OWN_TYPES = frozenset({*TO_PLAIN, str, int, float, bool, type(None), *_CONTAINERS})
 
 
 def _add(entry: Registered | Reference) -> None:

@@ -22,6 +22,7 @@ from django.db import connections, transaction
 
 from belayed.claim import current_job
 from belayed.config import current
+from belayed.definitions import holders
 from belayed.django import compat, conf
 from belayed.django.compat import (
     BaseTaskBackend,
@@ -35,12 +36,12 @@ from belayed.django.compat import TaskResultStatus as Status
 from belayed.django.djangotasks import MARK, OF_JOB, BelayedTask, alias_of, error_of, local, made, result_of, task_of
 from belayed.errors import AttemptStopped, JobNotFound, NotSerializable
 from belayed.job import Draft, Job, Outcome
-from belayed.payload import NO_RULES, FunctionCall, Target, adapters, registry, signature_of
+from belayed.methods import NO_RULES
+from belayed.payload import FunctionCall, Target, adapters, registry, signature_of
 from belayed.plugin import Plugin
 from belayed.results import safe_str, type_name
 from belayed.retry import Cancel, Fail, Rules
 from belayed.tasks import check_call
-from belayed.trust import holders
 from belayed.worker.verdict import formatted
 
 OPTIONS = ("ANY_ARGUMENTS",)

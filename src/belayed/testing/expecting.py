@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from belayed.codec.records import stateless
+from belayed.codec.rebuilding import stateless
 from belayed.config import current
 from belayed.errors import PayloadError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import LIVE, Filter, Job
-from belayed.payload import Loaded, Performance, home, load, performance, readable, signature_of
+from belayed.payload import Loaded, Performance, load, performance, readable, signature_of
 from belayed.signature import Signature
 from belayed.tasks import Task, check_call
-from belayed.trust import name_of
+from belayed.trust import home, name_of
 
 CLOSE = timedelta(seconds=1)
 """How far a job's time may be from the expected one."""

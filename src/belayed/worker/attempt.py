@@ -14,7 +14,8 @@ from belayed.claim import Claimed, Finished, Running, running
 from belayed.connections.leftovers import leftovers
 from belayed.errors import AttemptStopped, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Outcome, State
-from belayed.payload import NO_RULES, Loaded, call_hook, load, rules_told
+from belayed.methods import NO_RULES
+from belayed.payload import Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
 from belayed.results import safe_str, succeeded
 from belayed.steps import awaited

@@ -13,7 +13,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.errors import PayloadError, UnknownPayload
 from belayed.job import Outcome, State
-from belayed.payload import NO_RULES
+from belayed.methods import NO_RULES, hook_of
 from belayed.results import MESSAGE_LIMIT, safe_str, storable, succeeded, type_name
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
 
@@ -121,8 +121,8 @@ def wait_of(job: Claimed, ended: Ended, error: BaseException) -> float:
     if isinstance(error, Retry) and error.after is not None:
         return seconds_until(error.after)
     try:
-        reschedule = getattr(ended.hooks, "reschedule_at", None)
-        if callable(reschedule):
+        reschedule = None if ended.hooks is None else hook_of(ended.hooks, "reschedule_at")
+        if reschedule is not None:
             return chosen(reschedule(datetime.now(UTC), failures))
         return ended.rules.wait(failures)
     except Exception:
