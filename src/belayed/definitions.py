@@ -217,8 +217,7 @@ def _is_own_function(found: Any, own: Own, inside: frozenset[int]) -> bool:
             return False
         if _keeps(found, wrapped):
             return True
-    routines = [one for one in _parts(found) if type(one) in _ROUTINES and id(one) not in inside]
-    return all(is_own(_unbound(one), own, inside) for one in routines)
+    return all(_calls_own(part, own, inside) for part in _parts(found) if id(part) not in inside)
 
 
 def _keeps(found: object, wrapped: object) -> bool:
@@ -264,8 +263,15 @@ def _parts(value: Any) -> Iterator[object]:
         yield from (part for part in slots(value).values())
 
 
-def _unbound(routine: Any) -> Any:
-    return routine.__func__ if type(routine) is MethodType else routine
+def _calls_own(part: Any, own: Own, inside: frozenset[int]) -> bool:
+    """Whether a function that calls an object which it holds runs what is own. Classes are passed over: errors, say."""
+    if is_class(part) or not callable(part):
+        return True
+    if type(part) is MethodType:
+        part = part.__func__
+    return is_own(part, own, inside) or (
+        type(part) not in _ROUTINES and is_own(attribute(type(part), "__call__"), own, inside)
+    )
 
 
 def _module(function: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from belayed.definitions import ABSENT, attribute, bound, instance_dict, is_class, is_method, module_of, qualname
 from belayed.errors import UnknownTask, UntrustedPayload
 from belayed.retry import Rules
-from belayed.trust import Trust
+from belayed.trust import Trust, home
 
 NO_RULES = Rules()
 HOOKS = ("enqueue", "before", "success", "error", "failure", "after", "reschedule_at")
@@ -34,8 +34,10 @@ def judged(raw: Any, subject: object, name: str, trust: Trust) -> Any:
 
 
 def reason(raw: Any, name: str, trust: Trust) -> str:
-    """Why a method may not be run, and what to do about it."""
+    """Why a method may not be run, and what to do about it. Raises NotImportable where there is no module at all."""
     module = module_of(raw)
+    # What was typed in says better why it is none that workers know.
+    home(module)
     if not module or trust.owns(module):
         kind = "class" if is_class(raw) else qualname(type(raw))
         return (

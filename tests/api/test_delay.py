@@ -111,6 +111,10 @@ def handled(number: int) -> int:
     return number + 1
 
 
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
 class Later:
     """Calls through `delay` or `adelay`: `later(do, obj, **options).method(…)`."""
 
@@ -448,6 +452,21 @@ def test_what_configure_trusts_may_be_run(make_jobs, sqlite_url, work_off):
         {"class": "subprocess:Popen", "fields": {}},
         {"call": f"{__name__}:Account", "args": [1]},
         {"method": "__init__", "self": {"$": "name", "v": f"{__name__}:Account"}, "args": [1]},
+        {
+            "method": "parse_raw",
+            "self": {"$": "name", "v": "tests.traps.app:Model"},
+            "args": ["cos\nsystem\n(S'touch {}'\ntR."],
+            "kwargs": {"allow_pickle": True, "proto": "pickle"},
+        },
+        {
+            "method": "credit",
+            "self": {
+                "$": "dataclass",
+                "v": [f"{__name__}:Account", {"number": 1}, {"credit": {"$": "name", "v": f"{__name__}:touch"}}],
+            },
+            "args": ["{}"],
+        },
+        {"class": f"{__name__}:Service", "fields": {"perform": {"$": "name", "v": f"{__name__}:Account"}}},
     ],
     ids=lambda payload: "-".join(str(payload.get(key, "")) for key in ("call", "class", "method")),
 )

@@ -96,6 +96,7 @@ class Names:
     partialmethod = functools.partialmethod(traplib.system, "x")
     bound = traplib.armed().__call__
     logged = logged(traplib.system)
+    logged_object = logged(traplib.armed())
     wrapped = traplib.retry(traplib.loads)
     posing = functools.wraps(honest)(traplib.trapped(honest))
     cached = functools.wraps(honest)(functools.cache(traplib.loads))

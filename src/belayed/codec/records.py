@@ -226,7 +226,11 @@ class Pydantic(Record):
         return model is not None and model in lineage(cls)
 
     def defaults(self, cls: Any) -> dict[str, Default | None]:
-        return {key: self._default(field) for key, field in attribute(cls, "__pydantic_fields__").items()}
+        fields = attribute(cls, "__pydantic_fields__")
+        if fields is ABSENT:
+            # Before Pydantic 2.10.
+            fields = attribute(cls, "model_fields")
+        return {key: self._default(field) for key, field in fields.items()}
 
     def _default(self, field: Any) -> Default | None:
         if field.is_required():
