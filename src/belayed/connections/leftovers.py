@@ -83,7 +83,8 @@ class Leftovers:
 
     def begun(self, run: Running) -> None:
         """An attempt begins."""
-        self.running.add(run.claimed.id)
+        with self.lock:
+            self.running.add(run.claimed.id)
 
     def ended(self, run: Running) -> None:
         """Roll back what an attempt that has ended left open, where that can be known. Called in its own thread."""
@@ -94,16 +95,16 @@ class Leftovers:
         if not self.opened:
             return
         self.forget()
+        # Under the lock no attempt begins, nor does another one that ends look at the same.
         with self.lock:
-            opened = list(self.opened)
-        for one in opened:
-            if one.by.claimed.id in self.running or not is_open(one.raw):
-                one.left_by = None
-            elif self.is_over(one):
-                rolled_back(one.left_by or run, one.raw)
-                one.left_by = None
-            else:
-                one.left_by = one.left_by or run
+            for one in self.opened:
+                if one.by.claimed.id in self.running or not is_open(one.raw):
+                    one.left_by = None
+                elif self.is_over(one):
+                    rolled_back(one.left_by or run, one.raw)
+                    one.left_by = None
+                else:
+                    one.left_by = one.left_by or run
 
     def is_over(self, one: Opened) -> bool:
         """Whether no attempt that runs can be using a connection."""
