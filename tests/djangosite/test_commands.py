@@ -138,7 +138,7 @@ def test_call_command_raises_what_went_wrong():
 
 def test_call_command_does_not_repeat_a_password():
     with pytest.raises(CommandError) as caught:
-        call_command("belayed", "jobs", "99", "--url", "sqlite:///none.db?key=s3cret")
+        call_command("belayed", "--", "jobs", "99", "--url", "sqlite:///none.db?key=s3cret")
 
     assert str(caught.value) == "belayed jobs 99 failed"
 
