@@ -44,9 +44,9 @@ def pid_file(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    fd, pid = locked(path), os.getpid()
     # Absolute: a job may change the folder of this process.
-    path, pid = path.absolute(), os.getpid()
-    fd = locked(path)
+    path = path.absolute()
     try:
         os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
