@@ -188,7 +188,7 @@ class Run:
         raw = self.place.open()
         try:
             verdict = judged(accepted, ledger, known, raw, self.seed)
-            innocents.charges(verdict, accepted, ledger, known, raw)
+            innocents.charges(verdict, accepted, ledger, known, self.workers.exits, raw)
         finally:
             raw.close()
         innocents.waits(verdict, accepted, ledger, known, now, self.waits)

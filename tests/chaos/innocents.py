@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from tests.chaos.kinds import kind_of
@@ -21,19 +22,28 @@ HINDRANCES = ("lock", "freeze", "restart", "stop_supervisor", "stop_tree", "impo
 """Faults during which jobs may have to wait."""
 AT_START = (*HINDRANCES, *OF_CHILDREN, "cut", "stop_child")
 """Faults for which a worker may not come to serve: it says why, and ends."""
+LATE = 60.0
+"""Seconds after a fault within which others may take a worker for dead for it: the lapse, and the looks until then."""
 PROCESS = re.compile(r"its process (\d+) ")
 WORKER = re.compile(r":(\d+)-[0-9a-f]{16}$")
 
 
-def charges(verdict: Verdict, accepted: Accepted, ledger: Ledger, faults: Sequence[Fault], raw: Any) -> None:
+def charges(
+    verdict: Verdict,
+    accepted: Accepted,
+    ledger: Ledger,
+    faults: Sequence[Fault],
+    exits: Sequence[Exit],
+    raw: Any,
+) -> None:
     """Find the innocent jobs that were charged with a crash, or put aside for the deaths of their workers."""
     charged: dict[int, list[tuple[int, str]]] = defaultdict(list)
     query = "SELECT job_id, number, message FROM belayed_attempts WHERE outcome = 'crashed' AND error_type IS NOT NULL"
     for id, number, message in raw.execute(query):
         charged[id].append((number, message or ""))
-    workers: dict[int, list[str]] = defaultdict(list)
-    for id, worker in raw.execute("SELECT job_id, worker FROM belayed_attempts WHERE outcome = 'lost'"):
-        workers[id].append(worker or "")
+    rescued: dict[int, list[tuple[str, float]]] = defaultdict(list)
+    for id, worker, at in raw.execute("SELECT job_id, worker, ended_at FROM belayed_attempts WHERE outcome = 'lost'"):
+        rescued[id].append((worker or "", at.timestamp() if isinstance(at, datetime) else at / 1e6))
     by_process: dict[int, list[Start]] = defaultdict(list)
     for starts in ledger.starts.values():
         for start in starts:
@@ -56,8 +66,8 @@ def charges(verdict: Verdict, accepted: Accepted, ledger: Ledger, faults: Sequen
             else:
                 verdict.excused[reason] += 1
         if state == "failed" and rescues >= 10:
-            unexplained = [worker for worker in workers[id] if not was_ours(worker, faults)]
-            if unexplained:
+            unexplained = sorted({worker for worker, at in rescued[id] if not was_ours(worker, at, faults, exits)})
+            if unexplained or not rescued[id]:
                 verdict.innocents.append(f"{who}: put aside, though nothing was done to {', '.join(unexplained)}")
             else:
                 verdict.excused["rescues"] += 1
@@ -89,12 +99,20 @@ def explanation(
     )  # fmt: skip
 
 
-def was_ours(worker: str, faults: Iterable[Fault]) -> bool:
-    """Whether something was done to a worker for which others may take it for dead."""
+def was_ours(worker: str, at: float, faults: Iterable[Fault], exits: Iterable[Exit]) -> bool:
+    """Whether something was done to a worker for which others took it for dead at that time."""
     found = WORKER.search(worker)
     pid = int(found[1]) if found else -1
+    if any(fault.kind in OF_WORKERS and pid in fault.pids for fault in faults):
+        return True
+    if any(one.pid == pid and one.ended <= at for one in exits):
+        # A job has ended it, or it has given up: what was done to all at that time is no reason.
+        return False
     return any(
-        not fault.pids or pid in fault.pids for fault in faults if fault.kind in (*OF_WORKERS, *HINDRANCES, "lapse")
+        fault.kind in (*HINDRANCES, "lapse")
+        and (not fault.pids or pid in fault.pids)
+        and fault.begin <= at <= fault.end + LATE
+        for fault in faults
     )
 
 

@@ -57,7 +57,7 @@ PAYLOADS = {
     "os.system": call("os:system", "true"),
     "posix._exit": call("posix:_exit", 1),
     "os through the application": call("tests.chaos.app:os._exit", 1),
-    "a function that is no task": call("tests.chaos.killers:die", "kill", "k"),
+    "a function that ends its process": call("tests.chaos.killers:die", "kill", "k"),
     "a hidden method": named("tests.chaos.app:jobs", "__init__"),
     "no task": call("tests.chaos.app:nothing_there"),
     "no module": call("tests.chaos.nowhere:nothing"),

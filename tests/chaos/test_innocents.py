@@ -32,13 +32,23 @@ def job(raw: sqlite3.Connection, task: str = "app.works", *, crashes: int = 0, s
     values = (f"tests.chaos.{task}", state, crashes, rescues)
     raw.execute("INSERT INTO belayed_history VALUES (1, ?, ?, ?, ?)", values)
     if crashes:
-        raw.execute("INSERT INTO belayed_attempts VALUES (1, 1, 'crashed', 'AttemptCrashed', ?, 'w')", (DEATH,))
+        raw.execute("INSERT INTO belayed_attempts VALUES (1, 1, 'crashed', 'AttemptCrashed', ?, 'w', 0)", (DEATH,))
 
 
-def blamed(raw: sqlite3.Connection, made: Ledger, *faults: Fault, accepted: Accepted | None = None) -> Verdict:
+def blamed(
+    raw: sqlite3.Connection,
+    made: Ledger,
+    *faults: Fault,
+    accepted: Accepted | None = None,
+    exits: tuple[Exit, ...] = (),
+) -> Verdict:
     verdict = Verdict()
-    charges(verdict, accepted or Accepted(), made, faults, raw)
+    charges(verdict, accepted or Accepted(), made, faults, exits, raw)
     return verdict
+
+
+def exit_of(pid: int, *, ready: bool = True, solo: bool = False) -> Exit:
+    return Exit(pid, 1, 5.0, 20.0, ready, solo, Path("/nowhere.log"))
 
 
 def test_an_innocent_that_was_charged_for_a_job_that_ended_its_process_is_found(raw: sqlite3.Connection) -> None:
@@ -122,22 +132,60 @@ def test_foreign_counters_are_nobodys_charge(raw: sqlite3.Connection) -> None:
     assert verdict.good
 
 
-@pytest.mark.parametrize(
-    ("pids", "good"), [([77] * 10, True), ([77] * 9 + [78], False), ([], True)], ids=["ours", "one not", "of all"]
-)
-def test_a_job_is_put_aside_by_rescues_only_if_each_was_our_doing(
-    pids: list[int], good: bool, raw: sqlite3.Connection
-) -> None:
+def rescued(raw: sqlite3.Connection, *pids: int) -> None:
+    """Job 1 was put aside, after ten rescues from the workers with these process ids, 25 seconds into the run."""
     job(raw, state="failed")
-    for pid in pids or [1]:
-        worker = f"host:{pid}-0123456789abcdef"
-        raw.execute("INSERT INTO belayed_attempts VALUES (1, 1, 'lost', NULL, 'the worker stopped', ?)", (worker,))
-    fault = Fault("kill_supervisor", 11, 11, {77}) if pids else Fault("restart", 11, 12, ALL)
+    for pid in pids:
+        row = (f"host:{pid}-0123456789abcdef", 25_000_000)
+        raw.execute("INSERT INTO belayed_attempts VALUES (1, 1, 'lost', NULL, 'it stopped beating', ?, ?)", row)
 
-    verdict = blamed(raw, ledger(run(10)), fault, Fault("kill_child", 11, 11, {78}))
+
+@pytest.mark.parametrize(("last", "good"), [(77, True), (78, False)])
+def test_a_job_is_put_aside_by_rescues_only_if_each_was_our_doing(
+    last: int, good: bool, raw: sqlite3.Connection
+) -> None:
+    rescued(raw, *[77] * 9, last)
+
+    verdict = blamed(raw, ledger(run(10)), Fault("kill_supervisor", 11, 11, {77}), Fault("kill_child", 11, 11, {78}))
 
     assert verdict.good is good
-    assert len(verdict.innocents) == (not good)
+    assert verdict.excused["rescues"] == good
+
+
+@pytest.mark.parametrize(
+    ("fault", "good"),
+    [
+        (Fault("restart", 20, 22, ALL), True),
+        (Fault("stop_tree", 20, 22, {77}), True),
+        (Fault("stop_tree", 20, 22, {78}), False),
+        (Fault("restart", 30, 32, ALL), False),
+        (Fault("cut", 20, 22, ALL), False),
+    ],
+)
+def test_what_hindered_a_worker_explains_that_its_jobs_were_rescued_then(
+    fault: Fault, good: bool, raw: sqlite3.Connection
+) -> None:
+    rescued(raw, *[77] * 10)
+
+    verdict = blamed(raw, ledger(run(10)), fault)
+
+    assert verdict.good is good
+
+
+def test_what_hindered_all_explains_no_rescue_from_a_worker_that_a_job_has_ended(raw: sqlite3.Connection) -> None:
+    rescued(raw, *[77] * 10)
+
+    verdict = blamed(raw, ledger(run(10)), Fault("restart", 20, 22, ALL), exits=(exit_of(77, solo=True),))
+
+    assert len(verdict.innocents) == 1
+
+
+def test_a_job_that_was_put_aside_without_a_rescue_is_found(raw: sqlite3.Connection) -> None:
+    rescued(raw)
+
+    verdict = blamed(raw, ledger(run(10)))
+
+    assert len(verdict.innocents) == 1
 
 
 PATIENCE = (10.0, 30.0)
@@ -192,8 +240,7 @@ def test_time_is_counted_once_however_many_faults_cover_it() -> None:
 
 def ended(*faults: Fault, ready: bool = True, solo: bool = False, made: Ledger | None = None) -> Verdict:
     verdict = Verdict()
-    exit = Exit(100, 1, 5.0, 20.0, ready, solo, Path("/nowhere.log"))
-    endings(verdict, [exit], made or Ledger(), faults)
+    endings(verdict, [exit_of(100, ready=ready, solo=solo)], made or Ledger(), faults)
     return verdict
 
 

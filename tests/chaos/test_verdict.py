@@ -16,7 +16,7 @@ from tests.chaos.verdict import Fault, Verdict, judged
 TABLES = """
 CREATE TABLE belayed_history (id, task, state, crashes, rescues);
 CREATE TABLE belayed_jobs (id, task, state, crashes, rescues);
-CREATE TABLE belayed_attempts (job_id, number, outcome, error_type, message, worker);
+CREATE TABLE belayed_attempts (job_id, number, outcome, error_type, message, worker, ended_at);
 """
 
 
