@@ -43,8 +43,10 @@ BRISK = [
     "--read-ahead",
     "50",
 ]
-PATIENCE = 45.0, 75.0
-"""Seconds that a canary may wait, and one that is a suspect: others may run alone before it."""
+SUSPECTS = 30.0
+"""Seconds that a canary may wait for longer if it is a suspect: others may run alone before it."""
+SLOWER = 90.0
+"""Seconds that it may wait for longer where a dead worker is noticed after half a minute."""
 
 
 def without(_context: click.Context, _parameter: click.Parameter, given: str) -> tuple[str, ...]:
@@ -64,6 +66,9 @@ def without(_context: click.Context, _parameter: click.Parameter, given: str) ->
 @click.option("--longest", default=20.0, help="Seconds of the longest jobs.")
 @click.option("--defaults", is_flag=True, help="Beat, lapse and grace as they are by default.")
 @click.option(
+    "--patience", default=45.0, help="Seconds that a job may wait without a reason; more where others use the machine."
+)
+@click.option(
     "--without", "parts", callback=without, default="", metavar="PARTS",
     help=f"What not to do, with commas: {', '.join(PARTS)}; or all of them.",
 )  # fmt: skip
@@ -75,6 +80,7 @@ def main(
     workers: int,
     longest: float,
     defaults: bool,
+    patience: float,
     parts: tuple[str, ...],
 ) -> None:
     """Run jobs while their workers are killed.
@@ -87,7 +93,7 @@ def main(
     place = Sqlite(folder) if store == "sqlite" else Postgres(folder)
     console = Console(stderr=True)
     try:
-        run = Run(place, folder, seed, rate, longest, workers, defaults, parts)
+        run = Run(place, folder, seed, rate, longest, workers, defaults, patience, parts)
         verdict = run.through(minutes * 60, console)
     finally:
         place.close()
@@ -123,6 +129,7 @@ class Run:
         longest: float,
         workers: int,
         defaults: bool,
+        patience: float,
         parts: Collection[str],
     ) -> None:
         self.place, self.folder, self.seed, self.parts = place, folder, seed, parts
@@ -141,8 +148,8 @@ class Run:
         options = ["--grace", "5s"] if defaults else BRISK
         self.workers = Workers(place.url, folder, workers, options, parts)
         self.patience = 240 if defaults else 120
-        plain, suspect = PATIENCE
-        self.waits = (plain + 90, suspect + 90) if defaults else PATIENCE
+        plain = patience + SLOWER if defaults else patience
+        self.waits = plain, plain + SUSPECTS
         self.faults: list[Fault] = []
         self.workers.record = self.faults.append
         self.others: list[threading.Thread] = []
