@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import socket
 import struct
 import sys
 import time
@@ -134,14 +133,6 @@ def takes_the_channel() -> None:
     os.dup(channel())
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, channel())
-
-
-@task
-def swaps_the_channel() -> None:
-    ours, theirs = socket.socketpair()
-    os.dup2(theirs.fileno(), channel())
-    ours.detach()
-    theirs.detach()
 
 
 @task

@@ -20,7 +20,7 @@ from belayed.worker.frames import FINISHED, LARGEST, LENGTH, PACKED, BadFrame, C
 from belayed.worker.page import clock
 from tests.worker.puppets import HELLO, Stage, job, stage
 
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 HUGE = 10**4000
 DEEP = b"[" * 100_000
 

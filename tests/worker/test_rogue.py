@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from belayed import State
 from belayed.jobs import Jobs
 from belayed.worker.blame import LOST
-from belayed.worker.frames import FINISHED, LARGEST, LENGTH, PACKED, encoded, packed
+from belayed.worker.frames import FINISHED, LENGTH, PACKED, encoded, packed
 from belayed.worker.process import Process
 from tests.worker import rogue
 from tests.worker.helpers import eventually, states
@@ -22,8 +21,6 @@ APP = "tests.worker.rogue"
 EVIL = [
     rogue.writes.draft((LENGTH.pack(100_000) + b"[" * 100_000).hex()),
     rogue.sends.draft("succeeded", '[["CELL", 1e999]]'),
-    rogue.sends.draft("succeeded", '[["CELL", 1, "lone \\ud800", true]]'),
-    rogue.sends.draft("kinds", "7"),
     rogue.sends.draft("ended", json.dumps([["CELL", [1, "foreign", *[None] * (len(FINISHED) - 2)]]])),
 ]
 
@@ -79,20 +76,19 @@ def test_a_job_that_writes_all_over_the_page_leaves_a_child_that_works(
 ) -> None:
     with tree(lite, log, app=APP) as worker:
         before = worker.children()
-        for number in ("nan", "inf", "-inf", "-1", "1e308", "-0.0"):
+        for number in ("nan", "-inf", "1e308"):
             over(rogue.scribbles.enqueue(number, first, last))
             over(rogue.ends.enqueue(str(effects)))
         after = worker.children()
 
     assert before == after
-    assert len(runs(effects)) == 6
+    assert len(runs(effects)) == 3
 
 
-@pytest.mark.parametrize("task", [rogue.takes_the_channel, rogue.swaps_the_channel])
 def test_a_job_that_puts_another_file_in_the_place_of_the_channel_is_charged(
-    task: Any, lite: Jobs, log: Path, effects: Path
+    lite: Jobs, log: Path, effects: Path
 ) -> None:
-    job = task.using(max_attempts=1).enqueue()
+    job = rogue.takes_the_channel.using(max_attempts=1).enqueue()
 
     with tree(lite, log, app=APP):
         over(job)
@@ -107,10 +103,7 @@ def test_a_job_that_puts_another_file_in_the_place_of_the_channel_is_charged(
     [
         (False, b"\xff" * 100),
         (True, b"\xff" * 100),
-        (True, LENGTH.pack(LARGEST + 1)),
         (True, LENGTH.pack(4 | PACKED) + b"\0" * 8),
-        (True, encoded("stop", [1])),
-        (True, encoded("jobs", [[1]])),
         (True, packed("jobs", [(0, 0.0, (1, "too few"))])),
         (True, encoded("news", {})),
     ],
