@@ -37,6 +37,7 @@ from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, 
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
+from belayed.worker.signals import ignore_signals
 from belayed.worker.slots import Slots
 from belayed.worker.title import set_title
 from belayed.worker.verdict import TRACEBACK_LIMIT
@@ -271,9 +272,7 @@ def main(sock: int, page: int, cells: int) -> None:
     """The life of a child: the application, hello, jobs, the end."""
     die_with_parent()
     faulthandler.enable(all_threads=False)
-    # Signals to the whole group, as of Ctrl-C or a process manager, are the supervisor's: it says what is to be done.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, ignored)
+    ignore_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
@@ -346,10 +345,6 @@ def die_with_parent() -> None:
     """On Linux: be killed with the supervisor, even while a job keeps the interpreter's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def ignored(_number: int, _frame: object) -> None:
-    """Not SIG_IGN: what a job starts would inherit that."""
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""The signals that a worker heeds."""
+"""The signals that a worker heeds, and those that must not end it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+MEANINGLESS = ("SIGUSR1", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGXFSZ")
+"""They would end the process, and say nothing to it. What reports a fault of its own (SIGSEGV, SIGABRT, SIGXCPU …)
+still ends it, and what stops it (SIGTSTP, SIGTTIN …) still stops it."""
+OF_SUPERVISOR = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2")
+"""Sent to all processes of a worker, they are for its supervisor."""
 
 
 @contextmanager
@@ -16,7 +23,8 @@ def heeding(
     """Call *stop*, with whether at once and whether patiently, *pause* with whether or not, and *woken* for a child.
 
     SIGTERM, SIGINT, SIGQUIT and SIGHUP stop, a second one of them at once; SIGQUIT leaves running jobs all the time
-    that they take. SIGUSR2 pauses, and SIGCONT ends that. SIGHUP stays ignored where it was, as under nohup.
+    that they take. SIGUSR2 pauses, and SIGCONT ends that. SIGHUP stays ignored where it was, as under nohup. Signals
+    without a meaning do nothing, unless the program has a handler for them.
     """
     stops = 0
 
@@ -37,11 +45,53 @@ def heeding(
         handlers["SIGHUP"] = asked
     if woken is not None:
         handlers["SIGCHLD"] = child
+    known: dict[int, Any] = dict.fromkeys(deadly(), ignored)
     # Windows has some of them only.
-    known = {found: handler for name, handler in handlers.items() if (found := getattr(signal, name, None)) is not None}
+    known |= {
+        found: handler for name, handler in handlers.items() if (found := getattr(signal, name, None)) is not None
+    }
     before = {number: signal.signal(number, handler) for number, handler in known.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """In a child: let signals that are the supervisor's, or nobody's, do nothing."""
+    for name in OF_SUPERVISOR:
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, ignored)
+    ignore_meaningless()
+
+
+def ignore_meaningless() -> None:
+    """Let signals that would end this process, and say nothing to it, do nothing."""
+    for number in deadly():
+        signal.signal(number, ignored)
+
+
+def deadly() -> list[int]:
+    """The signals without a meaning that would end this process."""
+    named = [number for name in MEANINGLESS if (number := getattr(signal, name, None)) is not None]
+    real_time = range(signal.SIGRTMIN, signal.SIGRTMAX + 1) if hasattr(signal, "SIGRTMIN") else ()
+    caught = caught_in_c()
+    return [
+        number
+        for number in (*named, *real_time)
+        if signal.getsignal(number) is signal.SIG_DFL and not caught >> (number - 1) & 1
+    ]
+
+
+def caught_in_c() -> int:
+    """The signals that have a handler which Python need not know of, as of `faulthandler.register`: a bit for each."""
+    try:
+        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        return int(next(line for line in lines if line.startswith("SigCgt:")).split()[1], 16)
+    except (OSError, StopIteration, ValueError):
+        return 0
+
+
+def ignored(_number: int, _frame: object) -> None:
+    """Not SIG_IGN: what a job starts would inherit that."""

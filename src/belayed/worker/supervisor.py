@@ -18,7 +18,7 @@ from belayed.worker.output import Output, OutputHandler, Sink
 from belayed.worker.pool import Pool, Started
 from belayed.worker.reloading import reloading
 from belayed.worker.report import Summary
-from belayed.worker.signals import heeding
+from belayed.worker.signals import heeding, ignore_meaningless
 from belayed.worker.vigil import Vigil, pool_watched
 
 JOINED = 0.2
@@ -41,6 +41,9 @@ class Supervisor:
         reload: bool = False,
         title: str | None = None,
     ) -> None:
+        if threading.current_thread() is threading.main_thread():
+            # This program is its own: nobody else has a use for them.
+            ignore_meaningless()
         self.output = Output(Sink(log_file))
         say_to_log(log_level, OutputHandler(self.output), format=log_format)
         app = application and [application.name, application.source, str(application.folder)]
