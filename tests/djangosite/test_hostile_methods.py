@@ -10,12 +10,8 @@ from shop.models import Basket, Member, Post
 from belayed import State, delay
 from belayed.errors import NotTrusted
 from belayed.testing import drain
-from belayed.trust import Trust
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.skipif(not hasattr(Trust, "runs"), reason="methods are judged by their classes here"),
-]
+pytestmark = pytest.mark.django_db
 MANAGERS = [POSTS, ["shop.basket", "objects"], ["shop.basket", "plain"]]
 REFUSED = (State.FAILED, "UntrustedPayload")
 OF_ROWS = ["delete", "save", "refresh_from_db", "full_clean", "save_base", "serializable_value", "get_title_display"]

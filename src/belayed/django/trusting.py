@@ -52,8 +52,6 @@ class ProjectTrust(Trust):
         named = ", ".join(repr(package) for package in sorted({*known, package_of(module)}))
         return f"if they should, set BELAYED = {{'TRUST': [{named}]}}, which is then all that they may run"
 
-    _fix = fix
-
 
 def within(module: str, packages: Iterable[str]) -> bool:
     """Whether *module* is one of *packages*, or below one."""
