@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,11 +11,10 @@ from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
 from belayed.payload import Loaded
+from belayed.safelog import log
 from belayed.worker.attempt import Attempts
 from belayed.worker.report import humane
 from belayed.worker.verdict import Ended, verdict
-
-log = logging.getLogger("belayed")
 
 
 def ran(jobs: Any, draft: Draft) -> Job:

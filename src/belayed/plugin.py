@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
@@ -11,8 +10,8 @@ from typing import Any, ClassVar, Literal
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job
 from belayed.retry import Cancel, Fail, Retry
+from belayed.safelog import log
 
-log = logging.getLogger("belayed")
 NOTHING = nullcontext()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from belayed.claim import Claimed, Finished
 from belayed.codec import Codec
 from belayed.config import Config
-from belayed.errors import EnqueueError
+from belayed.errors import AttemptStopped, EnqueueError
 
 MESSAGE_LIMIT = 4 * 1024
 
@@ -20,10 +20,15 @@ def succeeded(job: Claimed, value: Any, seconds: float, config: Config, codec: C
 
 def result_text(value: Any, config: Config, codec: Codec) -> str:
     """The result as it is stored. What has no text form, or is too large, is only named: it never fails the job."""
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    try:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    except Exception:
+        kind = "value"
     try:
         text = codec.text(codec.encode(value, "result"))
-    except Exception as error:
+    except AttemptStopped:
+        raise
+    except BaseException as error:
         # Not only the codec's own errors: what it reads of the value is the application's code.
         why = safe_str(error) if isinstance(error, EnqueueError) else f"{type_name(type(error))}: {safe_str(error)}"
         return storable(f"!a {kind}, which cannot be stored: {why}", MESSAGE_LIMIT)
@@ -36,7 +41,11 @@ def result_text(value: Any, config: Config, codec: Codec) -> str:
 
 def type_name(cls: type) -> str:
     """`ValueError`, `app.errors.Declined`."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        return str(cls.__qualname__) if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    except Exception:
+        # A metaclass of the application's may do what it likes.
+        return "an exception without a name"
 
 
 def safe_str(error: BaseException) -> str:

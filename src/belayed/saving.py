@@ -25,11 +25,10 @@ from belayed.payload import Performance
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
+from belayed.safelog import log
 from belayed.steps import Params, Statement, run
 from belayed.store.base import LOOK
 from belayed.trust import Trust
-
-log = logging.getLogger("belayed")
 
 
 @dataclass

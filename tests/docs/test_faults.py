@@ -17,7 +17,7 @@ MAY_NOT_BE_LINES = {*range(1, 14), *range(16, 21), *range(25, 29), *range(32, 37
 
 
 def test_each_fault_has_its_row() -> None:
-    assert set(ROWS) == NUMBERS
+    assert set(ROWS) >= NUMBERS
 
 
 def test_the_tests_that_are_named_are_there() -> None:

@@ -7,7 +7,6 @@ weakly, so they are let go as soon as nobody else refers to them.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import sys
 import threading
@@ -17,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from belayed.claim import Running, running
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from belayed.connections.leftovers import is_open
 from belayed.job import Job
 from belayed.plugin import Plugin
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log
 
 IDLE = 60.0
 """Seconds without a job after which a thread's connections are closed: a server may have dropped them."""

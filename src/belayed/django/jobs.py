@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
@@ -30,8 +29,6 @@ from belayed.plugin import Plugin
 from belayed.steps import Ask, Request, Steps, run
 
 T = TypeVar("T")
-
-log = logging.getLogger("belayed")
 
 
 OF_TASKS: list[Plugin] = []

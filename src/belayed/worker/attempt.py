@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
@@ -18,12 +17,12 @@ from belayed.methods import NO_RULES
 from belayed.payload import Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
 from belayed.results import safe_str, succeeded
+from belayed.safelog import log
 from belayed.steps import awaited
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
 T = TypeVar("T")
 
-log = logging.getLogger("belayed")
 TICK = 0.1
 """Seconds."""
 
@@ -157,10 +156,13 @@ class Attempts:
 
     def told(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
         """How an attempt ended, whatever it left behind: what raises here would take a slot with it."""
-        leftovers.ended(run)
-        if run.completed is not None:
-            return self.completed(run, run.completed, error)
         try:
+            leftovers.ended(run)
+        except BaseException as broken:
+            log.complain(broken)
+        try:
+            if run.completed is not None:
+                return self.completed(run, run.completed, error)
             if loaded is None:
                 assert error is not None
                 return self.refused(run, error)
@@ -168,10 +170,19 @@ class Attempts:
                 return succeeded(run.claimed, value, time.monotonic() - run.begun, self.config, self.codec)
             return self.ended(run, loaded, error)
         except BaseException as broken:
-            log.exception(
-                "how %s #%d ended could not be told", run.claimed.task, run.claimed.id, extra=run.claimed.extra
-            )
-            return untold(run.claimed, time.monotonic() - run.begun, broken, self.config)
+            return self.untold(run, broken)
+
+    def untold(self, run: Running, broken: BaseException) -> Finished:
+        """The verdict on an attempt of which *broken* was raised instead of a verdict."""
+        claimed = run.claimed
+        try:
+            log.exception("how %s #%d ended could not be told", claimed.task, claimed.id, extra=claimed.extra)
+        except BaseException as odd:
+            # It is one that looks like a stop.
+            log.complain(odd)
+        if run.completed is not None:
+            return run.completed
+        return untold(claimed, time.monotonic() - run.begun, broken, self.config)
 
     def completed(self, run: Running, finished: Finished, error: BaseException | None) -> Finished:
         """The verdict on a job that its own transaction has completed: what came after changes nothing."""

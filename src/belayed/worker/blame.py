@@ -17,6 +17,8 @@ POISON_CRASHES = 3
 TAIL_LIMIT = 4 * 1024
 LOST = 70
 """The exit code of a child that cannot reach its supervisor any more."""
+BROKEN = 71
+"""The exit code of a child that has ended itself: a thread that runs jobs, or the main one, has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Death:
     """Why it was killed, if it was the supervisor that did it."""
     expected: bool = False
     """It was killed for what is no fault of what ran there."""
+    left_behind: bool = False
+    """There were threads, processes or tasks of jobs that had ended: one of those may have done it."""
 
     def __str__(self) -> str:
         how = f"ended with exit code {self.code}" if self.code >= 0 else f"was killed by {signal_name(-self.code)}"
@@ -49,6 +53,8 @@ class Left:
     seconds: float
     running: bool
     """False: its code had ended, and the outcome was lost on its way."""
+    completed: bool = False
+    """Its own transaction had completed its job, while its code went on."""
     stop: tuple[Outcome, str] | None = None
     """What it had been told to end as, and why: it did not, and its child was killed for it."""
 
@@ -58,21 +64,33 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
     it was told; then its neighbours are no suspects. If nothing ran, or the child had lost its channel (a job closes
-    every file), it may have been one that had ended.
+    every file), it may have been one that had ended. One whose job is completed may have done it like any other, but
+    its job stays as it is.
     """
     accused = [one for one in left if one.running]
     if not accused or death.code == LOST:
         accused = list(left)
     found = []
     for one in left:
+        if one.completed:
+            continue
         if one.running and one.stop is not None:
             found.append(stopped(one, one.stop, death, config))
-        elif one in accused and not death.expected and len(accused) == 1:
+        elif one in accused and not death.expected and len(accused) == 1 and proven(death, one.job):
             found.append(charged(one, death, config))
         else:
             suspect = one in accused and not death.expected or one.job.suspect
             found.append(innocent(one, death, suspect=suspect))
     return found
+
+
+def proven(death: Death, job: Claimed) -> bool:
+    """Whether the only attempt that ran has brought its child down, as far as one can know.
+
+    Where something of ended jobs was left, one cannot; the next time the job runs in a new child. A child that ended
+    itself may have been made unsound by an earlier job; twice is proof enough.
+    """
+    return not death.left_behind and (death.code != BROKEN or job.suspect)
 
 
 def charged(one: Left, death: Death, config: Config) -> Finished:

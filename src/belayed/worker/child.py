@@ -31,14 +31,17 @@ from belayed.errors import BelayedError
 from belayed.job import Outcome, State
 from belayed.payload import registry
 from belayed.results import storable
+from belayed.safelog import last_words
 from belayed.worker.attempt import Attempts
-from belayed.worker.blame import LOST
+from belayed.worker.blame import BROKEN, LOST
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
+from belayed.worker.leftovers import Leftovers
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
+from belayed.worker.saying import HANGS
 from belayed.worker.signals import ignore_signals
-from belayed.worker.slots import Slots
+from belayed.worker.slots import Slots, shown
 from belayed.worker.title import set_title
 from belayed.worker.verdict import TRACEBACK_LIMIT
 
@@ -68,10 +71,13 @@ class Child:
             read_ahead=first["read_ahead"],
             patience=PATIENCE,
             lease=page,
+            apart=False,
         )
         self.report = Report(jobs.config)
         self.slots.mark, self.slots.began = self.mark, self.report.started
-        self.slots.wake, self.slots.done_with = self.wake, self.done_with
+        self.slots.tell, self.slots.done_with = self.tell, self.done_with
+        self.slots.wake, self.slots.broke = self.wake, broken
+        self.leftovers = Leftovers(self.slots)
         self.cells: dict[int, int] = {}
         self.told: dict[str, bool] = {}
         """The kinds of tasks that the supervisor knows."""
@@ -95,16 +101,19 @@ class Child:
         """Write in the page that an attempt starts."""
         self.page.start(self.cells[id])
 
-    def done_with(self, finished: Finished) -> None:
-        """Write in the page that an attempt's code has ended, and log how: in its thread."""
+    def tell(self, finished: Finished) -> None:
+        """Log how an attempt has ended: in its thread."""
         if self.forked:
             # A job has forked, and what it forked has come back from it: its outcome is the parent's to tell.
             os._exit(0)
         if finished.started:
-            # Before the log's line: a neighbour may end this process meanwhile.
-            self.page.end(self.cells[finished.id])
             self.report.ended(finished)
             finished.told = True
+
+    def done_with(self, finished: Finished) -> None:
+        """Write in the page that an attempt has ended: nothing of the application's runs for it any more."""
+        if finished.started:
+            self.page.end(self.cells[finished.id])
 
     def completed(self, run: Running) -> None:
         """Tell at once that a job has completed itself: whatever becomes of its attempt, it has succeeded."""
@@ -129,6 +138,8 @@ class Child:
         """Send the outcomes that are there, unless another thread is at it: it will see to all of them."""
         while self.slots.pending() and self.sending.acquire(blocking=False):
             try:
+                # Before the outcomes are known: what they have left behind may end this process from now on.
+                self.page.left_behind = self.leftovers.count()
                 successes, others, size = [], [], 0
                 for one in self.slots.outcomes():
                     cell = self.cells.pop(one.id)
@@ -162,6 +173,7 @@ class Child:
         events = selectors.EVENT_READ
         selector.register(channel.sock, events)
         self.slots.open()
+        self.leftovers.open()
         self.channel.send("hello", self.hello())
         while not (self.ending and self.slots.idle() and not channel.unsent):
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.unsent else 0)
@@ -188,7 +200,8 @@ class Child:
         if self.slots.idle():
             self.limit = float("inf")
         else:
-            due = min(due, time.monotonic() + self.limit)
+            # A log handler that hangs is to be noticed.
+            due = min(due, time.monotonic() + min(self.limit, HANGS))
         return None if due == float("inf") else max(0.0, due - time.monotonic())
 
     def drain(self) -> None:
@@ -273,6 +286,7 @@ def main(sock: int, page: int, cells: int) -> None:
     die_with_parent()
     faulthandler.enable(all_threads=False)
     ignore_signals()
+    last_words.keep()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
@@ -289,9 +303,14 @@ def main(sock: int, page: int, cells: int) -> None:
         sys.exit(2)
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
-    with jobs.plugins.around("around_work", child):
-        child.run()
-        child.slots.news.told()
+    try:
+        with jobs.plugins.around("around_work", child):
+            child.run()
+            child.slots.news.told()
+    except BaseException as error:
+        # Threads of the jobs would keep this process alive, with nobody who serves its supervisor.
+        last_words.say(f"belayed: the main thread of a child died, so it ends: {shown(error)}")
+        broken()
     jobs.close()
     flush()
 
@@ -345,6 +364,11 @@ def die_with_parent() -> None:
     """On Linux: be killed with the supervisor, even while a job keeps the interpreter's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def broken() -> None:
+    """End this process at once: it is not sound any more, and has said why."""
+    os._exit(BROKEN)
 
 
 if __name__ == "__main__":

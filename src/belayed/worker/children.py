@@ -6,7 +6,6 @@ children (nursery.py). Neither waits for the other, nor for a child.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -21,10 +20,8 @@ from belayed.worker.frames import SHOWN, BadFrame, unheard_row
 from belayed.worker.handed import Child, Handed, Role
 from belayed.worker.heard import Success, completed_from, ended_from, kinds_from, successes_from
 from belayed.worker.page import Lease, clock
-from belayed.worker.slots import nothing, released
-from belayed.worker.suspects import WAIT, Suspects
-
-log = logging.getLogger("belayed")
+from belayed.worker.slots import nothing, nothing_waits, released
+from belayed.worker.suspects import WAIT, Suspects, may_end_workers
 
 AHEAD_OF_CHILD = 0.01
 """Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
@@ -43,6 +40,9 @@ class Children:
         self.wake: Callable[[], None] = nothing
         self.began: Callable[[Claimed], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
+        self.written: Callable[[], bool] = nothing_waits
+        self.broken = ""
+        """A child whose slots have died ends, and is replaced."""
         self.alarm: Callable[[], None] = nothing
         """Wakes the thread that serves the children."""
         self.list: list[Child] = []
@@ -77,7 +77,7 @@ class Children:
                 is_async = kinds.get(job.task, False)
                 one = self.jobs[job.id] = Handed(job, claimed_at, is_async)
                 if job.suspect:
-                    self.suspects.add(one)
+                    self.suspected(one)
                 else:
                     self.waiting.append(one)
                     coroutines += is_async
@@ -98,6 +98,8 @@ class Children:
             self.ended.clear()
             for one in found:
                 handed = self.jobs.pop(one.id, None)
+                if one.state.ended:
+                    self.suspects.doubtful.discard(one.id)
                 if handed is not None:
                     one.job = handed.job
         return found
@@ -155,11 +157,18 @@ class Children:
                         self.let_go(one)
                     self.waiting_coroutines = 0
             if self.suspects:
+                # They may have waited for what has just been written.
+                self.alarm()
                 suspects_due = self.suspects.wait_until(self.list)
                 if now < suspects_due:
                     return min(due, suspects_due)
                 self.release_suspects(now)
             return due
+
+    def suspected(self, one: Handed) -> None:
+        """Take a suspect, to be run alone, or let it go until it is its turn."""
+        if (pause := self.suspects.admit(one, self.jobs.values())) is not None:
+            self.let_go(one, pause)
 
     def release_suspects(self, now: float) -> None:
         """Let go of the suspects, for a while: another worker may have room, or a child that starts."""
@@ -265,14 +274,32 @@ class Children:
                 self.waiting_coroutines -= one.is_async
                 self.give(child, one, frames)
             self.waiting.extendleft(reversed(skipped))
-            alone = next((child for child in self.list if child.role is Role.ALONE and child.ready), None)
-            if alone is not None and not alone.handed and not alone.leaving and self.suspects:
-                self.suspects.moved_at = time.monotonic()
-                self.give(alone, self.suspects.popleft(), frames)
+            for child in self.list:
+                if self.suspects and child.role is Role.ALONE and child.ready and not child.handed:
+                    self.give_alone(child, frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
                 child.sends()
                 child.process.hand("jobs", rows)
+
+    def give_alone(self, child: Child, frames: dict[Child, list[Any]]) -> None:
+        """Hand a suspect to a child for such; one that has leftovers of other jobs is no place for all of them."""
+        if child.leaving or (may_end_workers(self.suspects[0].job) and not self.written()):
+            # Those that were let go for it are not back yet.
+            return
+        if self.suspects[0].job.id in self.suspects.doubtful and child.process.page.left_behind:
+            child.leaving = "a suspect needs a new one"
+            self.alarm()
+            return
+        self.suspects.moved_at = time.monotonic()
+        self.give(child, self.suspects.popleft(), frames)
+
+    def wanted_alone(self, now: float) -> int:
+        """How many children for suspects there are to be: each runs one at a time."""
+        with self.lock:
+            alone = sum(child.role is Role.ALONE and bool(child.handed) for child in self.list)
+            wanted = min(self.config.processes, len(self.suspects) + alone)
+            return max(wanted, int(self.suspects.expected(now)))
 
     def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
         child.take(one)

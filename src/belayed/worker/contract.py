@@ -1,12 +1,16 @@
-"""What the loop of a worker asks of its slots, wherever they are."""
+"""What the loop of a worker asks of its slots, wherever they are; and what slots in this process ask of their host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from belayed.claim import Claimed, Finished
+from belayed.claim import Claimed, Finished, Running
 from belayed.job import Outcome
+from belayed.payload import Loaded
+from belayed.worker.attempt import Attempts
+from belayed.worker.backlog import Backlog
+from belayed.worker.saying import Saying
 
 
 class Slots(Protocol):
@@ -18,6 +22,10 @@ class Slots(Protocol):
     """Called when a job starts, in its thread."""
     stuck: Callable[[Claimed, float], None]
     """Called when a job does not end after a stop, with the seconds that it has run."""
+    broken: str
+    """Why no more jobs can be run; empty: they can."""
+    written: Callable[[], bool]
+    """Whether the store knows of all outcomes that were fetched."""
 
     def open(self) -> None: ...
     def start(self, jobs: Sequence[Claimed], claimed_at: float) -> None: ...
@@ -35,3 +43,20 @@ class Slots(Protocol):
     def interrupt(self, reason: str) -> None: ...
     def notify(self, news: Finished | int) -> None: ...
     def close(self) -> None: ...
+
+
+class Host(Protocol):
+    """What a thread or an event loop that runs jobs in this process needs of the slots that it is one of."""
+
+    attempts: Attempts
+    waiting: Backlog
+    began: Callable[[Claimed], None]
+    until: Callable[[float | None], None]
+    """Called with the deadline of an attempt that starts."""
+    last_start: float
+
+    def begin(self, claimed: Claimed) -> bool: ...
+    def let_go(self, claimed: Claimed) -> None: ...
+    def hand_over(self, run: Running, loaded: Loaded) -> None: ...
+    def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None: ...
+    def died(self, name: str, claimed: Claimed | None, error: BaseException) -> None: ...

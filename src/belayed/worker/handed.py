@@ -148,4 +148,4 @@ class Child:
         """What is known of an attempt whose child has died."""
         started, ended = self.started(one), self.ended(one)
         stop = one.stop if self.process.expected else None
-        return Left(one.job, (ended or clock()) - started, not ended, stop)
+        return Left(one.job, (ended or clock()) - started, not ended, one.completed is not None, stop)

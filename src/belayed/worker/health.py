@@ -5,7 +5,6 @@ Anybody who reaches the port may ask, so nothing that is asked may cost the work
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import time
@@ -13,8 +12,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from belayed.errors import ConfigError
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log
 
 MOST = 16
 """Connections at once; for a new one the oldest is closed."""

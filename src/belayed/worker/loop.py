@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.database import Database
-from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.hints import look_after
 from belayed.job import State
+from belayed.safelog import log
 from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.contract import Slots
+from belayed.worker.ending import Ending, unsound
 from belayed.worker.line import Line
 from belayed.worker.mending import written
 from belayed.worker.page import clock
-from belayed.worker.record import Record
+from belayed.worker.record import Answer, Record
 from belayed.worker.report import Report, Summary
 from belayed.worker.slots import released
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.wakeup import Wakeup
-
-log = logging.getLogger("belayed")
 
 LINGER = 0.01
 """The longest that an outcome waits for company, in seconds, while the slots have work."""
@@ -38,16 +37,9 @@ BESIDE = 2.0
 """Seconds after which a job is looked at again that was claimed beside a lost attempt of it that runs here."""
 LONGEST = 0.25
 """Seconds after which a pass ends, however much there is to do."""
+REASON = "its worker was stopped"
 YIELD = 0.001
 """Seconds between two writes on SQLite: without a pause nobody else gets the write lock."""
-
-
-class Answer(NamedTuple):
-    """What a turn has brought."""
-
-    turn: Turn
-    claimed_at: float
-    finished: list[Finished]
 
 
 class Loop:
@@ -64,6 +56,7 @@ class Loop:
         self.report = Report(jobs.config)
         self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds(), self.line.watched)
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
+        slots.written = lambda: not self.unwritten
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.record = Record(self.report, self.went_on)
@@ -74,8 +67,10 @@ class Loop:
         self.heard_at = float("-inf")
         """When a hint was heard, or jobs were found: where some are, there may be more."""
         self.version: Any = None
-        self.until_empty = self.stop_asked = self.now_asked = self.patient = self.paused = False
+        self.until_empty = self.paused = False
+        self.ending = Ending(config.grace.total_seconds())
         self.stop_by: float | None = None
+        self.failure: BelayedError | None = None
         self.outages = 0
         self.passed_at, self.news = time.monotonic(), ""
         """When the last pass began; what a signal handler must not log itself."""
@@ -93,17 +88,18 @@ class Loop:
         finally:
             self.leave()
         self.summary.seconds = time.monotonic() - begun
+        if self.failure is not None:
+            raise self.failure
         return self.summary
 
     def stop(self, now: bool = False, patient: bool = False) -> None:
-        """Ask the loop to end: from any thread or signal handler.
-
-        *now* stops what runs at once; *patient* lets it take its time, as long as it takes.
-        """
-        self.stop_asked = True
-        self.now_asked |= now
-        self.patient |= patient
+        """Ask the loop to end, *now* or *patient* as in Ending.ask: from any thread or signal handler."""
+        self.ending.ask(now, patient)
         self.wakeup.alarm()
+
+    @property
+    def stop_asked(self) -> bool:
+        return self.ending.asked
 
     def pause(self, paused: bool = True) -> None:
         """Claim nothing more, or claim again; what has been claimed is run. From any thread or signal handler."""
@@ -135,7 +131,7 @@ class Loop:
             self.poll_at = self.upkeep.promote_at = 0.0
             self.outages += 1
             if self.outages == 1:
-                log.error("the store is not available, running jobs go on: %s", error)  # noqa: TRY400 (expected)
+                log.error("the store is not available, running jobs go on: %s", error)
             if self.given_up():
                 raise
             pause = min(self.longest_pause, 0.1 * 2 ** min(self.outages, 6)) * random.uniform(0.5, 1.0)
@@ -150,7 +146,7 @@ class Loop:
         """Whether a stopped worker waits for the store alone, and has for as long as it may."""
         if self.slots.known() or self.stop_by is None:
             return False
-        return self.now_asked or time.monotonic() > self.stop_by
+        return self.ending.now or time.monotonic() > self.stop_by
 
     def one_pass(self) -> None:
         """Do what is due, then wait for the next thing."""
@@ -165,6 +161,9 @@ class Loop:
         if self.news:
             log.info(self.news)
             self.news = ""
+        if self.slots.broken and self.failure is None:
+            self.failure = unsound(self.slots.broken)
+            self.stop()
         if self.stop_asked:
             self.wind_up(now)
         self.tend_at = self.slots.tend(now)
@@ -370,15 +369,14 @@ class Loop:
     def wind_up(self, now: float) -> None:
         """After a stop: give back what has not started, wait for what runs, then stop it."""
         self.slots.take_back()
-        grace = float("inf") if self.patient else self.config.grace.total_seconds()
         if self.stop_by is None:
-            self.stop_by = now + grace
+            self.stop_by = self.ending.by
             if running := len(self.slots.known()):
-                within = "as long as they take" if self.patient else f"within {grace:g} s"
+                within = "as long as they take" if self.ending.patient else f"within {self.ending.seconds:g} s"
                 log.info("stopping: %d job%s may finish, %s", running, "" if running == 1 else "s", within)
-        if now >= self.stop_by or self.now_asked:
+        if self.ending.is_up(now):
             self.look_at = now + 1
-            self.slots.interrupt("its worker was stopped")
+            self.slots.interrupt(REASON)
 
     def leave(self) -> None:
         """Say good-bye to the store, if it is there and nothing is held any more."""

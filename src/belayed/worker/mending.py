@@ -5,7 +5,6 @@ A row may hold values that the table it is to move to does not take, where its o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +12,10 @@ from belayed.changes import BATCH, refused
 from belayed.claim import Finished
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import State
+from belayed.safelog import log
 from belayed.store import Store
 from belayed.store.base import Rescued, Sign, Turn
 from belayed.worker.verdict import plain
-
-log = logging.getLogger("belayed")
 
 Perform = Callable[[Any], Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from belayed.claim import Finished, Running
 from belayed.errors import AttemptCrashed, AttemptStopped
 from belayed.job import Job, Outcome, State
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log
 
 WITHIN = 3.0
 """Seconds that plugins may take at the end of a process."""

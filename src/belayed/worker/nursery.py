@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from belayed.config import Config, WorkerConfig
 from belayed.job import Outcome
+from belayed.safelog import log
 from belayed.worker.blame import Left, after_death
 from belayed.worker.children import Children
 from belayed.worker.frames import SHOWN, BadFrame
@@ -19,8 +19,6 @@ from belayed.worker.heard import Hello, failure_from, hello_from, largest_of, re
 from belayed.worker.output import Output
 from belayed.worker.page import clock
 from belayed.worker.staff import Staff
-
-log = logging.getLogger("belayed")
 
 WATCH = 0.5
 """Seconds between two looks at what runs for too long."""
@@ -344,7 +342,7 @@ class Nursery:
             left = self.remains(child)
             outcomes = after_death(death, left, self.jobs_config)
             children.ended.extend(outcomes)
-            children.suspects.crashed(outcomes, now)
+            children.suspects.crashed(outcomes, now, left_behind=death.left_behind)
         self.forget_stderr(child)
         self.register(child, channel.sock.fileno(), 0)
         if child.process.stderr is not None:
@@ -364,9 +362,9 @@ class Nursery:
             child.drop(one)
             if one.completed is not None:
                 self.children.ended.append(one.completed)
-            elif started:
+            if started:
                 left.append(found)
-            else:
+            elif one.completed is None:
                 self.children.returned(one)
         return left
 

@@ -22,6 +22,7 @@ from math import copysign
 CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 VALID_FROM, LEASE_UNTIL, PULSE = 0, 1, 2
+LEFT_BEHIND = 7
 HEADER = 8
 """Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet."""
 
@@ -99,6 +100,15 @@ class Page(Lease):
     @pulse.setter
     def pulse(self, at: float) -> None:
         self.numbers[PULSE] = at
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether there is anything of ended jobs that may bring the child down: threads, processes, tasks."""
+        return self.numbers[LEFT_BEHIND] != 0.0
+
+    @left_behind.setter
+    def left_behind(self, count: int) -> None:
+        self.numbers[LEFT_BEHIND] = float(count)
 
     def clear(self, cell: int) -> None:
         """Make a cell ready for another job."""

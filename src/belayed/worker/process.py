@@ -124,7 +124,15 @@ class Process:
 
     def death(self) -> Death:
         """How it ended: once it is dead, and its last words are read."""
-        return Death(self.pid, self.popen.returncode, self.peak, self.last_lines(), self.reason, self.expected)
+        return Death(
+            self.pid,
+            self.popen.returncode,
+            self.peak,
+            self.last_lines(),
+            self.reason,
+            self.expected,
+            self.page.left_behind,
+        )
 
     def last_lines(self) -> str:
         return b"".join(self.tail).decode("utf-8", "replace")[-TAIL_LIMIT:].strip()

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from belayed.claim import Finished
 from belayed.job import State
+from belayed.store.base import Turn
 from belayed.worker.report import Report, Summary
+
+
+class Answer(NamedTuple):
+    """What a turn has brought."""
+
+    turn: Turn
+    claimed_at: float
+    finished: list[Finished]
 
 
 class Record:

@@ -12,8 +12,7 @@ from belayed.claim import Claimed, Finished
 from belayed.config import Config
 from belayed.job import Outcome, State
 from belayed.redaction import redacted
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""

@@ -2,188 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import ctypes
-import logging
-import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from belayed.claim import Claimed, Finished, Running
-from belayed.errors import AttemptStopped
 from belayed.job import Outcome, State
 from belayed.payload import Loaded, registry
+from belayed.safelog import last_words, name_of
+from belayed.worker.apart import Apart
 from belayed.worker.attempt import Attempts
 from belayed.worker.backlog import STALL, Backlog
 from belayed.worker.demand import PATIENCE, Demand
+from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
 from belayed.worker.page import Lease
-
-log = logging.getLogger("belayed")
-
-set_async_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-
-class ThreadSlot:
-    """A thread that runs one `def` job after the other."""
-
-    def __init__(self, slots: Slots, number: int) -> None:
-        self.slots = slots
-        self.run: Running | None = None
-        self.lock = threading.Lock()
-        # A daemon: a job that will not end must not keep the process from ending.
-        self.thread = threading.Thread(target=self.work, name=f"belayed-slot-{number}", daemon=True)
-
-    def work(self) -> None:
-        while (claimed := self.slots.waiting.take()) is not None:
-            contextvars.Context().run(self.attempt, claimed)
-
-    def attempt(self, claimed: Claimed) -> None:
-        """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""
-        slots = self.slots
-        # Before a stop can come: one that came within the logging would leave its lock taken for ever.
-        if not slots.begin(claimed):
-            return
-        run = slots.attempts.begun(claimed)
-        loaded: Loaded | None = None
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            self.run = run
-            slots.last_start = run.begun
-            loaded = slots.attempts.load(run)
-            if not loaded.is_async:
-                value, error = slots.attempts.run(run, loaded)
-        except BaseException as raised:
-            error = raised
-        # No stop gets through from here on. One that was sent is caught here: another takes its place, or follows it if
-        # it has come already. (To clear it with NULL leaves CPython looking for it for ever: 3.12 is slower from then
-        # on, and 3.11 hangs as soon as anything traces.) Not a function of its own: the stop could come at its first
-        # instruction, outside of its `try`, and end the thread.
-        caught = False
-        while True:
-            try:
-                with self.lock:
-                    self.run = None
-                if run.stopping is not None and not caught:
-                    set_async_exception(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(AttemptStopped))
-                    while True:
-                        pass
-                break
-            except AttemptStopped:
-                caught = True
-        # The verdict comes after: a stop within it would change what has been decided.
-        if loaded is not None and loaded.is_async and error is None:
-            run.stopping = None
-            slots.hand_over(run, loaded)
-            return
-        slots.done(claimed, slots.attempts.told(run, loaded, value, error), is_async=False)
-
-    def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
-        """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
-        with self.lock:
-            run = self.run
-            if run is None or run.claimed.id != id or run.stopping is not None:
-                return False
-            run.stopping, run.reason = outcome, reason
-            set_async_exception(ctypes.c_ulong(self.thread.ident or 0), ctypes.py_object(AttemptStopped))
-            return True
-
-
-class LoopSlots:
-    """An event loop in a thread that runs `async def` jobs, a number at a time."""
-
-    def __init__(self, slots: Slots, size: int) -> None:
-        self.slots, self.size = slots, size
-        self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
-        self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
-        self.lock = threading.Lock()
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.thread: threading.Thread | None = None
-        self.closing = False
-
-    def __len__(self) -> int:
-        return len(self.waiting) + len(self.tasks)
-
-    def add(self, items: Iterable[tuple[Claimed, Running | None, Loaded | None]]) -> None:
-        with self.lock:
-            if self.loop is None:
-                ready = threading.Event()
-                self.thread = threading.Thread(target=self.serve, args=(ready,), name="belayed-loop", daemon=True)
-                self.thread.start()
-                ready.wait()
-        assert self.loop is not None
-        self.waiting.extend(items)
-        self.loop.call_soon_threadsafe(self.pump)
-
-    def serve(self, ready: threading.Event) -> None:
-        with asyncio.Runner() as runner:
-            self.loop = runner.get_loop()
-            self.loop.call_soon(ready.set)
-            while not self.closing:
-                try:
-                    self.loop.run_forever()
-                except BaseException:
-                    # A SystemExit in a task that a job has started leaves the event loop; the other jobs go on.
-                    log.exception("a task that some job has started left the event loop, which goes on")
-            runner.run(self.slots.attempts.jobs.aclose())
-
-    def pump(self) -> None:
-        """Start what waits while there is a slot."""
-        while self.waiting and len(self.tasks) < self.size:
-            try:
-                claimed, run, loaded = self.waiting.popleft()
-            except IndexError:
-                return
-            run = run or self.slots.attempts.begun(claimed)
-            assert self.loop is not None
-            # A context of its own: this may be called in that of the job that has just ended.
-            task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
-            self.tasks[claimed.id] = run, task
-
-    async def attempt(self, run: Running, loaded: Loaded | None) -> None:
-        slots = self.slots
-        value: Any = None
-        error: BaseException | None = None
-        # A thread that found it to be a coroutine has begun it.
-        if loaded is None and not slots.begin(run.claimed):
-            del self.tasks[run.claimed.id]
-            return
-        try:
-            if loaded is None:
-                loaded = await slots.attempts.aload(run)
-            value, error = await slots.attempts.arun(run, loaded)
-        except BaseException as raised:
-            error = raised
-        del self.tasks[run.claimed.id]
-        slots.done(run.claimed, slots.attempts.told(run, loaded, value, error), is_async=True)
-        self.pump()
-
-    def stop(self, id: int, outcome: Outcome, reason: str) -> None:
-        """Cancel the job's coroutine."""
-        if self.loop is not None and id in self.tasks:
-            self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
-
-    def cancel(self, id: int, outcome: Outcome, reason: str) -> None:
-        if (found := self.tasks.get(id)) and found[0].stopping is None:
-            found[0].stopping, found[0].reason = outcome, reason
-            found[1].cancel()
-
-    def close(self) -> None:
-        if self.loop is not None and self.thread is not None and self.thread.is_alive():
-            self.closing = True
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(5)
+from belayed.worker.saying import HANGS, Saying
+from belayed.worker.threadslot import ThreadSlot
+from belayed.worker.verdict import untold
 
 
 class Slots:
-    """Slots in this process. `wake` is called when an outcome is there.
+    """Slots in this process. `wake` is called when an outcome is there, `broke` when a slot has died.
 
-    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at;
-    `done_with` when its code has ended.
+    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at; `tell` and
+    then `done_with` when its code has ended. `began` and `tell` log: what they raise changes nothing.
     """
 
     def __init__(
@@ -195,15 +39,26 @@ class Slots:
         read_ahead: int,
         patience: float = PATIENCE,
         lease: Lease | None = None,
+        apart: bool = True,
     ) -> None:
         self.attempts, self.patience = attempts, patience
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], None] = nothing
         self.began: Callable[[Claimed], None] = nothing
+        self.tell: Callable[[Finished], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
+        self.until: Callable[[float | None], None] = nothing
+        self.broke: Callable[[], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
         self.waiting = Backlog(threads)
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
+        self.given_up: list[ThreadSlot] = []
+        """Threads that hang in a log handler."""
+        self.broken = ""
+        """Why no more jobs can be run here."""
+        self.written: Callable[[], bool] = nothing_waits
+        self.apart = Apart() if apart else None
+        """Holds back suspects until nothing else runs; where a supervisor does that, they run as they come."""
         self.news = News(attempts.jobs)
         self.loop = LoopSlots(self, async_slots)
         self.demand = Demand(threads, async_slots, read_ahead)
@@ -216,15 +71,25 @@ class Slots:
         """Those that must not start: they were stopped while they waited."""
 
     def open(self) -> None:
+        last_words.keep()
         self.demand.learn({name: one.is_async for name, one in registry.items()})
         for slot in self.threads:
             slot.thread.start()
 
     def start(self, jobs: Sequence[Claimed], claimed_at: float) -> None:
         """Take claimed jobs, to be run in their order as slots get free."""
-        coroutines, functions = [], []
         for job in jobs:
             self.claimed_at[job.id] = claimed_at
+        if self.apart is not None:
+            jobs, others, delay = self.apart.sorted(jobs, time.monotonic())
+            for job in others:
+                self.let_go(job, delay)
+        self.dispatch(jobs)
+
+    def dispatch(self, jobs: Sequence[Claimed]) -> None:
+        """Have jobs run by those that can."""
+        coroutines, functions = [], []
+        for job in jobs:
             if self.is_async(job.task):
                 coroutines.append((job, None, None))
             else:
@@ -250,11 +115,34 @@ class Slots:
         self.demand.learn({run.claimed.task: True})
         self.loop.add([(run.claimed, run, loaded)])
 
-    def done(self, claimed: Claimed, finished: Finished, is_async: bool) -> None:
+    def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
+        """Take an outcome. What logs it is the application's, and its code has ended only after that."""
         finished.job = claimed
-        self.done_with(finished)
+        if claimed.suspect and finished.outcome is Outcome.INTERRUPTED:
+            # It has not shown that it does no harm.
+            finished.suspect = True
+        if saying.say(self.tell, claimed, finished):
+            self.done_with(finished)
+            self.took(finished, is_async)
+
+    def took(self, finished: Finished, is_async: bool) -> None:
         self.demand.took(is_async, finished.seconds)
         self.ended.append(finished)
+        self.wake()
+
+    def died(self, name: str, claimed: Claimed | None, error: BaseException) -> None:
+        """A thread that runs jobs has ended by an error, while it had *claimed*: this worker is not sound any more.
+
+        To start another thread instead would hide what is wrong, and what died may have held a lock.
+        """
+        self.broken = self.broken or f"{name} died of {name_of(error)}"
+        last_words.say(f"belayed: {name} died, so this process ends: {shown(error)}")
+        self.broke()
+        if claimed is not None and claimed.id in self.claimed_at:
+            self.ended.append(untold(claimed, 0.0, error, self.attempts.config))
+        if self.loop.dead():
+            # Nothing of it can go on.
+            self.ended.extend(map(released, self.loop.abandon()))
         self.wake()
 
     def pending(self) -> bool:
@@ -284,7 +172,10 @@ class Slots:
 
     def room(self) -> int:
         """How many more jobs to claim."""
-        return self.demand.room(*self.counts())
+        if self.broken:
+            return 0
+        room = self.demand.room(*self.counts())
+        return room if self.apart is None else self.apart.room(room, len(self.claimed_at))
 
     def starving(self) -> bool:
         """Whether slots are, or will soon be, without work."""
@@ -301,11 +192,13 @@ class Slots:
             self.let_go(claimed)
             return False
         self.mark(id)
-        self.began(claimed)
         return True
 
-    def let_go(self, claimed: Claimed) -> None:
-        self.ended.append(released(claimed))
+    def let_go(self, claimed: Claimed, delay: float | None = None) -> None:
+        """Give a job back that has not started: it costs it nothing."""
+        finished = released(claimed)
+        finished.delay = delay
+        self.ended.append(finished)
         self.wake()
 
     def renew(self, until: float, valid_from: float | None) -> None:
@@ -317,22 +210,64 @@ class Slots:
 
     def tend(self, now: float) -> float:
         """Stop what is over its time, let go what waits for too long; when to come again."""
-        self.expire(now)
-        due = [run.deadline for run in self.running() if run.deadline is not None and run.stopping is None]
+        due = self.expire(now)
+        self.unhang(now)
+        if self.apart is not None:
+            due = min(due, self.tend_apart(self.apart, now))
+        due = min(due, self.loop.saying.due(), *(slot.saying.due() for slot in self.threads))
         if self.waiting:
             if now >= self.last_start + self.patience:
                 self.demand.slow()
                 self.release_waiting()
             elif now >= self.last_start + STALL:
                 self.waiting.call()
-                due.append(self.last_start + self.patience)
+                due = min(due, self.last_start + self.patience)
             else:
-                due.append(self.last_start + STALL)
-        return min(due, default=float("inf"))
+                due = min(due, self.last_start + STALL)
+        return due
+
+    def tend_apart(self, apart: Apart, now: float) -> float:
+        """Run the suspect that waits, once nothing else is here, or let it go."""
+        if apart.waiting is None:
+            return float("inf")
+        alone = len(self.claimed_at) == 1 and not self.ended and self.written()
+        if alone:
+            self.dispatch([apart.taken()])
+        elif now >= apart.due:
+            self.let_go(*apart.passed_over(now))
+        return apart.due
+
+    def unhang(self, now: float) -> None:
+        """Go on without the threads that hang in a log handler: their jobs' outcomes are known, or they had none."""
+        for number, slot in enumerate(self.threads):
+            if (said := slot.saying.hung(now)) is not None:
+                self.resolve(*said, is_async=False)
+                self.given_up = [one for one in self.given_up if one.thread.is_alive()]
+                self.given_up.append(slot)
+                if len(self.given_up) > len(self.threads):
+                    self.died(slot.thread.name, None, HangingLog("log handlers hang"))
+                    return
+                other = self.threads[number] = ThreadSlot(self, number + 1)
+                other.thread.start()
+        if (said := self.loop.saying.hung(now)) is not None:
+            self.resolve(*said, is_async=True)
+            self.died("the event loop", None, HangingLog("a log handler hangs"))
+
+    def resolve(self, claimed: Claimed, finished: Finished | None, is_async: bool) -> None:
+        """Take the outcome of a job whose thread was given up; one that had not begun goes back."""
+        log_hangs = "a log handler has not returned for {:g} s: belayed goes on without its thread"
+        last_words.say(f"belayed: {log_hangs.format(HANGS)} ({claimed.task} #{claimed.id})")
+        if finished is None:
+            self.loop.tasks.pop(claimed.id, None)
+            self.let_go(claimed)
+        else:
+            self.took(finished, is_async)
 
     def take_back(self) -> None:
         """Let go of the jobs that wait: they will not start here."""
         self.release_waiting()
+        if self.apart is not None and self.apart.waiting is not None:
+            self.ended.append(released(self.apart.taken()))
         while self.loop.waiting:
             try:
                 claimed, _, _ = self.loop.waiting.popleft()
@@ -366,12 +301,18 @@ class Slots:
             else:
                 self.stuck(run.claimed, time.monotonic() - run.begun)
 
-    def expire(self, now: float) -> None:
-        """Stop the attempts whose time is over."""
+    def expire(self, now: float) -> float:
+        """Stop the attempts whose time is over; when the next one's is. From any thread."""
+        due = float("inf")
         for run in self.running():
-            if run.deadline is not None and now > run.deadline and run.stopping is None:
+            if run.deadline is None or run.stopping is not None:
+                continue
+            if now > run.deadline:
                 limit = run.deadline - run.begun
                 self.stop(run.claimed.id, Outcome.TIMED_OUT, f"stopped after max_run_time, {limit:g} s")
+            else:
+                due = min(due, run.deadline)
+        return due
 
     def notify(self, news: Finished | int) -> None:
         """Tell the plugins."""
@@ -391,8 +332,25 @@ def nothing(*_args: object) -> None:
     """What is called where nobody listens."""
 
 
+def nothing_waits() -> bool:
+    """Where nobody writes outcomes, none waits to be written."""
+    return True
+
+
 def released(job: Claimed) -> Finished:
     """A job that goes back without having been run: it costs it nothing."""
     finished = Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
     finished.job = job
     return finished
+
+
+class HangingLog(Exception):
+    """What a thread is said to have died of that was given up because its log handler hangs."""
+
+
+def shown(error: BaseException) -> str:
+    """An exception's traceback, or at least its name."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException:
+        return name_of(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from belayed.config import WorkerConfig
+from belayed.safelog import log
 from belayed.worker.children import Children
 from belayed.worker.handed import Child, Role
 from belayed.worker.heard import LARGEST_HELLO
 from belayed.worker.process import Process
-
-log = logging.getLogger("belayed")
 
 BACK_OFF = 1.0, 30.0
 """Seconds between starts of children that do not get ready: the first wait and the longest."""
@@ -70,8 +68,7 @@ class Staff:
         staying = [child for child in children.list if not child.leaving]
         roles = [child.role for child in staying]
         missing = [Role.WORKER] * (self.config.processes - roles.count(Role.WORKER))
-        if children.suspects.expected(now) and Role.ALONE not in roles:
-            missing.append(Role.ALONE)
+        missing += [Role.ALONE] * (children.wanted_alone(now) - roles.count(Role.ALONE))
         # Only once there is a first: it shows whether they start at all.
         if self.config.spare and Role.SPARE not in roles and self.started:
             missing.append(Role.SPARE)

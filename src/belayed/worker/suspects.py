@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from belayed.claim import Finished
+from belayed.claim import Claimed, Finished
 from belayed.job import State
 from belayed.worker.handed import Child, Handed, Role
 
@@ -14,6 +14,12 @@ PATIENCE = 10.0
 """Seconds that suspects wait behind one that runs, before they are let go."""
 WAIT = 5.0
 """Seconds after which those may be claimed again, by a worker that has room."""
+PACE = 0.02
+"""Seconds for each of those that must wait for one another outside of this worker."""
+MANY_RESCUES = 1
+"""A suspect with more rescues may have ended whole workers."""
+DOUBTS = 1000
+"""Suspects that are remembered to need a new child."""
 BACK_WITHIN = 10.0
 """Seconds within which suspects that this worker has let go come back to it, if they do."""
 LONELY = 5.0
@@ -22,6 +28,11 @@ SLOW_START = 60.0
 """Seconds that they wait at least for their child to start; longer where starts have been seen to be slow."""
 SLOWER = 5
 """So many times the slowest start seen so far is longer than a start takes."""
+
+
+def may_end_workers(job: Claimed) -> bool:
+    """Whether a job may have ended whole workers, so that it must be the only such one that this worker holds."""
+    return job.suspect and job.rescues > MANY_RESCUES
 
 
 class Suspects(deque[Handed]):
@@ -33,6 +44,8 @@ class Suspects(deque[Handed]):
         """When it was last the turn of one, or their child got ready, or they began to wait."""
         self.back_by = float("-inf")
         """Until when some are expected, which their child waits for."""
+        self.doubtful: set[int] = set()
+        """Those whose last child had leftovers of other jobs: a new one must have none."""
         self.slowest_start = 0.0
         """Seconds that a child has taken to start, at most."""
 
@@ -40,6 +53,18 @@ class Suspects(deque[Handed]):
         if not self:
             self.moved_at = time.monotonic()
         self.append(one)
+
+    def admit(self, one: Handed, jobs: Iterable[Handed]) -> float | None:
+        """Add a suspect, one of the *jobs* that this worker holds, or say after how many seconds it may come back.
+
+        Of those that were held by several dead workers only one is taken at a time: if it takes this worker down, it is
+        then the only one of them that the worker has held.
+        """
+        held = sum(may_end_workers(other.job) for other in jobs) if may_end_workers(one.job) else 1
+        if held > 1:
+            return min(WAIT, PACE * (held - 1))
+        self.add(one)
+        return None
 
     def wait_until(self, children: Sequence[Child]) -> float:
         """When they are let go: they wait for a child of theirs that starts, and for one that runs another of them."""
@@ -56,10 +81,15 @@ class Suspects(deque[Handed]):
         """Whether there are some, or may soon be."""
         return bool(self) or now < self.back_by
 
-    def crashed(self, outcomes: Sequence[Finished], now: float) -> None:
-        """A child has died: some of its jobs may have become suspects."""
-        if any(one.suspect and one.state is State.READY for one in outcomes):
+    def crashed(self, outcomes: Sequence[Finished], now: float, *, left_behind: bool) -> None:
+        """A child has died: some of its jobs may have become suspects, or what it had *left_behind* may be to blame."""
+        if found := [one.id for one in outcomes if one.suspect and one.state is State.READY]:
             self.expect(now)
+            if left_behind:
+                # A hint: what is forgotten is found out again.
+                if len(self.doubtful) > DOUBTS:
+                    self.doubtful.clear()
+                self.doubtful.update(found)
 
     def started(self, child: Child, now: float) -> None:
         """A child has got ready."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Collection
@@ -12,14 +11,13 @@ from typing import Any, NamedTuple
 from belayed.config import Config, WorkerConfig
 from belayed.hints import EAGER
 from belayed.job import Outcome, State
+from belayed.safelog import log
 from belayed.store import Store
 from belayed.store.base import WorkerRow
 from belayed.worker.contract import Slots
 from belayed.worker.mending import rescued
 from belayed.worker.page import clock
 from belayed.worker.watch import Watch
-
-log = logging.getLogger("belayed")
 
 LOOKS_LATE = 0.5
 """Seconds by which a look for ready jobs may be late before this asks for what is due by itself."""

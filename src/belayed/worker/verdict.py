@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,7 @@ from belayed.job import Outcome, State
 from belayed.methods import NO_RULES, hook_of
 from belayed.results import MESSAGE_LIMIT, safe_str, storable, succeeded, type_name
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
-
-log = logging.getLogger("belayed")
+from belayed.safelog import log, name_of
 
 TRACEBACK_LIMIT = 16 * 1024
 LONGEST_WAIT = 100 * 365.25 * 86400
@@ -99,7 +97,7 @@ def untold(job: Claimed, seconds: float, broken: BaseException, config: Config) 
         delay=None if over else min(default_wait(job.failures + 1), LONGEST_WAIT),
         failed=True,
         keep=config.keep_failed is not False if job.keep_failed is None else job.keep_failed,
-        error_type=storable(type(broken).__name__, 255),
+        error_type=storable(name_of(broken), 255),
         message="the worker could not tell how the attempt ended; its log says why",
         attempt=job.attempt + 1,
     )

@@ -12,11 +12,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from belayed.config import WorkerConfig
+from belayed.worker.handed import Child
 from belayed.worker.health import served
 from belayed.worker.loop import Loop
+from belayed.worker.page import clock
 from belayed.worker.pool import Pool
 from belayed.worker.worker import Worker
 
+DEAF = 5.0
+"""Seconds after which a child is not ready that has not taken what it was sent."""
 LOOK = 0.1
 """Seconds between two looks until the worker is ready."""
 
@@ -30,19 +34,29 @@ class Watched:
     """Whether anybody is there to run jobs."""
     stepped_at: Callable[[], float]
     """When the thread that serves the children has last been round, on the monotonic clock."""
+    broken: Callable[[], str] = lambda: ""
+    """Why no more jobs can be run, until it is started again."""
     over: Callable[[], bool] = lambda: False
     """Whether it has ended, as others may not have."""
 
 
 def pool_watched(pool: Pool) -> Watched:
     def has_slots() -> bool:
-        return any(child.ready and not child.leaving for child in list(pool.children.list))
+        return any(child.ready and not child.leaving and hears(child) for child in list(pool.children.list))
 
-    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at, lambda: pool.over)
+    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at, over=lambda: pool.over)
+
+
+def hears(child: Child) -> bool:
+    """Whether it has taken what it was sent, or may still be about to."""
+    return child.has_taken or clock() - child.sent_at < DEAF
 
 
 def worker_watched(worker: Worker) -> Watched:
-    return Watched(lambda: worker.loop, lambda: True, time.monotonic)
+    def broken() -> str:
+        return worker.loop.slots.broken if worker.loop else ""
+
+    return Watched(lambda: worker.loop, lambda: True, time.monotonic, broken)
 
 
 class Vigil:
@@ -90,6 +104,8 @@ class Vigil:
         """Why the worker is not alive; None: it is."""
         now = time.monotonic()
         for one in self.going():
+            if why := one.broken():
+                return why
             loop = one.loop()
             if loop is not None and now - loop.passed_at > self.limit:
                 return f"the loop has been stuck for {now - loop.passed_at:.0f} s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import selectors
 import socket
@@ -11,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from belayed.errors import StoreError
+from belayed.safelog import log
 from belayed.store.base import LOOK
-
-log = logging.getLogger("belayed")
 
 PROOF = 60.0
 """Seconds between two proofs that hints arrive."""

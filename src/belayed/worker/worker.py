@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
 import socket
@@ -13,14 +12,14 @@ from typing import Any, Self
 
 from belayed.config import WorkerConfig, current, settings
 from belayed.errors import BelayedError
+from belayed.safelog import log
 from belayed.store.base import WorkerRow
 from belayed.worker.attempt import Attempts
 from belayed.worker.loop import Loop
+from belayed.worker.overseer import Overseer
 from belayed.worker.report import Summary
 from belayed.worker.signals import heeding
 from belayed.worker.slots import Slots
-
-log = logging.getLogger("belayed")
 
 
 class Worker:
@@ -58,7 +57,7 @@ class Worker:
 
         def work() -> None:
             try:
-                with self.jobs.plugins.around("around_work", self):
+                with self.jobs.plugins.around("around_work", self), self.overseen(loop):
                     loop.run()
             except BaseException as error:
                 self.failure = error
@@ -95,6 +94,11 @@ class Worker:
             self.loop.around_pass = lambda: self.jobs.plugins.around("around_pass", self)
         return self.loop
 
+    def overseen(self, loop: Loop) -> Overseer:
+        """What keeps time limits while the loop waits for the store."""
+        assert isinstance(loop.slots, Slots)
+        return Overseer(loop, loop.slots)
+
     def worked(self, loop: Loop, until_empty: bool) -> Summary:
         with self.jobs.plugins.around("around_work", self):
             return self.heeded(loop, until_empty)
@@ -103,12 +107,13 @@ class Worker:
         """Run the loop; in the main thread it heeds signals."""
         if threading.current_thread() is not threading.main_thread():
             try:
-                return loop.run(until_empty)
+                with self.overseen(loop):
+                    return loop.run(until_empty)
             finally:
                 self.loop = None
 
         try:
-            with heeding(loop.stop, loop.pause):
+            with heeding(loop.stop, loop.pause), self.overseen(loop):
                 return loop.run(until_empty)
         finally:
             self.loop = None

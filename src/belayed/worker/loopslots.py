@@ -1,0 +1,154 @@
+"""An event loop that runs `async def` jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from belayed.claim import Claimed, Running
+from belayed.job import Outcome
+from belayed.payload import Loaded
+from belayed.safelog import log
+from belayed.worker.contract import Host
+from belayed.worker.saying import Saying
+
+NAME = "belayed-loop"
+
+
+class LoopSlots:
+    """An event loop in a thread that runs `async def` jobs, a number at a time."""
+
+    def __init__(self, slots: Host, size: int) -> None:
+        self.slots, self.size = slots, size
+        self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
+        self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
+        self.made = 0
+        """Tasks of ours that have not ended: one that has its outcome still has to tell it."""
+        self.lock = threading.Lock()
+        self.saying = Saying()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: threading.Thread | None = None
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self.tasks)
+
+    def add(self, items: Iterable[tuple[Claimed, Running | None, Loaded | None]]) -> None:
+        with self.lock:
+            if self.thread is None:
+                ready = threading.Event()
+                self.thread = threading.Thread(target=self.serve, args=(ready,), name=NAME, daemon=True)
+                self.thread.start()
+                ready.wait()
+        self.waiting.extend(items)
+        if self.loop is None or self.loop.is_closed():
+            # Its thread has died, and said so: the worker ends, and gives these back.
+            return
+        self.loop.call_soon_threadsafe(self.pump)
+
+    def serve(self, ready: threading.Event) -> None:
+        """Run the event loop. A thread that ends by an error takes its worker along."""
+        try:
+            with asyncio.Runner() as runner:
+                self.loop = runner.get_loop()
+                self.loop.call_soon(ready.set)
+                while not self.closing:
+                    try:
+                        self.loop.run_forever()
+                    except (SystemExit, KeyboardInterrupt):
+                        # One in a task that a job has started leaves the event loop; the other jobs go on. What else
+                        # comes out of it is the loop's own, and would come again: a job has closed its files.
+                        log.exception("a task that some job has started left the event loop, which goes on")
+                runner.run(self.slots.attempts.jobs.aclose())
+        except BaseException as error:
+            if not self.closing:
+                self.slots.died(NAME, None, error)
+        finally:
+            ready.set()
+
+    def pump(self) -> None:
+        """Start what waits while there is a slot."""
+        claimed: Claimed | None = None
+        try:
+            while self.waiting and len(self.tasks) < self.size:
+                try:
+                    claimed, run, loaded = self.waiting.popleft()
+                except IndexError:
+                    return
+                run = run or self.slots.attempts.begun(claimed)
+                assert self.loop is not None
+                # A context of its own: this may be called in that of the job that has just ended.
+                task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
+                self.tasks[claimed.id] = run, task
+                self.made += 1
+                task.add_done_callback(partial(self.over, claimed))
+                self.slots.until(run.deadline)
+                claimed = None
+        except BaseException as error:
+            self.slots.died(NAME, claimed, error)
+
+    async def attempt(self, run: Running, loaded: Loaded | None) -> None:
+        """Run one job to its outcome."""
+        try:
+            await self.attempted(run, loaded)
+            self.pump()
+        except BaseException as error:
+            self.slots.died(NAME, run.claimed, error)
+
+    async def attempted(self, run: Running, loaded: Loaded | None) -> None:
+        slots, claimed = self.slots, run.claimed
+        value: Any = None
+        error: BaseException | None = None
+        # A thread that found it to be a coroutine has begun it.
+        if loaded is None and not (slots.begin(claimed) and self.saying.say(slots.began, claimed)):
+            self.tasks.pop(claimed.id, None)
+            return
+        try:
+            if loaded is None:
+                loaded = await slots.attempts.aload(run)
+            value, error = await slots.attempts.arun(run, loaded)
+        except BaseException as raised:
+            error = raised
+        del self.tasks[claimed.id]
+        slots.done(claimed, slots.attempts.told(run, loaded, value, error), self.saying, is_async=True)
+
+    def over(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
+        """A task has ended. One that still has its slot was cancelled before its first step, by a neighbour."""
+        self.made -= 1
+        found = self.tasks.get(claimed.id)
+        if found is not None and found[1] is task:
+            del self.tasks[claimed.id]
+            self.slots.let_go(claimed)
+            self.pump()
+
+    def stop(self, id: int, outcome: Outcome, reason: str) -> None:
+        """Cancel the job's coroutine."""
+        if self.loop is not None and id in self.tasks and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
+
+    def cancel(self, id: int, outcome: Outcome, reason: str) -> None:
+        if (found := self.tasks.get(id)) and found[0].stopping is None:
+            found[0].stopping, found[0].reason = outcome, reason
+            found[1].cancel()
+
+    def dead(self) -> bool:
+        """Whether its thread has ended, so that nothing of it can run any more."""
+        return self.thread is not None and not self.closing and (self.loop is None or self.loop.is_closed())
+
+    def abandon(self) -> list[Claimed]:
+        """Take out all jobs of a loop that is dead."""
+        found = [run.claimed for run, _ in self.tasks.values()] + [item[0] for item in self.waiting]
+        self.tasks.clear()
+        self.waiting.clear()
+        return found
+
+    def close(self) -> None:
+        if self.loop is not None and self.thread is not None and self.thread.is_alive():
+            self.closing = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(5)
