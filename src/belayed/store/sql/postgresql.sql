@@ -646,7 +646,8 @@ WHERE NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = s.worker)
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
--- unless it was asked to be cancelled: that is what it will be.
+-- unless it was asked to be cancelled: that is what it will be. Until then it is a suspect, which runs alone: the next
+-- time that its worker dies, those that were claimed beside it are not counted.
 WITH picked AS MATERIALIZED (
     SELECT id, worker, attempt
     FROM {jobs}
@@ -663,7 +664,8 @@ tried AS (
     FROM picked
 )
 UPDATE {jobs} AS j
-SET state = 'ready', rescues = LEAST(j.rescues, {most}) + 1, worker = NULL, token = NULL, claimed_at = NULL
+SET state = 'ready', rescues = LEAST(j.rescues, {most}) + 1, suspect = true, worker = NULL, token = NULL,
+    claimed_at = NULL
 WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
 RETURNING j.id;
 

@@ -482,14 +482,15 @@ WHERE NOT EXISTS (SELECT 1 FROM {workers} WHERE id = json_extract(value, '$.work
 
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
--- unless it was asked to be cancelled: that is what it will be.
+-- unless it was asked to be cancelled: that is what it will be. Until then it is a suspect, which runs alone: the next
+-- time that its worker dies, those that were claimed beside it are not counted.
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
 FROM {jobs}
 WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count);
 
 UPDATE {jobs}
-SET state = 'ready', rescues = rescues + 1, worker = NULL, token = NULL, claimed_at = NULL
+SET state = 'ready', rescues = rescues + 1, suspect = 1, worker = NULL, token = NULL, claimed_at = NULL
 WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count)
 RETURNING id;
 

@@ -1,0 +1,204 @@
+"""Who is to blame where more than one may be: nobody pays for another's crash, and the guilty one is found."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from belayed import Job, Outcome, State, enqueue_many
+from belayed.claim import Claimed
+from belayed.config import Config
+from belayed.jobs import Jobs
+from belayed.worker.apart import PATIENCE, Apart
+from belayed.worker.blame import BROKEN, Death, Left, after_death
+from tests.worker import harmful
+from tests.worker.helpers import ended, eventually, execute, program, states
+from tests.worker.tree import over, tree
+
+HARMFUL = "tests.worker.harmful"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def claimed(id: int = 1, **given: Any) -> Claimed:
+    values = dict.fromkeys(Claimed._fields)
+    numbers = dict.fromkeys(("priority", "run_at", "created_at", "attempt", "failures", "crashes", "rescues"), 0)
+    named = {"queue": "q", "task": "t", "token": "k", "suspect": False}
+    return Claimed(**{**values, **numbers, **named, "id": id, **given})
+
+
+def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
+    """Of each outcome: whether it is charged, and whether its job is a suspect."""
+    return [(one.crashed, one.suspect) for one in after_death(death, left, Config())]
+
+
+@pytest.mark.parametrize(
+    ("death", "left", "expected"),
+    [
+        ({}, [Left(claimed(1), 1, True)], [(True, True)]),
+        ({}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, True)]),
+        ({}, [Left(claimed(1), 1, True, completed=True)], []),
+        ({}, [Left(claimed(1), 1, False, completed=True), Left(claimed(2), 1, True)], [(True, True)]),
+        ({"left_behind": True}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"left_behind": True}, [Left(claimed(1, suspect=True), 1, True)], [(False, True)]),
+        ({"code": BROKEN}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"code": BROKEN}, [Left(claimed(1, suspect=True), 1, True)], [(True, True)]),
+        ({"expected": True}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, False)]),
+    ],
+    ids=[
+        "alone",
+        "beside one that is completed",
+        "completed alone",
+        "beside one that is completed and has ended",
+        "with leftovers",
+        "a suspect with leftovers",
+        "a slot that died",
+        "a suspect whose slot died",
+        "ended by the supervisor",
+    ],
+)
+def test_only_what_is_proven_is_charged(
+    death: dict[str, Any], left: list[Left], expected: list[tuple[bool, bool]]
+) -> None:
+    found = judged(Death(**{"pid": 1, "code": -9, "peak": 0, **death}), *left)
+
+    assert found == expected
+
+
+def test_a_job_that_completes_itself_and_then_dies_accuses_nobody(jobs: Jobs, log: Path, effects: Path) -> None:
+    with tree(jobs, log, app=HARMFUL, threads=2) as worker:
+        innocent = harmful.ends.enqueue(str(effects), 2)
+        eventually(effects.read_text)
+        guilty = harmful.completes_and_dies.enqueue(str(effects), 0)
+        over(innocent, guilty)
+
+        assert worker.says(rf"it ran .*#{guilty.id}.*none of them is charged")
+    assert (guilty.state, guilty.attempt) == (State.SUCCEEDED, 1)
+    assert (innocent.state, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 0, 0)
+    assert [one.outcome for one in innocent.attempts] == [Outcome.CRASHED]
+
+
+@pytest.mark.parametrize("what", ["watchdog", "task", "timer"])
+def test_what_an_ended_job_has_left_behind_accuses_nobody(what: str, lite: Jobs, log: Path, effects: Path) -> None:
+    with tree(lite, log, app=HARMFUL, threads=1) as worker:
+        over((harmful.aleaves if what == "task" else harmful.leaves).enqueue(what, 0.8))
+        innocent = harmful.ends.using(max_attempts=1).enqueue(str(effects), 1.2)
+        over(innocent)
+
+        died = bool(worker.logged("child process .* (ended|was killed)"))
+    assert died is (what != "timer"), "the test is about a death"
+    assert (innocent.state, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 0, 0)
+
+
+def test_a_killer_is_found_where_every_job_leaves_threads(lite: Jobs, log: Path, effects: Path) -> None:
+    others = enqueue_many(harmful.leaves_a_thread.draft() for _ in range(3))
+    guilty = harmful.dies.enqueue(str(effects))
+
+    with tree(lite, log, app=HARMFUL, threads=1):
+        over(guilty, *others)
+
+    assert states(*others) == [State.SUCCEEDED] * 3
+    assert (guilty.state, guilty.crashes) == (State.FAILED, 3)
+    assert guilty.attempt == 4
+
+
+EMBEDDED = """
+import datetime
+import tests.worker.harmful
+seconds = lambda s: datetime.timedelta(seconds=s)
+belayed.configure({url!r}, synchronous="normal")
+belayed.Worker(beat=seconds(0.1), lapse=seconds(0.5), threads=5).run()
+"""
+
+
+def with_a_killer(jobs: Jobs, effects: Path) -> tuple[Job, list[Job]]:
+    """A job that kills its worker, and four innocent ones; after the next rescue but one they would be put aside."""
+    guilty = harmful.kills_all.enqueue(str(effects))
+    innocent = enqueue_many(harmful.ends.draft(str(effects)) for _ in range(4))
+    execute(jobs, "UPDATE belayed_jobs SET rescues = 8")
+    return guilty, innocent
+
+
+def all_over_or_dead(saved: list[Job], *workers: subprocess.Popen[Any]) -> None:
+    eventually(lambda: ended(*saved) or all(one.poll() is not None for one in workers), 30)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_innocents_claimed_beside_a_killer_of_workers_end_well(workers: int, jobs: Jobs, effects: Path) -> None:
+    guilty, innocent = with_a_killer(jobs, effects)
+
+    for _ in range(5):
+        with ExitStack() as stack:
+            running = [stack.enter_context(program(jobs, EMBEDDED.format(url=jobs.url))) for _ in range(workers)]
+            all_over_or_dead([guilty, *innocent], *(one.popen for one in running))
+        if ended(guilty, *innocent):
+            break
+
+    assert states(guilty, *innocent) == [State.FAILED, *[State.SUCCEEDED] * 4]
+    assert "put aside as poison" in (guilty.error or "")
+
+
+def test_innocents_beside_a_killer_of_whole_trees_end_well(lite: Jobs, log: Path, effects: Path) -> None:
+    guilty, innocent = with_a_killer(lite, effects)
+
+    for _ in range(5):
+        with tree(lite, log, app=HARMFUL, threads=5, lapse="0.5s", beat="0.1s", wait=False) as worker:
+            all_over_or_dead([guilty, *innocent], worker.popen)
+        if ended(guilty, *innocent):
+            break
+
+    assert states(guilty, *innocent) == [State.FAILED, *[State.SUCCEEDED] * 4]
+
+
+class TestApart:
+    """A worker of one process holds one suspect at a time."""
+
+    def test_of_a_claim_with_suspects_one_is_kept(self) -> None:
+        apart = Apart()
+        jobs = [claimed(1), claimed(2, suspect=True, rescues=2), claimed(3, suspect=True, rescues=1)]
+
+        run, others, delay = apart.sorted(jobs, 0.0)
+
+        assert (list(run), [job.id for job in others], delay) == ([], [1, 2], None)
+        assert apart.room(10, 1) == 0
+        assert apart.taken().id == 3
+
+    def test_jobs_are_claimed_one_by_one_until_there_is_none(self) -> None:
+        apart = Apart()
+        apart.sorted([claimed(1, suspect=True)], 0.0)
+        apart.taken()
+        during, after = apart.room(10, 1), apart.room(10, 0)
+
+        apart.sorted([claimed(2)], 1.0)
+
+        assert (during, after, apart.room(10, 1)) == (0, 1, 10)
+
+    def test_one_that_waits_in_vain_is_let_go_and_the_next_waits_longer(self) -> None:
+        apart = Apart()
+        apart.sorted([claimed(1, suspect=True)], 0.0)
+
+        _, wait = apart.passed_over(PATIENCE)
+        run, others, delay = apart.sorted([claimed(2), claimed(1, suspect=True)], PATIENCE + 1)
+
+        assert ([job.id for job in run], [job.id for job in others], delay) == ([2], [1], wait - 1)
+        assert apart.room(10, 5) == 10
+        apart.sorted([claimed(1, suspect=True)], 2 * PATIENCE + 1)
+        assert apart.due == 4 * PATIENCE + 1
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_hundreds_of_rescued_jobs_are_soon_done(processes: int, lite: Jobs, log: Path, effects: Path) -> None:
+    enqueue_many(harmful.ends.draft(str(effects)) for _ in range(200))
+    execute(lite, "UPDATE belayed_jobs SET rescues = 1, suspect = true")
+
+    with tree(lite, log, app=HARMFUL, processes=processes):
+        eventually(lambda: not lite.counts().live, 20)
+
+    assert lite.counts().ended[State.SUCCEEDED] == 200
