@@ -26,10 +26,8 @@ class SafeLog:
 
     def __init__(self, logger: logging.Logger) -> None:
         self.logger = logger
+        self.isEnabledFor = logger.isEnabledFor
         self.complained_at = float("-inf")
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (as in logging)
-        return self.logger.isEnabledFor(level)
 
     def debug(self, text: str, *args: Any, **given: Any) -> None:
         self.say(logging.DEBUG, text, args, given)
@@ -91,7 +89,11 @@ class LastWords:
         try:
             fd, stat = self.kept or (2, os.fstat(2))
             if os.path.samestat(os.fstat(fd), stat) and writable(fd):
-                os.write(fd, f"{text}\n".encode("utf-8", "backslashreplace")[-PIECE:])
+                data = f"{text}\n".encode("utf-8", "backslashreplace")
+                if len(data) > PIECE:
+                    # What it is about, and the end of a traceback.
+                    data = data[: PIECE // 4] + b"\n...\n" + data[-PIECE // 2 :]
+                os.write(fd, data)
         except BaseException:  # noqa: S110 (there is nobody left to be told)
             pass
 

@@ -74,7 +74,7 @@ def test_only_what_is_proven_is_charged(
 
 def test_a_job_that_completes_itself_and_then_dies_accuses_nobody(jobs: Jobs, log: Path, effects: Path) -> None:
     with tree(jobs, log, app=HARMFUL, threads=2) as worker:
-        innocent = harmful.ends.enqueue(str(effects), 2)
+        innocent = harmful.ends.enqueue(str(effects), 1)
         eventually(effects.read_text)
         guilty = harmful.completes_and_dies.enqueue(str(effects), 0)
         over(innocent, guilty)
@@ -85,16 +85,48 @@ def test_a_job_that_completes_itself_and_then_dies_accuses_nobody(jobs: Jobs, lo
     assert [one.outcome for one in innocent.attempts] == [Outcome.CRASHED]
 
 
-@pytest.mark.parametrize("what", ["watchdog", "task", "timer"])
+@pytest.mark.parametrize("what", ["watchdog", "timer"])
 def test_what_an_ended_job_has_left_behind_accuses_nobody(what: str, lite: Jobs, log: Path, effects: Path) -> None:
     with tree(lite, log, app=HARMFUL, threads=1) as worker:
-        over((harmful.aleaves if what == "task" else harmful.leaves).enqueue(what, 0.8))
+        over(harmful.leaves.enqueue(what, 0.8))
         innocent = harmful.ends.using(max_attempts=1).enqueue(str(effects), 1.2)
         over(innocent)
 
         died = bool(worker.logged("child process .* (ended|was killed)"))
     assert died is (what != "timer"), "the test is about a death"
     assert (innocent.state, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 0, 0)
+
+
+COUNTED = """
+import asyncio, os, threading, time
+from belayed.worker.attempt import Attempts
+from belayed.worker.leftovers import Leftovers, tasks_beyond
+from belayed.worker.slots import Slots
+
+left = Leftovers(Slots(Attempts(jobs), threads=1, async_slots=1, read_ahead=1))
+left.open()
+assert left.count() == 0
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+assert left.count() == 1
+pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+assert left.count() == 2
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+assert left.count() == 1
+
+async def tasks():
+    kept = asyncio.create_task(asyncio.sleep(0))
+    return tasks_beyond(asyncio.get_running_loop(), 1)
+
+assert asyncio.run(tasks()) == 1
+"""
+
+
+def test_threads_processes_and_tasks_are_seen(lite: Jobs) -> None:
+    with program(lite, COUNTED) as other:
+        code = other.ended()
+
+    assert code == 0, other.errors
 
 
 def test_a_killer_is_found_where_every_job_leaves_threads(lite: Jobs, log: Path, effects: Path) -> None:
@@ -130,19 +162,29 @@ def all_over_or_dead(saved: list[Job], *workers: subprocess.Popen[Any]) -> None:
     eventually(lambda: ended(*saved) or all(one.poll() is not None for one in workers), 30)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_innocents_claimed_beside_a_killer_of_workers_end_well(workers: int, jobs: Jobs, effects: Path) -> None:
+def until_over(workers: int, jobs: Jobs, effects: Path) -> tuple[Job, list[Job]]:
+    """Start so many workers together, and again when all have died, until the killer and the innocent have ended."""
     guilty, innocent = with_a_killer(jobs, effects)
-
     for _ in range(5):
         with ExitStack() as stack:
             running = [stack.enter_context(program(jobs, EMBEDDED.format(url=jobs.url))) for _ in range(workers)]
             all_over_or_dead([guilty, *innocent], *(one.popen for one in running))
         if ended(guilty, *innocent):
             break
+    return guilty, innocent
+
+
+def test_innocents_claimed_beside_a_killer_of_workers_end_well(jobs: Jobs, effects: Path) -> None:
+    guilty, innocent = until_over(1, jobs, effects)
 
     assert states(guilty, *innocent) == [State.FAILED, *[State.SUCCEEDED] * 4]
     assert "put aside as poison" in (guilty.error or "")
+
+
+def test_innocents_claimed_beside_a_killer_of_two_workers_end_well(lite: Jobs, effects: Path) -> None:
+    guilty, innocent = until_over(2, lite, effects)
+
+    assert states(guilty, *innocent) == [State.FAILED, *[State.SUCCEEDED] * 4]
 
 
 def test_innocents_beside_a_killer_of_whole_trees_end_well(lite: Jobs, log: Path, effects: Path) -> None:

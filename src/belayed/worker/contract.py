@@ -51,8 +51,10 @@ class Host(Protocol):
     attempts: Attempts
     waiting: Backlog
     began: Callable[[Claimed], None]
-    until: Callable[[float | None], None]
-    """Called with the deadline of an attempt that starts."""
+    look_at: float
+    """When deadlines are looked at next."""
+    look: Callable[[], None]
+    """Called when an attempt starts whose deadline is before that."""
     last_start: float
 
     def begin(self, claimed: Claimed) -> bool: ...

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome
-from belayed.worker.blame import Left
+from belayed.worker.blame import Death, Left
 from belayed.worker.page import clock
 from belayed.worker.process import Process
 
@@ -143,6 +143,11 @@ class Child:
     def runs(self, one: Handed) -> bool:
         """Whether its code runs now, as far as the page tells."""
         return bool(self.started(one)) and not self.ended(one)
+
+    def death(self) -> Death:
+        """How it ended, once it is dead. If it has had one job, nothing of others was left, whatever the page says."""
+        death = self.process.death()
+        return death if self.given > 1 else replace(death, left_behind=False)
 
     def left(self, one: Handed) -> Left:
         """What is known of an attempt whose child has died."""

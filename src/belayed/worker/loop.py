@@ -56,7 +56,7 @@ class Loop:
         self.report = Report(jobs.config)
         self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds(), self.line.watched)
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
-        slots.written = lambda: not self.unwritten
+        slots.written = lambda: not (self.collecting or self.unwritten)
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.record = Record(self.report, self.went_on)
@@ -67,7 +67,7 @@ class Loop:
         self.heard_at = float("-inf")
         """When a hint was heard, or jobs were found: where some are, there may be more."""
         self.version: Any = None
-        self.until_empty = self.paused = False
+        self.until_empty = self.paused = self.collecting = False
         self.ending = Ending(config.grace.total_seconds())
         self.stop_by: float | None = None
         self.failure: BelayedError | None = None
@@ -184,6 +184,8 @@ class Loop:
 
     def collect(self) -> None:
         """Fetch what has ended."""
+        # For those who ask from another thread whether all is written.
+        self.collecting = True
         found = self.slots.outcomes()
         if written := [one for one in found if one.written]:
             self.record.take(written, {one.id for one in written})
@@ -192,6 +194,7 @@ class Loop:
             if not self.unwritten:
                 self.first_unwritten = time.monotonic()
             self.unwritten += found
+        self.collecting = False
 
     def turn_is_due(self, now: float) -> bool:
         """Whether to go to the store: outcomes travel in company, as long as the slots have work meanwhile."""

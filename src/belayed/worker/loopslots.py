@@ -27,6 +27,8 @@ class LoopSlots:
         self.slots, self.size = slots, size
         self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
         self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
+        self.judging: Running | None = None
+        """The attempt whose code has ended, and whose hooks and notices of its end run."""
         self.made = 0
         """Tasks of ours that have not ended: one that has its outcome still has to tell it."""
         self.lock = threading.Lock()
@@ -87,7 +89,8 @@ class LoopSlots:
                 self.tasks[claimed.id] = run, task
                 self.made += 1
                 task.add_done_callback(partial(self.over, claimed))
-                self.slots.until(run.deadline)
+                if run.deadline is not None and run.deadline < self.slots.look_at:
+                    self.slots.look()
                 claimed = None
         except BaseException as error:
             self.slots.died(NAME, claimed, error)
@@ -115,7 +118,10 @@ class LoopSlots:
         except BaseException as raised:
             error = raised
         del self.tasks[claimed.id]
-        slots.done(claimed, slots.attempts.told(run, loaded, value, error), self.saying, is_async=True)
+        self.judging = run
+        finished = slots.attempts.told(run, loaded, value, error)
+        self.judging = None
+        slots.done(claimed, finished, self.saying, is_async=True)
 
     def over(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
         """A task has ended. One that still has its slot was cancelled before its first step, by a neighbour."""

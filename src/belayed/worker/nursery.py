@@ -336,7 +336,7 @@ class Nursery:
             if not data:
                 break
             self.output.write(data)
-        children, death = self.children, child.process.death()
+        children, death = self.children, child.death()
         with children.lock:
             children.list.remove(child)
             left = self.remains(child)

@@ -26,12 +26,11 @@ class Overseer:
         self.loop, self.slots = loop, slots
         # Its `put` may be called by a signal handler that has interrupted another `put`.
         self.calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self.look_at = float("inf")
         self.ended = False
         self.thread = threading.Thread(target=self.work, name="belayed-overseer", daemon=True)
 
     def __enter__(self) -> Self:
-        self.slots.until, self.loop.ending.on_stop = self.until, self.alarm
+        self.slots.look = self.loop.ending.on_stop = self.alarm
         self.thread.start()
         return self
 
@@ -46,19 +45,14 @@ class Overseer:
         """Have the thread look, from any thread or signal handler."""
         self.calls.put(True)
 
-    def until(self, deadline: float | None) -> None:
-        """Have the thread look at this time too."""
-        if deadline is not None and deadline < self.look_at:
-            self.alarm()
-
     def work(self) -> None:
         try:
             while not self.ended:
                 # What starts while this looks is either seen, or finds that nobody will look.
-                self.look_at = float("inf")
-                self.look_at = min(self.look_at, self.look(time.monotonic()))
+                self.slots.look_at = float("inf")
+                due = self.slots.look_at = self.look(time.monotonic())
                 try:
-                    self.calls.get(timeout=max(0.0, min(self.look_at - time.monotonic() + 0.001, LONGEST)))
+                    self.calls.get(timeout=max(0.0, min(due - time.monotonic() + 0.001, LONGEST)))
                 except queue.Empty:
                     pass
         except BaseException as error:

@@ -47,7 +47,8 @@ class Slots:
         self.began: Callable[[Claimed], None] = nothing
         self.tell: Callable[[Finished], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
-        self.until: Callable[[float | None], None] = nothing
+        self.look_at = float("-inf")
+        self.look: Callable[[], None] = nothing
         self.broke: Callable[[], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
         self.waiting = Backlog(threads)
@@ -121,14 +122,11 @@ class Slots:
         if claimed.suspect and finished.outcome is Outcome.INTERRUPTED:
             # It has not shown that it does no harm.
             finished.suspect = True
-        if saying.say(self.tell, claimed, finished):
+        if self.tell is nothing or saying.say(self.tell, claimed, finished):
             self.done_with(finished)
-            self.took(finished, is_async)
-
-    def took(self, finished: Finished, is_async: bool) -> None:
-        self.demand.took(is_async, finished.seconds)
-        self.ended.append(finished)
-        self.wake()
+            self.demand.took(is_async, finished.seconds)
+            self.ended.append(finished)
+            self.wake()
 
     def died(self, name: str, claimed: Claimed | None, error: BaseException) -> None:
         """A thread that runs jobs has ended by an error, while it had *claimed*: this worker is not sound any more.
@@ -212,6 +210,9 @@ class Slots:
         """Stop what is over its time, let go what waits for too long; when to come again."""
         due = self.expire(now)
         self.unhang(now)
+        for run in self.judged():
+            if run.deadline is not None and now > run.deadline + HANGS:
+                self.stuck(run.claimed, now - run.begun)
         if self.apart is not None:
             due = min(due, self.tend_apart(self.apart, now))
         due = min(due, self.loop.saying.due(), *(slot.saying.due() for slot in self.threads))
@@ -261,7 +262,9 @@ class Slots:
             self.loop.tasks.pop(claimed.id, None)
             self.let_go(claimed)
         else:
-            self.took(finished, is_async)
+            self.demand.took(is_async, finished.seconds)
+            self.ended.append(finished)
+            self.wake()
 
     def take_back(self) -> None:
         """Let go of the jobs that wait: they will not start here."""
@@ -284,6 +287,11 @@ class Slots:
         threads = [run for slot in self.threads if (run := slot.run) is not None]
         return [*threads, *(run for run, _ in list(self.loop.tasks.values()))]
 
+    def judged(self) -> list[Running]:
+        """The attempts whose code has ended, but not what is called at their end: it cannot be stopped here."""
+        found = [slot.judging for slot in self.threads] + [self.loop.judging]
+        return [run for run in found if run is not None]
+
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """End an attempt from outside: by an exception in its thread, or by cancelling its coroutine."""
         if any(slot.stop(id, outcome, reason) for slot in self.threads):
@@ -300,6 +308,8 @@ class Slots:
                 self.stop(run.claimed.id, Outcome.INTERRUPTED, reason)
             else:
                 self.stuck(run.claimed, time.monotonic() - run.begun)
+        for run in self.judged():
+            self.stuck(run.claimed, time.monotonic() - run.begun)
 
     def expire(self, now: float) -> float:
         """Stop the attempts whose time is over; when the next one's is. From any thread."""

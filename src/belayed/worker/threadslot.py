@@ -23,6 +23,8 @@ class ThreadSlot:
     def __init__(self, slots: Host, number: int) -> None:
         self.slots = slots
         self.run: Running | None = None
+        self.judging: Running | None = None
+        """The attempt whose code has ended, and whose hooks and notices of its end run."""
         self.lock = threading.Lock()
         self.saying = Saying()
         # A daemon: a job that will not end must not keep the process from ending.
@@ -51,7 +53,8 @@ class ThreadSlot:
         try:
             self.run = run
             slots.last_start = run.begun
-            slots.until(run.deadline)
+            if run.deadline is not None and run.deadline < slots.look_at:
+                slots.look()
             loaded = slots.attempts.load(run)
             if not loaded.is_async:
                 value, error = slots.attempts.run(run, loaded)
@@ -78,7 +81,10 @@ class ThreadSlot:
             run.stopping = None
             slots.hand_over(run, loaded)
             return
-        slots.done(claimed, slots.attempts.told(run, loaded, value, error), self.saying, is_async=False)
+        self.judging = run
+        finished = slots.attempts.told(run, loaded, value, error)
+        self.judging = None
+        slots.done(claimed, finished, self.saying, is_async=False)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:
         """Raise AttemptStopped in the job, if it is this one and was not stopped before."""
