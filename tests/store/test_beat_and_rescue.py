@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from belayed.job import Outcome, State
-from tests.store.factories import NOON, again, ids_of, succeeded, worker
+from tests.store.factories import NOON, again, failed, ids_of, released, succeeded, worker
 
 
 def died(store, number=1, *, by="w1", **options):
@@ -340,3 +340,38 @@ def test_a_worker_is_told_which_jobs_it_holds(store):
     assert sorted(signs.held) == ids_of(jobs)
     assert {one.worker for one in signs.workers} == {"w1", "w2", "w3"}
     assert store.signs("w3").held == []
+
+
+def test_a_running_job_of_no_worker_is_given_back(store):
+    store.beat(worker("w1"))
+    known, orphan = store.running(2)
+    store.rows(f"UPDATE belayed_jobs SET worker = NULL WHERE id IN ({known.id}, {orphan.id})")
+
+    signs = store.signs("w1")
+    strays = store.strays("w1", [known.id])
+
+    assert sorted(signs.held) == [known.id, orphan.id]
+    assert [sign for sign in signs.workers if sign.worker is None] == []
+    assert list(strays) == [orphan.id]
+    assert [store.state(known.id), store.state(orphan.id)] == [State.RUNNING, State.READY]
+
+
+@pytest.mark.parametrize("counter", ["attempt", "failures", "crashes", "rescues", "free_retries"])
+def test_a_counter_at_its_end_keeps_no_job_from_its_own(store, counter):
+    most = 1_000_000_000 if store.dialect == "sqlite" else 2**31 - 1
+    store.beat(worker("w1"))
+    jobs = store.running(5)
+    store.rows(f"UPDATE belayed_jobs SET {counter} = {most}")
+    outcomes = [
+        succeeded(jobs[0]),
+        failed(jobs[1], failed=True, crashed=True),
+        again(jobs[2], failed=True, crashed=True, free=True),
+        released(jobs[3]),
+    ]
+
+    held = store.finish(*outcomes)
+    store.later(minutes=1)
+    rescued = store.rescue(most=2**31)
+
+    assert held == {job.id for job in jobs[:4]}
+    assert [*rescued.saved, *rescued.poisoned] == [jobs[4].id]

@@ -612,18 +612,18 @@ WHERE id = :worker;
 
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
--- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
+-- it is never read as a time, but compared with what it was. And the jobs that :worker holds, or nobody.
 SELECT id, CAST(beat_at AT TIME ZONE 'UTC' AS text), {finite:lapse}, CAST(NULL AS bigint)
 FROM {workers}
 UNION ALL
 SELECT worker, CAST(max(claimed_at) AT TIME ZONE 'UTC' AS text), NULL, NULL
 FROM {jobs} AS j
-WHERE state = 'running' AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
+WHERE state = 'running' AND worker IS NOT NULL AND NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = j.worker)
 GROUP BY worker
 UNION ALL
 SELECT NULL, NULL, NULL, id
 FROM {jobs}
-WHERE state = 'running' AND worker = :worker;
+WHERE state = 'running' AND (worker = :worker OR worker IS NULL);
 
 -- name: lapsed
 -- Of the workers that were seen, those that have not beaten since. A worker that beats from here on waits.
@@ -704,12 +704,13 @@ SELECT id
 FROM gone;
 
 -- name: strays
--- Claims of a worker that it does not know: the answer to its claim was lost. SKIP LOCKED: whoever holds the lock is
--- about to end or change the job, perhaps in a transaction of the application's; there will be another look.
+-- Claims of a worker that it does not know: the answer to its claim was lost. And jobs that run nowhere, as their row
+-- says. SKIP LOCKED: a job that is locked is about to end or to change, perhaps in a transaction of the application's;
+-- there will be another look.
 WITH picked AS MATERIALIZED (
     SELECT id
     FROM {jobs}
-    WHERE state = 'running' AND worker = :worker AND NOT (id = {ids})
+    WHERE state = 'running' AND (worker = :worker OR worker IS NULL) AND NOT (id = {ids})
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )

@@ -32,6 +32,10 @@ CASE WHEN length(CAST({it} AS blob)) <= 16384 THEN {it} ELSE substr({it}, 1, 200
 -- A whole number of times.
 CAST(min(max({it}, 0), 1000000000) AS integer)
 
+-- part: most
+-- The largest count that still takes another one.
+999999999
+
 -- part: text
 -- The first bytes of a text that is too long; what has no type of its own is one.
 CAST(substr(CAST({it} AS blob), 1, 1020) AS text)
@@ -299,7 +303,7 @@ INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds,
                        failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                        worker, meta, error, payload, result)
 SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, '$.seconds'), j.max_run_time,
-       j.priority, j.attempt + 1, j.failures, j.crashes, j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
+       j.priority, min(j.attempt, {most}) + 1, j.failures, j.crashes, j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
        'succeeded', j.queue, j.task, j.worker, j.meta, NULL,
        CASE WHEN length(CAST(j.payload AS blob)) <= 4096 THEN j.payload END, json_extract(d.value, '$.result')
 FROM {done}
@@ -323,15 +327,16 @@ INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds,
                        failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                        worker, meta, error, payload)
 SELECT j.id, j.run_at, j.created_at, j.claimed_at, {now}, json_extract(d.value, '$.seconds'), j.max_run_time,
-       j.priority, j.attempt + json_extract(d.value, '$.started'), j.failures + json_extract(d.value, '$.failed'),
-       j.crashes + json_extract(d.value, '$.crashed'), j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
+       j.priority, min(j.attempt, {most}) + json_extract(d.value, '$.started'),
+       min(j.failures, {most}) + json_extract(d.value, '$.failed'),
+       min(j.crashes, {most}) + json_extract(d.value, '$.crashed'), j.rescues, j.free_retries, j.max_attempts, j.keep_failed,
        json_extract(d.value, '$.state'), j.queue, j.task, j.worker, j.meta, json_extract(d.value, '$.error'), j.payload
 FROM {done}
 WHERE json_extract(d.value, '$.keep')
 {newest};
 
 INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
-SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, j.attempt + 1,
+SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, min(j.attempt, {most}) + 1,
        json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
        json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
 FROM {done}
@@ -347,7 +352,7 @@ RETURNING id;
 -- name: back
 -- Jobs that go back to wait: to be tried again, or released.
 INSERT INTO {attempts} (job_id, started_at, ended_at, number, outcome, worker, error_type, message, traceback)
-SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, j.attempt + 1,
+SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS integer), {now}, min(j.attempt, {most}) + 1,
        json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
        json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
 FROM {done}
@@ -356,10 +361,10 @@ WHERE json_extract(d.value, '$.started');
 UPDATE {jobs} AS t
 SET state = CASE WHEN c.delay > 0 THEN 'scheduled' ELSE 'ready' END,
     run_at = CASE WHEN c.delay IS NULL THEN t.run_at ELSE {now} + CAST(c.delay * 1000000 AS integer) END,
-    attempt = t.attempt + c.started,
-    failures = t.failures + c.failed,
-    crashes = t.crashes + c.crashed,
-    free_retries = t.free_retries + c.free,
+    attempt = min(t.attempt, {most}) + c.started,
+    failures = min(t.failures, {most}) + c.failed,
+    crashes = min(t.crashes, {most}) + c.crashed,
+    free_retries = min(t.free_retries, {most}) + c.free,
     unknown_since = CASE WHEN c.unknown THEN COALESCE(t.unknown_since, {now})
                          WHEN NOT c.started THEN t.unknown_since END,
     suspect = c.suspect OR (t.suspect AND NOT c.started),
@@ -449,18 +454,18 @@ WHERE id = :worker;
 
 -- name: signs
 -- When each worker has last shown that it lives: by its beat, or by its latest claim if it is not registered. As text:
--- it is never read as a time, but compared with what it was. And the jobs that :worker holds.
+-- it is never read as a time, but compared with what it was. And the jobs that :worker holds, or nobody.
 SELECT id, CAST(beat_at AS text), {finite:lapse}, NULL
 FROM {workers}
 UNION ALL
 SELECT worker, CAST(max(claimed_at) AS text), NULL, NULL
 FROM {jobs} AS j
-WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
+WHERE state = 'running' AND worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {workers} AS w WHERE w.id = j.worker)
 GROUP BY worker
 UNION ALL
 SELECT NULL, NULL, NULL, id
 FROM {jobs}
-WHERE state = 'running' AND worker = :worker;
+WHERE state = 'running' AND (worker = :worker OR worker IS NULL);
 
 -- name: lapsed
 -- Of the workers that were seen, those that have not beaten since.
@@ -485,12 +490,12 @@ WHERE NOT EXISTS (SELECT 1 FROM {workers} WHERE id = json_extract(value, '$.work
 -- unless it was asked to be cancelled: that is what it will be. Until then it is a suspect, which runs alone: the next
 -- time that its worker dies, those that were claimed beside it are not counted.
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
-SELECT id, {now}, attempt + 1, 'lost', worker, NULL, 'the worker stopped beating'
+SELECT id, {now}, min(attempt, {most}) + 1, 'lost', worker, NULL, 'the worker stopped beating'
 FROM {jobs}
 WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count);
 
 UPDATE {jobs}
-SET state = 'ready', rescues = rescues + 1, suspect = 1, worker = NULL, token = NULL, claimed_at = NULL
+SET state = 'ready', rescues = min(rescues, {most}) + 1, suspect = 1, worker = NULL, token = NULL, claimed_at = NULL
 WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count)
 RETURNING id;
 
@@ -499,14 +504,14 @@ INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, max_run_
                        failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                        worker, meta, error, payload)
 SELECT id, run_at, created_at, claimed_at, {now}, max_run_time, priority, attempt,
-       failures, crashes, rescues + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
+       failures, crashes, min(rescues, {most}) + 1, free_retries, max_attempts, keep_failed, 'failed', queue, task,
        worker, meta, :error, payload
 FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count)
 {newest};
 
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
-SELECT id, {now}, attempt + 1, 'lost', worker, NULL, :error
+SELECT id, {now}, min(attempt, {most}) + 1, 'lost', worker, NULL, :error
 FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
 
@@ -515,10 +520,10 @@ WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY w
 RETURNING id;
 
 -- name: strays
--- Claims of a worker that it does not know: the answer to its claim was lost.
+-- Claims of a worker that it does not know: the answer to its claim was lost. And jobs that run nowhere, as their row says.
 UPDATE {jobs}
 SET state = 'ready', worker = NULL, token = NULL, claimed_at = NULL
-WHERE state = 'running' AND worker = :worker AND id NOT {ids}
+WHERE state = 'running' AND (worker = :worker OR worker IS NULL) AND id NOT {ids}
 RETURNING id;
 
 -- name: bury
