@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from belayed import Job, State
 from belayed.cli import main
 from belayed.cli.jobs import attempt_text, properties, shown_payload
-from belayed.cli.records import lost_result, stored, whole_record
+from belayed.cli.records import lost_result, whole_record
 from belayed.cli.show import pretty, shallow
 from belayed.jobs import Jobs
+from belayed.redaction import redacted_value
 from belayed.store.base import Wanted
 from belayed.store.lanes import Serving
 from belayed.worker.mending import rescued, written
@@ -151,11 +152,11 @@ def test_every_command_passes_over_odd_rows(field: Field) -> None:
     for job in field.jobs.find(limit=100_000):
         # As `jobs ID` does; with a process's start and a table for each it would take minutes.
         payload = shown_payload(job, field.jobs)
-        fields = [str(value) for value in properties(job, {}, now).values()]
-        shown = [*fields, pretty(payload), pretty(stored(job.result_text)), lost_result(job) or ""]
+        fields = [str(value) for value in properties(job, {}, now, ()).values()]
+        shown = [*fields, pretty(payload), pretty(redacted_value(job.result_text, ())), lost_result(job) or ""]
         attempts = [attempt_text(attempt, {}) for attempt in job.attempts] if job.attempt == 1 else []
         "".join([*shown, *attempts]).encode()
-        json.dumps(shallow(whole_record(job, job.attempts, payload)), allow_nan=False)
+        json.dumps(shallow(whole_record(job, job.attempts, payload, ())), allow_nan=False)
     some = dict.fromkeys((one.table, one.column) for one in field.odd if one.table in ("jobs", "history"))
     for one in field.odd:
         if some.get((one.table, one.column), 0) is None and one.key is not None:
