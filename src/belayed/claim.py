@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ MICROSECOND = timedelta(microseconds=1)
 
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The microseconds of the years 1 to 9999, which a `datetime` has."""
+LONGEST = 1e10
+"""Seconds: more is not saved of any time that something took."""
 
 
 def moment(micros: int) -> datetime:
@@ -154,6 +157,11 @@ class Running:
     view: CurrentJob | None = None
     given: list[Any] = field(default_factory=list)
     """The connections of the application's that it has given to Belayed."""
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has run. A job may have replaced the clock, as tests do that freeze the time."""
+        return min(max(0.0, time.monotonic() - self.begun), LONGEST)
 
     @property
     def job(self) -> CurrentJob:

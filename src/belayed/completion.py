@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Any
 
@@ -92,7 +91,7 @@ class JobTransaction:
 
     def finished(self) -> Finished:
         """What is written of the job: that it has succeeded."""
-        seconds = time.monotonic() - self.run.begun
+        seconds = self.run.seconds
         return succeeded(self.run.claimed, self.completion.result, seconds, self.config, self.codec)
 
     def check(self, finished: Finished, turn: Turn) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -50,7 +49,7 @@ class Inline:
     def ended(self, loaded: Loaded, value: Any, error: BaseException | None) -> Job:
         """The Job as the attempt left it: succeeded or cancelled. Raises the error of any other."""
         claimed, jobs = self.run.claimed, self.jobs
-        seconds = time.monotonic() - self.run.begun
+        seconds = self.run.seconds
         finished = self.run.completed
         if finished is None:
             told = Ended(value, error, seconds, loaded.rules, loaded.hooks)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import belayed
@@ -28,6 +29,21 @@ def ends(path: str, seconds: float = 0.0) -> None:
     """An effect, and then some time."""
     note(path, f"{os.getpid()} {current_job().id}")
     time.sleep(seconds)
+
+
+@task
+def waits(path: str, until: str) -> None:
+    """An effect, and then a wait for a file."""
+    note(path, f"{os.getpid()} {current_job().id}")
+    while not Path(until).exists():
+        time.sleep(0.01)
+
+
+@task
+def freezes_the_clock() -> None:
+    """As tests do that freeze the time, and forget to let it go on."""
+    at = time.monotonic() - 1000
+    time.monotonic = lambda: at
 
 
 @task

@@ -14,7 +14,7 @@ from belayed.claim import Claimed
 from belayed.config import Config
 from belayed.jobs import Jobs
 from belayed.worker.apart import PATIENCE, Apart
-from belayed.worker.blame import BROKEN, Death, Left, after_death
+from belayed.worker.blame import BROKEN, LOST, Death, Left, after_death
 from tests.worker import harmful
 from tests.worker.helpers import ended, eventually, execute, program, states
 from tests.worker.tree import over, tree
@@ -46,9 +46,14 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         ({}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, True)]),
         ({}, [Left(claimed(1), 1, True, completed=True)], []),
         ({}, [Left(claimed(1), 1, False, completed=True), Left(claimed(2), 1, True)], [(True, True)]),
-        ({"left_behind": True}, [Left(claimed(1), 1, True)], [(False, True)]),
-        ({"left_behind": True}, [Left(claimed(1, suspect=True), 1, True)], [(False, True)]),
-        ({"code": BROKEN}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"left_behind": True, "shared": True}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"left_behind": True, "shared": True}, [Left(claimed(1, suspect=True), 1, True)], [(False, True)]),
+        ({"left_behind": True}, [Left(claimed(1), 1, True)], [(True, True)]),
+        ({"code": BROKEN, "shared": True}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"code": LOST, "shared": True}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"reason": "not a valid frame", "shared": True}, [Left(claimed(1), 1, True)], [(False, True)]),
+        ({"reason": "not a valid frame"}, [Left(claimed(1), 1, True)], [(True, True)]),
+        ({"reason": "not a valid frame"}, [Left(claimed(1), 1, True), Left(claimed(2), 1, False)], [(False, True)] * 2),
         ({"code": BROKEN}, [Left(claimed(1, suspect=True), 1, True)], [(True, True)]),
         ({"expected": True}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, False)]),
     ],
@@ -57,9 +62,14 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         "beside one that is completed",
         "completed alone",
         "beside one that is completed and has ended",
-        "with leftovers",
-        "a suspect with leftovers",
-        "a slot that died",
+        "with leftovers of others",
+        "a suspect with leftovers of others",
+        "with its own leftovers",
+        "a slot that died after other jobs",
+        "a channel that was lost after other jobs",
+        "what was sent after other jobs",
+        "what it has sent itself",
+        "what it or one that had ended has sent",
         "a suspect whose slot died",
         "ended by the supervisor",
     ],
@@ -74,15 +84,29 @@ def test_only_what_is_proven_is_charged(
 
 def test_a_job_that_completes_itself_and_then_dies_accuses_nobody(jobs: Jobs, log: Path, effects: Path) -> None:
     with tree(jobs, log, app=HARMFUL, threads=2) as worker:
-        innocent = harmful.ends.enqueue(str(effects), 1)
+        innocent = harmful.waits.enqueue(str(effects), str(log.with_name("until")))
         eventually(effects.read_text)
         guilty = harmful.completes_and_dies.enqueue(str(effects), 0)
-        over(innocent, guilty)
+        over(guilty)
+        log.with_name("until").touch()
+        over(innocent)
 
         assert worker.says(rf"it ran .*#{guilty.id}.*none of them is charged")
     assert (guilty.state, guilty.attempt) == (State.SUCCEEDED, 1)
     assert (innocent.state, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 0, 0)
     assert [one.outcome for one in innocent.attempts] == [Outcome.CRASHED]
+
+
+def test_a_job_that_freezes_the_clock_harms_nobody(lite: Jobs, log: Path, effects: Path) -> None:
+    with tree(lite, log, app=HARMFUL, threads=2):
+        innocent = harmful.waits.enqueue(str(effects), str(log.with_name("until")))
+        eventually(effects.read_text)
+        frozen = harmful.freezes_the_clock.enqueue()
+        over(frozen)
+        log.with_name("until").touch()
+        over(innocent)
+
+    assert [(job.state, job.attempt, job.crashes) for job in (frozen, innocent)] == [(State.SUCCEEDED, 1, 0)] * 2
 
 
 @pytest.mark.parametrize("what", ["watchdog", "timer"])
@@ -98,7 +122,7 @@ def test_what_an_ended_job_has_left_behind_accuses_nobody(what: str, lite: Jobs,
 
 
 COUNTED = """
-import asyncio, os, threading, time
+import asyncio, ctypes, os, resource, threading, time
 from belayed.worker.attempt import Attempts
 from belayed.worker.leftovers import Leftovers, tasks_beyond
 from belayed.worker.slots import Slots
@@ -113,6 +137,15 @@ assert left.count() == 2
 os.kill(pid, 9)
 os.waitpid(pid, 0)
 assert left.count() == 1
+before = resource.getrlimit(resource.RLIMIT_CPU)
+resource.setrlimit(resource.RLIMIT_CPU, (3600, before[1]))
+assert left.count() == 2
+resource.setrlimit(resource.RLIMIT_CPU, before)
+assert left.count() == 1
+if os.path.exists("/proc/self/timers"):
+    timer = ctypes.c_void_p()
+    assert ctypes.CDLL(None).timer_create(1, None, ctypes.byref(timer)) == 0
+    assert left.count() == 2
 
 async def tasks():
     kept = asyncio.create_task(asyncio.sleep(0))
@@ -122,7 +155,7 @@ assert asyncio.run(tasks()) == 1
 """
 
 
-def test_threads_processes_and_tasks_are_seen(lite: Jobs) -> None:
+def test_what_may_end_a_process_later_is_seen(lite: Jobs) -> None:
     with program(lite, COUNTED) as other:
         code = other.ended()
 

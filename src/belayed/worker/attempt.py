@@ -167,7 +167,7 @@ class Attempts:
                 assert error is not None
                 return self.refused(run, error)
             if error is None:
-                return succeeded(run.claimed, value, time.monotonic() - run.begun, self.config, self.codec)
+                return succeeded(run.claimed, value, run.seconds, self.config, self.codec)
             return self.ended(run, loaded, error)
         except BaseException as broken:
             return self.untold(run, broken)
@@ -182,14 +182,14 @@ class Attempts:
             log.complain(odd)
         if run.completed is not None:
             return run.completed
-        return untold(claimed, time.monotonic() - run.begun, broken, self.config)
+        return untold(claimed, run.seconds, broken, self.config)
 
     def completed(self, run: Running, finished: Finished, error: BaseException | None) -> Finished:
         """The verdict on a job that its own transaction has completed: what came after changes nothing."""
         if error is not None:
             text = "%s #%d raised after its own transaction had completed it; it has succeeded all the same\n%s"
             log.error(text, run.claimed.task, run.claimed.id, formatted(error).rstrip(), extra=run.claimed.extra)
-        finished.seconds = time.monotonic() - run.begun
+        finished.seconds = run.seconds
         return finished
 
     def ended(self, run: Running, loaded: Loaded, error: BaseException) -> Finished:
@@ -199,7 +199,7 @@ class Attempts:
             Ended(
                 None,
                 error,
-                time.monotonic() - run.begun,
+                run.seconds,
                 loaded.rules,
                 loaded.hooks,
                 stopped=run.stopping if isinstance(error, (AttemptStopped, asyncio.CancelledError)) else None,
@@ -240,7 +240,7 @@ class Attempts:
         of_application = not isinstance(error, PayloadError) or isinstance(error, ObjectNotFound)
         started = (of_application and stopped is None) or stopped is Outcome.TIMED_OUT
         reason = run.reason or safe_str(error)
-        seconds = time.monotonic() - run.begun
+        seconds = run.seconds
         rules = rules_told(run.claimed.payload or "", self.codec) if started else NO_RULES
         ended = Ended(None, error, seconds, rules, started=started, stopped=stopped, reason=reason)
         finished = verdict(run.claimed, ended, self.config, self.codec)

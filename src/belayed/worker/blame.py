@@ -38,6 +38,16 @@ class Death:
     """It was killed for what is no fault of what ran there."""
     left_behind: bool = False
     """There were threads, processes or tasks of jobs that had ended: one of those may have done it."""
+    shared: bool = False
+    """It had had more than one job."""
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a job that has ended may have done it.
+
+        By what it has left behind; or the process ended itself, or was ended for what it sent or did not send.
+        """
+        return self.left_behind or self.code in (BROKEN, LOST) or bool(self.reason)
 
     def __str__(self) -> str:
         how = f"ended with exit code {self.code}" if self.code >= 0 else f"was killed by {signal_name(-self.code)}"
@@ -64,11 +74,11 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
     it was told; then its neighbours are no suspects. If nothing ran, or the child had lost its channel (a job closes
-    every file), it may have been one that had ended. One whose job is completed may have done it like any other, but
-    its job stays as it is.
+    every file), or was ended for what it sent, it may have been one that had ended. One whose job is completed may have
+    done it like any other, but its job stays as it is.
     """
     accused = [one for one in left if one.running]
-    if not accused or death.code == LOST:
+    if not accused or death.code == LOST or (death.reason and not death.expected):
         accused = list(left)
     found = []
     for one in left:
@@ -76,7 +86,7 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
             continue
         if one.running and one.stop is not None:
             found.append(stopped(one, one.stop, death, config))
-        elif one in accused and not death.expected and len(accused) == 1 and proven(death, one.job):
+        elif one in accused and not death.expected and len(accused) == 1 and proven(death):
             found.append(charged(one, death, config))
         else:
             suspect = one in accused and not death.expected or one.job.suspect
@@ -84,13 +94,13 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
     return found
 
 
-def proven(death: Death, job: Claimed) -> bool:
+def proven(death: Death) -> bool:
     """Whether the only attempt that ran has brought its child down, as far as one can know.
 
-    Where something of ended jobs was left, one cannot; the next time the job runs in a new child. A child that ended
-    itself may have been made unsound by an earlier job; twice is proof enough.
+    It has, if the child had had no other job, or if no other can have spoilt the process. Else the job runs in a new
+    child the next time.
     """
-    return not death.left_behind and (death.code != BROKEN or job.suspect)
+    return not (death.shared and death.spoilt)
 
 
 def charged(one: Left, death: Death, config: Config) -> Finished:

@@ -283,13 +283,13 @@ class Children:
                 child.process.hand("jobs", rows)
 
     def give_alone(self, child: Child, frames: dict[Child, list[Any]]) -> None:
-        """Hand a suspect to a child for such; one that has leftovers of other jobs is no place for all of them."""
+        """Hand a suspect to a child for such; one that other jobs may have spoilt needs a new child."""
         if child.leaving:
             return
         if may_end_workers(self.suspects[0].job) and (self.ended or not self.written()):
             # Those that were let go for it are not back yet.
             return
-        if self.suspects[0].job.id in self.suspects.doubtful and child.process.page.left_behind:
+        if self.suspects[0].job.id in self.suspects.doubtful and child.given:
             child.leaving = "a suspect needs a new one"
             self.alarm()
             return

@@ -145,9 +145,8 @@ class Child:
         return bool(self.started(one)) and not self.ended(one)
 
     def death(self) -> Death:
-        """How it ended, once it is dead. If it has had one job, nothing of others was left, whatever the page says."""
-        death = self.process.death()
-        return death if self.given > 1 else replace(death, left_behind=False)
+        """How it ended, once it is dead."""
+        return replace(self.process.death(), shared=self.given > 1)
 
     def left(self, one: Handed) -> Left:
         """What is known of an attempt whose child has died."""

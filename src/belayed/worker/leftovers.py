@@ -1,4 +1,4 @@
-"""What ended jobs have left behind in a child: threads, processes and tasks that may bring it down later.
+"""What ended jobs have left behind in a child that may bring it down later: threads, processes, tasks, timers, limits.
 
 A death of the child is then no proof against the job that ran. Counted with each batch of outcomes, not with each job:
 a few calls of the kernel.
@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import threading
 
 from belayed.worker.slots import Slots
 
 TASKS = "/proc/self/task"
+TIMERS = "/proc/self/timers"
+"""Those of timer_create(2), where the kernel shows them."""
+DEADLY = [
+    getattr(resource, name)
+    for name in ("RLIMIT_CPU", "RLIMIT_RTTIME", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_STACK")
+    if hasattr(resource, name)
+]
+"""Limits at which the kernel ends a process, or lets it run out of memory."""
 
 
 class Leftovers:
@@ -21,13 +30,15 @@ class Leftovers:
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
         self.threads = 0
+        self.limits: list[tuple[int, int]] = []
+        self.timers = b""
 
     def open(self) -> None:
         """Take what is here now for the application's own."""
-        self.threads = threads()
+        self.threads, self.limits, self.timers = threads(), limits(), timers()
 
     def count(self) -> int:
-        """How many threads, processes and tasks there may be of jobs that have ended.
+        """How many threads, processes, tasks and the like there may be of jobs that have ended.
 
         Those of jobs that run are counted too: nobody can tell whose they are.
         """
@@ -38,7 +49,8 @@ class Leftovers:
         if loop.thread is not None:
             own += 1
             found = tasks_beyond(loop.loop, loop.made)
-        return found + max(0, threads() - own) + has_children()
+        found += max(0, threads() - own) + has_children()
+        return found + (limits() != self.limits) + (timers() != self.timers)
 
 
 def threads() -> int:
@@ -48,6 +60,23 @@ def threads() -> int:
         return os.stat(TASKS).st_nlink - 2  # noqa: PTH116 (a Path takes twice as long)
     except OSError:
         return threading.active_count()
+
+
+def limits() -> list[tuple[int, int]]:
+    """The deadly limits, as they are now."""
+    return [resource.getrlimit(one) for one in DEADLY]
+
+
+def timers() -> bytes:
+    """The first of the timers that are set, as the kernel describes them."""
+    try:
+        fd = os.open(TIMERS, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 1000)
+    finally:
+        os.close(fd)
 
 
 def has_children() -> bool:

@@ -342,7 +342,7 @@ class Nursery:
             left = self.remains(child)
             outcomes = after_death(death, left, self.jobs_config)
             children.ended.extend(outcomes)
-            children.suspects.crashed(outcomes, now, left_behind=death.left_behind)
+            children.suspects.crashed(outcomes, now, spoilt=death.spoilt)
         self.forget_stderr(child)
         self.register(child, channel.sock.fileno(), 0)
         if child.process.stderr is not None:

@@ -45,7 +45,7 @@ class Suspects(deque[Handed]):
         self.back_by = float("-inf")
         """Until when some are expected, which their child waits for."""
         self.doubtful: set[int] = set()
-        """Those whose last child had leftovers of other jobs: a new one must have none."""
+        """Those whose last child other jobs may have spoilt: they need a new one."""
         self.slowest_start = 0.0
         """Seconds that a child has taken to start, at most."""
 
@@ -81,11 +81,11 @@ class Suspects(deque[Handed]):
         """Whether there are some, or may soon be."""
         return bool(self) or now < self.back_by
 
-    def crashed(self, outcomes: Sequence[Finished], now: float, *, left_behind: bool) -> None:
-        """A child has died: some of its jobs may have become suspects, or what it had *left_behind* may be to blame."""
+    def crashed(self, outcomes: Sequence[Finished], now: float, *, spoilt: bool) -> None:
+        """A child has died: some of its jobs may have become suspects; of one that was *spoilt* they are doubtful."""
         if found := [one.id for one in outcomes if one.suspect and one.state is State.READY]:
             self.expect(now)
-            if left_behind:
+            if spoilt:
                 # A hint: what is forgotten is found out again.
                 if len(self.doubtful) > DOUBTS:
                     self.doubtful.clear()
