@@ -6,10 +6,11 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from json.encoder import encode_basestring as as_text
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from belayed.codec import Codec
 from belayed.codec.rebuilding import blank, check_state, has_attributes_only, refill, stateless
@@ -325,20 +326,33 @@ def fits(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[st
         ) from error
 
 
-signatures: dict[Any, Signature] = {}
+signatures: dict[bool, WeakKeyDictionary[FunctionType, Signature]] = {
+    False: WeakKeyDictionary(),
+    True: WeakKeyDictionary(),
+}
+"""Of functions, and without their first parameter of those that are bound. Some are made anew for each look-up."""
 
 
 def signature_of(found: Any) -> Signature:
     """The signature of a task, function or bound method, remembered."""
+    if type(found) is partial and "__wrapped__" in vars(found):
+        # What a decorator's object gives for a method: `inspect` would show the parameters of the function in it, all.
+        return Signature(partial(vars(found)["__wrapped__"], *found.args, **found.keywords))
     function = found.function if isinstance(found, Target) else getattr(found, "__func__", found)
-    bound = function is not found and not isinstance(found, Target)
+    bound = (function is not found and not isinstance(found, Target)) or dispatches(function)
     # Only these are few: a method of C has its object with it, and what is called instead of one need have no hash.
-    if not isinstance(function, FunctionType):
+    if type(function) is not FunctionType:
         return Signature(function, skip_first=bound)
-    signature = signatures.get((function, bound))
+    signature = signatures[bound].get(function)
     if signature is None:
-        signature = signatures[function, bound] = Signature(function, skip_first=bound)
+        signature = signatures[bound][function] = Signature(function, skip_first=bound)
     return signature
+
+
+def dispatches(function: Any) -> bool:
+    """Whether it is a bound `functools.singledispatchmethod`, which looks like a function that is not bound."""
+    code = function.__code__.co_qualname if type(function) is FunctionType else type(function).__qualname__
+    return code.startswith(("singledispatchmethod.__get__.", "_singledispatchmethod_get"))
 
 
 def is_async(function: Any) -> bool:

@@ -136,4 +136,9 @@ def stateless(subject: Any) -> bool:
         made = object.__reduce_ex__(subject, 2)
     except TypeError:
         return False
-    return isinstance(made, tuple) and made[1] == (type(subject),) and not any(made[2:])
+    if not isinstance(made, tuple) or made[1] != (type(subject),):
+        return False
+    state, *items = made[2:]
+    # Python's own marks, such as __orig_class__ of generics, say nothing that a job needs.
+    named = state.keys() if isinstance(state, dict) else state or ()
+    return not any(items) and all(isinstance(key, str) and key.startswith("__") for key in named)
