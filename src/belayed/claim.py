@@ -134,7 +134,7 @@ class Finished:
         return one
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Running:
     """An attempt that runs."""
 

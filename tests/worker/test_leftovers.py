@@ -16,7 +16,9 @@ from belayed import State
 from belayed.config import address
 from belayed.connections.leftovers import leftovers
 from belayed.jobs import Jobs
+from belayed.worker.attempt import Attempts
 from tests.worker.helpers import execute, states, worked
+from tests.worker.puppets import job
 from tests.worker.tasks import act, double
 
 kept: list[Any] = []
@@ -129,7 +131,7 @@ def test_connections_that_nobody_has_are_not_kept(lite: Jobs, body: Any) -> None
 
     assert states(*jobs) == [State.SUCCEEDED] * 3
     assert leftovers.opened == []
-    assert leftovers.running == set()
+    assert list(leftovers.running) == []
 
 
 def test_a_transaction_of_postgresql_that_is_left_open_is_named(
@@ -153,3 +155,41 @@ def test_a_transaction_of_postgresql_that_is_left_open_is_named(
 
     then = "what it has locked stays locked until the connection ends it"
     assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: {then}"]
+
+
+def test_attempts_of_two_stores_with_the_same_id_are_two(lite: Jobs) -> None:
+    attempts = Attempts(lite)
+    one, other = attempts.begun(job(1)), attempts.begun(job(1))
+
+    leftovers.ended(one)
+
+    assert list(leftovers.running) == [other]
+
+
+def test_an_attempt_that_is_given_up_before_it_begins_is_forgotten(lite: Jobs) -> None:
+    Attempts(lite).begun(job(1))
+
+    assert list(leftovers.running) == []
+
+
+def test_others_begin_while_a_handler_hangs_that_logs_what_was_left_open(lite: Jobs, body: Any) -> None:
+    logging_it, begun = threading.Event(), threading.Event()
+
+    class Hangs(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if OF_ITS_OWN in record.getMessage():
+                logging_it.set()
+                assert begun.wait(10)
+
+    handler = Hangs()
+    logging.getLogger("belayed").addHandler(handler)
+    try:
+        bad = act.enqueue(body(lambda: bound(lite)))
+        other = act.enqueue(body(lambda: logging_it.wait(10)))
+        last = act.enqueue(body(begun.set))
+        worked(lite, threads=2)
+    finally:
+        logging.getLogger("belayed").removeHandler(handler)
+
+    assert logging_it.is_set()
+    assert states(bad, other, last) == [State.SUCCEEDED] * 3

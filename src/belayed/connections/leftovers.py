@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from belayed.claim import Running, running
 from belayed.safelog import log
+
+Line = tuple[tuple[Any, ...], dict[str, Any]]
+"""A line for the log: its text with what is put into it, and its `extra`."""
 
 
 @dataclass(slots=True)
@@ -35,7 +39,8 @@ class Leftovers:
 
     def __init__(self) -> None:
         self.opened: list[Opened] = []
-        self.running: set[int] = set()
+        # Weakly: an attempt may be given up before it has begun, and the jobs of two stores have the same ids.
+        self.running: WeakSet[Running] = WeakSet()
         self.watching = False
         self.lock = threading.RLock()
         self.of_thread = threading.local()
@@ -68,6 +73,12 @@ class Leftovers:
 
     def forget(self) -> None:
         """Let go of the connections that are closed, or that nobody else has: nobody could end what is open there."""
+        for text, extra in self.unheld():
+            log.warning(*text, extra=extra)
+
+    def unheld(self) -> list[Line]:
+        """Let go of them; what is to be logged of those where a transaction was open."""
+        lines = []
         with self.lock:
             kept = []
             for one in self.opened:
@@ -76,33 +87,39 @@ class Leftovers:
                         kept.append(one)
                 elif is_open(one.raw):
                     # In a cycle of references: it would stay open until the garbage is collected.
-                    rolled_back(one.by, one.raw)
+                    lines.append(rolled_back(one.by, one.raw))
             self.opened = kept
+        return lines
 
     def begun(self, run: Running) -> None:
         """An attempt begins."""
-        with self.lock:
-            self.running.add(run.claimed.id)
+        if self.watching:
+            with self.lock:
+                self.running.add(run)
 
     def ended(self, run: Running) -> None:
         """Roll back what an attempt that has ended left open, where that can be known. Called in its own thread."""
-        self.running.discard(run.claimed.id)
-        for raw in run.given:
-            if not isinstance(raw, sqlite3.Connection) and is_open(raw):
-                left(run, "what it has locked stays locked until the connection ends it")
-        if not self.opened:
-            return
-        self.forget()
-        # Under the lock no attempt begins, nor does another one that ends look at the same.
-        with self.lock:
-            for one in self.opened:
-                if one.by.claimed.id in self.running or not is_open(one.raw):
-                    one.left_by = None
-                elif self.is_over(one):
-                    rolled_back(one.left_by or run, one.raw)
-                    one.left_by = None
-                else:
-                    one.left_by = one.left_by or run
+        self.running.discard(run)
+        lines = [
+            left(run, "what it has locked stays locked until the connection ends it")
+            for raw in run.given
+            if not isinstance(raw, sqlite3.Connection) and is_open(raw)
+        ]
+        if self.opened:
+            lines += self.unheld()
+            # Under the lock no attempt begins, nor does another one that ends look at the same.
+            with self.lock:
+                for one in self.opened:
+                    if one.by in self.running or not is_open(one.raw):
+                        one.left_by = None
+                    elif self.is_over(one):
+                        lines.append(rolled_back(one.left_by or run, one.raw))
+                        one.left_by = None
+                    else:
+                        one.left_by = one.left_by or run
+        # Without the lock: a handler of the log may hang, and other attempts are to begin.
+        for text, extra in lines:
+            log.warning(*text, extra=extra)
 
     def is_over(self, one: Opened) -> bool:
         """Whether no attempt that runs can be using a connection."""
@@ -161,18 +178,18 @@ def is_bound(raw: sqlite3.Connection) -> bool:
     return bool(refused)
 
 
-def rolled_back(run: Running, raw: sqlite3.Connection) -> None:
+def rolled_back(run: Running, raw: sqlite3.Connection) -> Line:
+    """Roll back what is open; what is to be logged of it."""
     try:
         raw.rollback()
     except sqlite3.Error as error:
-        left(run, f"it could not be rolled back, and until it ends nobody else may write there ({error})")
-    else:
-        left(run, "it was rolled back")
+        return left(run, f"it could not be rolled back, and until it ends nobody else may write there ({error})")
+    return left(run, "it was rolled back")
 
 
-def left(run: Running, then: str) -> None:
+def left(run: Running, then: str) -> Line:
     text = "%s #%d left a transaction open on a connection of its own: %s"
-    log.warning(text, run.claimed.task, run.claimed.id, then, extra=run.claimed.extra)
+    return (text, run.claimed.task, run.claimed.id, then), run.claimed.extra
 
 
 PROBE = Opened(sqlite3.connect(":memory:"), 0, None)  # type: ignore[arg-type]
