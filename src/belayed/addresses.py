@@ -172,14 +172,16 @@ def quoting(message: str, url: str) -> str | None:
 
 
 ANY_URL = re.compile(
-    # In quotes; of a database, up to the last @ of the line, as a password may have spaces; or any other.
-    r"(?<=')\w[\w+.-]*://[^'\n]*(?=')|(?<=\")\w[\w+.-]*://[^\"\n]*(?=\")"
-    r"|(?i:postgres(?:ql)?|sqlite)(?:\+\w+)?://(?:[^\n]*@)?[^\s'\"`,;)>]*"
-    r"|\w[\w+.-]*://[^\s'\"`<>]*"
+    # In quotes; of a database, up to the last @ of the line, as a password may have spaces; or any other. Repetitions
+    # that begin anywhere are bounded: a text of one long word must not take the square of its length.
+    r"(?<=')\w[\w+.-]{0,40}://[^'\n]*(?=')|(?<=\")\w[\w+.-]{0,40}://[^\"\n]*(?=\")"
+    r"|(?i:postgres(?:ql)?|sqlite)(?:\+\w{1,40})?://(?:[^\n]*@)?[^\s'\"`,;)>]*"
+    r"|\w[\w+.-]{0,40}://[^\s'\"`<>]*"
 )
 """A URL somewhere in a text."""
 ANY_PASSWORD = re.compile(
-    r"(?i)(\w*(?:password|passwd|passphrase|secret)\w*['\"]?(?:=(?!=)|:\s)\s*)('[^'\n]*'?|\"[^\"\n]*\"?|[^\s'\",;&)]+)"
+    r"(?i)((?:password|passwd|passphrase|secret)\w{0,40}['\"]?(?:=(?!=)|:\s)\s{0,40})"
+    r"('[^'\n]*'?|\"[^\"\n]*\"?|[^\s'\",;&)]+)"
 )
 """A password somewhere in a text, as in `host=db password='a b'`."""
 

@@ -121,6 +121,18 @@ def test_a_result_that_was_not_stored_says_why(run, told, store):
     assert whole["result_unavailable"] == "a generator, which has no text form"
 
 
+def test_a_meta_that_is_nested_deeply_is_shown_as_far_as_it_can_be(run, told, store):
+    (id,) = store.added(text=PAYLOAD)
+    deep = "[" * 900 + "]" * 900
+    store.rows(f"""UPDATE belayed_jobs SET meta = '{{"a": {deep}}}'""")
+
+    text, whole = run("jobs", id), told("jobs", id)
+
+    assert (text.exit_code, text.exception) == (0, None)
+    assert "…" in text.stdout
+    assert whole["meta"]["a"][0]
+
+
 def test_arguments_can_be_left_out(run, told, store):
     store.added(text=PAYLOAD)
 

@@ -23,6 +23,7 @@ from belayed.cli.show import (
     one_line,
     pretty,
     section,
+    shallow,
     span,
     styled,
     table,
@@ -174,7 +175,7 @@ def properties(job: Job, workers: dict[str, str], now: datetime, names: Sequence
         "Time limit": span(job.max_run_time) if job.max_run_time is not None else "",
         "Keep failed": "" if job.keep_failed is None else "yes" if job.keep_failed else "no",
         "Worker": workers.get(job.worker, job.worker) if job.worker else "",
-        "Meta": pretty(without(dict(job.meta), names)) if job.meta else "",
+        "Meta": pretty(without(shallow(dict(job.meta)), names)) if job.meta else "",
         "Error": styled(job.error, "red") if job.error else "",
     }
 

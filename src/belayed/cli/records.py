@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from belayed.cli.queues import served
-from belayed.cli.show import iso, seconds
+from belayed.cli.show import iso, seconds, shallow
 from belayed.job import Attempt, Job
 from belayed.redaction import redacted_value, without
 from belayed.store.base import WorkerRow
@@ -44,7 +44,7 @@ def whole_record(job: Job, attempts: Sequence[Attempt], payload: Any, names: Seq
         "max_attempts": job.max_attempts,
         "max_run_time": seconds(job.max_run_time),
         "keep_failed": job.keep_failed,
-        "meta": without(dict(job.meta), names),
+        "meta": without(shallow(dict(job.meta)), names),
         "payload": payload,
         "result": None if lost_result(job) else redacted_value(job.result_text, names),
         "result_unavailable": lost_result(job),

@@ -27,7 +27,7 @@ def written(perform: Perform, store: Store, one: Finished) -> Turn:
     except (StoreUnavailable, SchemaMissing):
         raise
     except Exception:
-        perform(store.mend([one.id]))
+        mended(perform, store, [one.id])
     try:
         return perform(store.turn([one]))  # type: ignore[no-any-return]
     except (StoreUnavailable, SchemaMissing):
@@ -52,5 +52,20 @@ def mend_all(perform: Perform, store: Store, state: State) -> None:
     """Mend the rows of all jobs in *state*."""
     last = -(2**63)
     while ids := perform(store.matching({"states": [state]}, after=last, count=BATCH)):
-        perform(store.mend(ids))
+        mended(perform, store, ids)
         last = ids[-1]
+
+
+def mended(perform: Perform, store: Store, ids: Sequence[int]) -> None:
+    """Mend the rows of these jobs, those that the database lets be mended."""
+    try:
+        perform(store.mend(ids))
+    except (StoreUnavailable, SchemaMissing):
+        raise
+    except StoreError as error:
+        if len(ids) == 1:
+            log.warning("the row of job #%d cannot be mended: %s", ids[0], error, extra={"job_id": ids[0]})
+            return
+        # One of them is refused, and all were rolled back.
+        for id in ids:
+            mended(perform, store, [id])
