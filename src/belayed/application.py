@@ -45,7 +45,8 @@ class Application:
             found = getattr(found, part)
         jobs: Any = found if isinstance(found, Database) else current()
         # Belayed's own module that starts a Django project would let rows run any function of Belayed.
-        if (package := self.module.partition(".")[0]) != __name__.partition(".")[0]:
+        package = self.module.partition(".")[0]
+        if not jobs.trust.given and package != __name__.partition(".")[0]:
             jobs.trust.add(package)
         return jobs
 

@@ -50,9 +50,11 @@ class Trust:
     def __init__(self, packages: Iterable[str] | None = None) -> None:
         if isinstance(packages, str):
             raise ConfigError(f"trust {packages!r} is a string; write a list of packages: trust=[{packages!r}]")
-        self._own = packages is None
+        self.given = packages is not None
+        """Whether packages were named: then they are all that is covered, and `--app` adds none."""
         self._prefixes: set[str] = set()
         self._covered: set[str] = set()
+        self._foreign: set[str] = set()
         self.resolved: dict[str, object] = {}
         self._judged: dict[object, bool] = {}
         for package in packages or ():
@@ -70,9 +72,13 @@ class Trust:
         top = module.partition(".")[0]
         if top in self._covered:
             return True
-        if self._own and _is_own(top):
-            self._covered.add(top)
-            return True
+        if not self.given and top not in self._foreign:
+            if _is_own(top):
+                self._covered.add(top)
+                return True
+            if top in sys.modules:
+                # What is not there yet may come.
+                self._foreign.add(top)
         return any(module == prefix or module.startswith(prefix + ".") for prefix in self._prefixes)
 
     def check(self, name: str) -> None:
@@ -113,18 +119,19 @@ class Trust:
 
     def absent(self, module: str) -> bool:
         """Whether *module* is covered by no rule only because its top-level package cannot be found here."""
-        return self._own and not self.covers(module) and _locations(module.partition(".")[0]) is None
+        return not self.given and not self.covers(module) and _locations(module.partition(".")[0]) is None
 
     def forget(self) -> None:
         """Forget what was resolved and which packages were found to be the application's own."""
         self.resolved.clear()
         self._covered.clear()
+        self._foreign.clear()
         self._judged.clear()
 
     def fix(self, module: str) -> str:
         top = module.partition(".")[0]
         named = ", ".join(repr(package) for package in sorted({*self._prefixes, top}))
-        return f"if they should, configure(trust=[{named}{', …' if self._own else ''}])"
+        return f"if they should, configure(trust=[{named}{', …' if not self.given else ''}])"
 
 
 def name_of(obj: object, *, exact: bool = False) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 BROKEN = "import json\n\ndef read():\n    return json.loads('{')\n\nread()\n"
@@ -133,3 +136,20 @@ def test_a_wrong_pyproject_is_wrong_use(run, folder, text, error):
 
     assert result.exit_code == 2
     assert error in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("trust", "state"), [("", "succeeded"), (", trust=[]", "failed"), (", trust=['tests']", "failed")]
+)
+def test_an_application_whose_trust_is_given_is_not_added_to_it(process, shop, enqueue, trust, state):
+    code = shop.read_text().replace("'sqlite:///shop.db'", f"'sqlite:///shop.db'{trust}")
+    shop.write_text(f"{code}\ndef erase(what):\n    return what\n")
+    enqueue("send.enqueue('ada')")
+    with closing(sqlite3.connect(shop.with_name("shop.db"))) as raw, raw:
+        raw.execute("""UPDATE belayed_jobs SET payload = '{"v":1,"call":"shop:erase","args":["all"],"kwargs":{}}'""")
+
+    ended = process("workoff", "--app", "shop")
+    shown = process("jobs", 1, "--app", "shop")
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"State      {state}" in shown.stdout
