@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import faulthandler
 import logging
 import os
@@ -23,6 +24,8 @@ from tests.worker.tasks import note as note_task
 note = note_task.function
 jobs = belayed.configure(synchronous="normal")
 
+held: contextvars.ContextVar[object] = contextvars.ContextVar("held")
+
 
 @task
 def ends(path: str, seconds: float = 0.0) -> None:
@@ -37,6 +40,20 @@ def waits(path: str, until: str) -> None:
     note(path, f"{os.getpid()} {current_job().id}")
     while not Path(until).exists():
         time.sleep(0.01)
+
+
+class DiesWithIt:
+    """As a handle of a library in C whose destructor has a fault."""
+
+    def __del__(self) -> None:
+        os.abort()
+
+
+@task
+async def dies_a_moment_after(path: str) -> None:
+    """It brings its process down when its context is freed, right after its code has ended."""
+    note(path, f"{os.getpid()} {current_job().id}")
+    held.set(DiesWithIt())
 
 
 @task

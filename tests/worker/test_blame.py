@@ -92,8 +92,8 @@ def test_of_five_threads_the_guilty_one_is_found_and_the_innocent_end_well(
     assert states(*innocent) == [State.SUCCEEDED] * 4
     assert {(job.crashes, job.failures) for job in innocent} == {(0, 0)}
     assert (guilty.state, guilty.crashes) == (State.FAILED, 3)
-    # All five were suspects once; then only its own process went down with the guilty one.
-    assert guilty.attempt == 4
+    # All five were suspects once; once more it ran where another suspect had just ended.
+    assert guilty.attempt in (4, 5)
     assert {job.attempt for job in innocent} == {2}
 
 

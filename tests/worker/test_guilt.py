@@ -45,7 +45,8 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         ({}, [Left(claimed(1), 1, True)], [(True, True)]),
         ({}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, True)]),
         ({}, [Left(claimed(1), 1, True, completed=True)], []),
-        ({}, [Left(claimed(1), 1, False, completed=True), Left(claimed(2), 1, True)], [(True, True)]),
+        ({}, [Left(claimed(1), 1, False, completed=True), Left(claimed(2), 1, True)], [(False, True)]),
+        ({}, [Left(claimed(1), 1, False), Left(claimed(2), 1, True)], [(False, True)] * 2),
         ({"left_behind": True, "shared": True}, [Left(claimed(1), 1, True)], [(False, True)]),
         ({"left_behind": True, "shared": True}, [Left(claimed(1, suspect=True), 1, True)], [(False, True)]),
         ({"left_behind": True}, [Left(claimed(1), 1, True)], [(True, True)]),
@@ -62,6 +63,7 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         "beside one that is completed",
         "completed alone",
         "beside one that is completed and has ended",
+        "beside one that has just ended",
         "with leftovers of others",
         "a suspect with leftovers of others",
         "with its own leftovers",
@@ -95,6 +97,20 @@ def test_a_job_that_completes_itself_and_then_dies_accuses_nobody(jobs: Jobs, lo
     assert (guilty.state, guilty.attempt) == (State.SUCCEEDED, 1)
     assert (innocent.state, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 0, 0)
     assert [one.outcome for one in innocent.attempts] == [Outcome.CRASHED]
+
+
+def test_a_job_whose_process_dies_a_moment_after_it_has_its_neighbour_not_charged(
+    lite: Jobs, log: Path, effects: Path
+) -> None:
+    with tree(lite, log, app=HARMFUL, threads=2) as worker:
+        innocent = harmful.waits.using(max_attempts=1).enqueue(str(effects), str(log.with_name("until")))
+        eventually(effects.read_text)
+        guilty = harmful.dies_a_moment_after.enqueue(str(effects))
+        worker.says("child process .* was killed")
+        log.with_name("until").touch()
+        over(innocent, guilty)
+
+    assert (innocent.state, innocent.attempt, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 2, 0, 0)
 
 
 def test_a_job_that_freezes_the_clock_harms_nobody(lite: Jobs, log: Path, effects: Path) -> None:

@@ -38,6 +38,8 @@ class Death:
     """It was killed for what is no fault of what ran there."""
     left_behind: bool = False
     """There were threads, processes or tasks of jobs that had ended: one of those may have done it."""
+    just_ended: bool = False
+    """An attempt had ended there a moment before."""
     shared: bool = False
     """It had had more than one job."""
 
@@ -45,9 +47,10 @@ class Death:
     def spoilt(self) -> bool:
         """Whether a job that has ended may have done it.
 
-        By what it has left behind; or the process ended itself, or was ended for what it sent or did not send.
+        By what it has left behind, or by a destructor of what it held; or the process ended itself, or was ended for
+        what it sent or did not send.
         """
-        return self.left_behind or self.code in (BROKEN, LOST) or bool(self.reason)
+        return self.left_behind or self.just_ended or self.code in (BROKEN, LOST) or bool(self.reason)
 
     def __str__(self) -> str:
         how = f"ended with exit code {self.code}" if self.code >= 0 else f"was killed by {signal_name(-self.code)}"
@@ -73,24 +76,19 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
     """The outcomes of what a dead child has *left*.
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
-    it was told; then its neighbours are no suspects. If nothing ran, or the child had lost its channel (a job closes
-    every file), or was ended for what it sent, it may have been one that had ended. One whose job is completed may have
-    done it like any other, but its job stays as it is.
+    it was told; then its neighbours are no suspects. One that had just ended may have done it like one that ran, as by
+    a destructor of what it held; so may one whose job is completed, but its job stays as it is.
     """
-    accused = [one for one in left if one.running]
-    if not accused or death.code == LOST or (death.reason and not death.expected):
-        accused = list(left)
     found = []
     for one in left:
         if one.completed:
             continue
         if one.running and one.stop is not None:
             found.append(stopped(one, one.stop, death, config))
-        elif one in accused and not death.expected and len(accused) == 1 and proven(death):
+        elif len(left) == 1 and not death.expected and proven(death):
             found.append(charged(one, death, config))
         else:
-            suspect = one in accused and not death.expected or one.job.suspect
-            found.append(innocent(one, death, suspect=suspect))
+            found.append(innocent(one, death, suspect=not death.expected or one.job.suspect))
     return found
 
 

@@ -35,6 +35,10 @@ SILENCE = 0.25
 """Seconds in which a child takes what it is sent; it gets nothing more before it has."""
 
 
+MOMENT = 0.5
+"""Seconds before a death in which an attempt that ended may have brought it about."""
+
+
 class Role(StrEnum):
     WORKER = "worker"
     SPARE = "spare"
@@ -146,7 +150,8 @@ class Child:
 
     def death(self) -> Death:
         """How it ended, once it is dead."""
-        return replace(self.process.death(), shared=self.given > 1)
+        just_ended = time.monotonic() - self.idle_since < MOMENT
+        return replace(self.process.death(), just_ended=just_ended, shared=self.given > 1)
 
     def left(self, one: Handed) -> Left:
         """What is known of an attempt whose child has died."""
