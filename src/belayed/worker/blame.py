@@ -14,6 +14,8 @@ from belayed.retry import default_wait
 
 POISON_CRASHES = 3
 """So many charged deaths of a child fail a job."""
+MOMENT = 0.5
+"""Seconds before a death in which an attempt that ended may have brought it about."""
 TAIL_LIMIT = 4 * 1024
 LOST = 70
 """The exit code of a child that cannot reach its supervisor any more."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome
-from belayed.worker.blame import Death, Left
+from belayed.worker.blame import MOMENT, Death, Left
 from belayed.worker.page import clock
 from belayed.worker.process import Process
 
@@ -33,10 +33,6 @@ class Handed:
 
 SILENCE = 0.25
 """Seconds in which a child takes what it is sent; it gets nothing more before it has."""
-
-
-MOMENT = 0.5
-"""Seconds before a death in which an attempt that ended may have brought it about."""
 
 
 class Role(StrEnum):

@@ -10,7 +10,10 @@ import asyncio
 import os
 import resource
 import threading
+import time
 
+from belayed.worker.blame import MOMENT
+from belayed.worker.loopslots import LoopSlots
 from belayed.worker.slots import Slots
 
 TASKS = "/proc/self/task"
@@ -25,13 +28,15 @@ DEADLY = [
 
 
 class Leftovers:
-    """Counts what is here beyond what was here when the child was ready."""
+    """Counts what is here beyond what was here when the child was ready; of processes, whether there are any."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
         self.threads = 0
         self.limits: list[tuple[int, int]] = []
         self.timers = b""
+        self.tasks = 0
+        self.look_at = 0.0
 
     def open(self) -> None:
         """Take what is here now for the application's own."""
@@ -48,9 +53,17 @@ class Leftovers:
         found = 0
         if loop.thread is not None:
             own += 1
-            found = tasks_beyond(loop.loop, loop.made)
+            found = self.tasks_of(loop)
         found += max(0, threads() - own) + has_children()
         return found + (limits() != self.limits) + (timers() != self.timers)
+
+    def tasks_of(self, loop: LoopSlots) -> int:
+        """The tasks of jobs that have ended, as counted a moment ago: to look at thousands takes milliseconds."""
+        now = time.monotonic()
+        if now >= self.look_at:
+            self.look_at = now + MOMENT / 2
+            self.tasks = tasks_beyond(loop.loop, loop.made)
+        return self.tasks
 
 
 def threads() -> int:
