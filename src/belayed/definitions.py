@@ -22,7 +22,7 @@ Own = Callable[[str], bool]
 """Whether a module is the application's own."""
 
 ABSENT: Any = object()
-"""What an attribute is that is not there."""
+"""Stands for a missing attribute."""
 
 declared: list[type] = []
 """Classes whose objects the application made in order to have them run: `@task`, `@handle_asynchronously`."""
@@ -130,7 +130,7 @@ def bound(raw: Any, subject: object) -> Any:
 
 
 def is_own(found: object, own: Own, inside: frozenset[int] = frozenset()) -> bool:
-    """Whether the function that runs when *found* is called is of modules that are *own*.
+    """Whether calling *found* runs code of modules that are *own*.
 
     It is judged by where its code was written. What it says of itself counts for nothing, except where a decorator has
     made it: then the function in it is judged, and the decorator must have kept that.

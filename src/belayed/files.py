@@ -10,19 +10,18 @@ from pathlib import Path
 
 MOST_LINKS = 40
 """Symbolic links that a path may lead through, as on Linux."""
-OWN_DESCRIPTORS = Path(f"/proc/{os.getpid()}/fd")
 EVERYBODY_WRITES = stat.S_IWOTH
 
 
 class Unsafe(OSError):
-    """What is at a path is not what is to be there. Nothing was changed."""
+    """The path leads to something unexpected. Nothing was changed."""
 
     def __init__(self, why: str) -> None:
         super().__init__(errno.EPERM, why)
 
 
 def only_files(found: os.stat_result) -> None:
-    """Raise Unsafe for what is no regular file, or one with other names, by which it may be someone else's."""
+    """Raise Unsafe unless it is a regular file, with one name: by another it may be someone else's."""
     if not stat.S_ISREG(found.st_mode):
         raise Unsafe(f"it is {kind(found)}")
     if found.st_nlink > 1:
@@ -30,7 +29,7 @@ def only_files(found: os.stat_result) -> None:
 
 
 def own_files(found: os.stat_result) -> None:
-    """Raise Unsafe for what is no file of this user alone."""
+    """Raise Unsafe unless it is a file that only this user can write."""
     only_files(found)
     if foreign(found):
         raise Unsafe("it belongs to another user")
@@ -53,7 +52,7 @@ def opened(
     and gets no terminal for its own.
     """
     way = checked(path, links=links)
-    if links and way.parent == OWN_DESCRIPTORS:
+    if links and way.parent == own_descriptors():
         # As /dev/stdout. To open it again would fail for a socket, and forget where a file ends.
         return os.dup(int(way.name))
     try:
@@ -62,7 +61,7 @@ def opened(
     except FileNotFoundError:
         pass
     try:
-        fd = os.open(way, flags | NOT_LED_ASTRAY, mode)
+        fd = os.open(way, flags | SAFE_FLAGS, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK):
             raise Unsafe("it is a symbolic link") from None
@@ -82,10 +81,10 @@ def opened(
     return fd
 
 
-NOT_LED_ASTRAY = 0
+SAFE_FLAGS = 0
 for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY"):
     # Windows has none of them.
-    NOT_LED_ASTRAY |= getattr(os, name, 0)
+    SAFE_FLAGS |= getattr(os, name, 0)
 
 
 def still_at(path: Path, fd: int) -> bool:
@@ -119,7 +118,7 @@ def checked(path: Path, *, links: bool = False) -> Path:
             continue
         check_owner(there, found)
         last = not left
-        if not stat.S_ISLNK(found.st_mode) or last and (not links or there.parent == OWN_DESCRIPTORS):
+        if not stat.S_ISLNK(found.st_mode) or last and (not links or there.parent == own_descriptors()):
             here = there
             continue
         if last and foreign(found):
@@ -163,3 +162,8 @@ def kind(found: os.stat_result) -> str:
         stat.S_IFBLK: "a device",
     }
     return kinds.get(stat.S_IFMT(found.st_mode), "no regular file")
+
+
+def own_descriptors() -> Path:
+    """Where Linux shows the open files of this process, which may be a fork of the one that imported this."""
+    return Path(f"/proc/{os.getpid()}/fd")

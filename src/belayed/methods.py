@@ -41,7 +41,8 @@ def reason(raw: Any, name: str, trust: Trust) -> str:
     if not module or trust.owns(module):
         kind = "class" if is_class(raw) else qualname(type(raw))
         return (
-            f"it is no function but a {kind}, or leads to code of others; write a method that calls it: def {name}(…)"
+            f"it is a {kind}, not a function, or it calls code of other packages; write a method that calls it: "
+            f"def {name}(…)"
         )
     return f"it is defined in {module!r}; write a method of yours that calls it, or {trust.fix(module)}"
 

@@ -183,7 +183,7 @@ def check_states(states: Iterable[Any]) -> None:
 
 
 def check_text(name: str, text: Any) -> None:
-    """Raise OptionError for what is no text that a database takes. A name that no queue may have may be in a table."""
+    """Raise OptionError unless it is a text that a database takes. A name that no queue may have may be in a table."""
     if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text or not encodable(text):
         raise OptionError(
             f"{name}=[{shortened(text)}]: it takes texts of at most {LONGEST_TEXT:,} characters, without NUL and "
@@ -200,20 +200,20 @@ def encodable(text: str) -> bool:
 
 
 def check_count(name: str, count: Any, *, least: int = 0) -> None:
-    """Raise OptionError for what is no number of rows."""
+    """Raise OptionError unless it is a number of rows."""
     if type(count) is not int or not least <= count < 2**31:
         raise OptionError(f"{name}={shortened(count)}: it takes a whole number from {least} to 2147483647")
 
 
 def check_page(before: Any, limit: Any) -> None:
-    """Raise OptionError for what is no place in a list, or no length of a page."""
+    """Raise OptionError unless it is a place in a list, or the length of a page."""
     check_count("limit", limit)
     if before is not None and (type(before) is not int or not -(2**63) <= before < 2**63):
         raise OptionError(f"before={shortened(before)}: it takes the id of a job, where the page before ended")
 
 
 def check_age(age: Any) -> None:
-    """Raise OptionError for what is no age."""
+    """Raise OptionError unless it is an age."""
     if not isinstance(age, timedelta) or abs(age) > LONGEST:
         raise OptionError(
             f"age={shortened(age)}: it takes a timedelta, such as timedelta(hours=1), of at most 100 years"
@@ -221,7 +221,7 @@ def check_age(age: Any) -> None:
 
 
 def check_timeout(timeout: Any) -> None:
-    """Raise OptionError for what is no time to wait for. What is over already is one."""
+    """Raise OptionError unless it is a time to wait for. What is over already is one."""
     if timeout is None or isinstance(timeout, timedelta):
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not -1e15 <= timeout <= 1e15:

@@ -242,7 +242,7 @@ def load(text: str, codec: Codec) -> Loaded:
     if type(version) is int and version == VERSION and (ready := load_task(envelope)) is not None:
         return ready
     if type(version) is not int:
-        raise BrokenPayload("the payload is no envelope of Belayed's")
+        raise BrokenPayload("the payload is not in Belayed's format")
     if version > VERSION:
         raise UnknownVersion(
             f"the payload is of version {version}, written by a newer Belayed than this worker's ({VERSION}): "

@@ -47,7 +47,7 @@ def test_a_worker_is_started_found_and_stopped(process, enqueue, folder):
     assert f"Started: process {pid}. Its log is {folder}/belayed.log, its PID file {file}." in begun.stdout
     assert (there.returncode, there.stdout) == (0, f"Running: process {pid} has {file}.\n")
     assert (ended.returncode, ended.stdout) == (0, f"Stopped: process {pid} has ended.\n")
-    assert (gone.returncode, gone.stdout) == (3, f"No worker runs: nobody has {file}.\n")
+    assert (gone.returncode, gone.stdout) == (3, f"No worker is running ({file} is not locked).\n")
     assert "shop.send #1 succeeded" in (folder / "belayed.log").read_text()
     assert not file.exists()
 
@@ -79,7 +79,7 @@ def test_a_stop_ends_all_pools_of_a_worker(process, shop, folder):
 def test_a_stop_with_nothing_to_stop_says_so_and_is_fine(process, folder):
     ended = process("stop")
 
-    assert (ended.returncode, ended.stdout) == (0, f"No worker runs: nobody has {folder}/belayed.pid.\n")
+    assert (ended.returncode, ended.stdout) == (0, f"No worker is running ({folder}/belayed.pid is not locked).\n")
 
 
 @pytest.mark.dj(291)
@@ -208,7 +208,7 @@ def test_a_restart_without_a_worker_starts_one(process, shop, folder):
     ended = process("restart", "--app", "shop")
 
     assert ended.returncode == 0
-    assert f"No worker runs: nobody has {folder}/belayed.pid. Starting one." in ended.stdout
+    assert f"No worker is running ({folder}/belayed.pid is not locked). Starting one." in ended.stdout
     assert running(folder / "belayed.pid")
 
 

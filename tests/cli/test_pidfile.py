@@ -175,7 +175,7 @@ def test_a_number_alone_is_nobody(path, run, bystander, number):
     ended, there = run("stop", "--pid-file", path), run("status", "--local", "--pid-file", path)
 
     assert (ended.exit_code, there.exit_code) == (0, 3)
-    assert "No worker runs" in ended.output
+    assert "No worker is running" in ended.output
     assert bystander.poll() is None
 
 
@@ -186,7 +186,7 @@ def test_what_is_no_number_is_refused(path, run, text):
     ended = run("stop", "--pid-file", path)
 
     assert ended.exit_code == 2
-    assert "is no PID file" in ended.stderr
+    assert "is not a PID file" in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["flock", "lockf"])
@@ -198,7 +198,9 @@ def test_the_lock_of_another_program_makes_nobody_a_worker(path, run, bystander,
         try:
             ended, again = run("stop", "--pid-file", path), run("restart", "--pid-file", path, "--app", "nowhere")
 
-            assert "one of another program" in ended.stderr if kind == "lockf" else "No worker runs" in ended.output
+            assert (
+                "one of another program" in ended.stderr if kind == "lockf" else "No worker is running" in ended.output
+            )
             assert again.exit_code == 2
             assert (other.poll(), bystander.poll()) == (None, None)
         finally:
@@ -225,7 +227,7 @@ def test_a_number_that_has_come_to_mean_another_process_is_not_signalled(path, r
 
     ended = run("stop", "--pid-file", path, "--now")
 
-    assert "No worker runs" in ended.output
+    assert "No worker is running" in ended.output
     assert bystander.poll() is None
 
 

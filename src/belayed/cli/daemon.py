@@ -121,7 +121,7 @@ def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: tim
     """
     path = pid_path(pid_file, identifier)
     if not stopped(path, now, patience):
-        echo(f"No worker runs: nobody has {path}.")
+        echo(f"No worker is running ({path} is not locked).")
 
 
 @click.command(cls=Worded)
@@ -138,7 +138,7 @@ def restart(ctx: click.Context, /, **given: Any) -> None:
     path = pid_path(given["pid_file"], given["identifier"])
     checked(given)
     if not stopped(path, False, None):
-        echo(f"No worker runs: nobody has {path}. Starting one.")
+        echo(f"No worker is running ({path} is not locked). Starting one.")
     ctx.invoke(start, **given)
 
 
@@ -153,7 +153,7 @@ def local_status(path: Path, as_json: bool) -> None:
     if as_json:
         echo_json({"running": pid is not None, "pid": pid, "pid_file": str(path)})
     else:
-        echo(f"No worker runs: nobody has {path}." if pid is None else f"Running: process {pid} has {path}.")
+        echo(f"No worker is running ({path} is not locked)." if pid is None else f"Running: process {pid} has {path}.")
     if pid is None:
         click.get_current_context().exit(NOT_RUNNING)
 

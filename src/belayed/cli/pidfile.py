@@ -83,7 +83,7 @@ def owner(path: Path, fd: int) -> int | None:
     kind, pid, place, length = unpacked(fcntl.fcntl(fd, fcntl.F_GETLK, packed(fcntl.F_WRLCK)))
     if kind == fcntl.F_UNLCK:
         return None
-    # A lock for reading takes no more than leave to read.
+    # Read permission is enough for a read lock.
     if (kind, place, length) != (fcntl.F_WRLCK, PLACE, 1):
         raise ConfigError(f"the PID file {path} is one of another program, which has a lock on it: name another file")
     # Of a process on another machine or in another container the number is 0 or negative.
@@ -162,10 +162,10 @@ def locked(path: Path) -> int:
 
 
 def check_content(path: Path, fd: int) -> bytes:
-    """What is in the file. Raises ConfigError for what no PID file holds: it was named by mistake."""
+    """What is in the file. Raises ConfigError if it is not a PID file: it was named by mistake."""
     content = os.pread(fd, LARGEST + 1, 0)
     if len(content) > LARGEST or not CONTENT.fullmatch(content):
-        raise ConfigError(f"{path} is no PID file: there is something else in it; name another file, or remove it")
+        raise ConfigError(f"{path} is not a PID file (it has other contents); name another file, or remove it")
     return content
 
 

@@ -48,7 +48,7 @@ def trusted(packages: Sequence[str]) -> Found:
         elif not there(package):
             found.append(
                 checks.Warning(
-                    f"BELAYED['TRUST'] names {package!r}, which is no module here",
+                    f"BELAYED['TRUST'] names {package!r}, which is not a module in this project",
                     hint="Names are written as in an import. What it was meant to cover is refused.",
                     id="belayed.W006",
                 )

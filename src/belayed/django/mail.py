@@ -136,7 +136,7 @@ def kind_of(name: Any) -> type[EmailMessage]:
     """The class of a message by its name: Django's, or one that is trusted."""
     kind: Any = DJANGOS.get(name) or resolve(name, current().trust)
     if not (isinstance(kind, type) and issubclass(kind, EmailMessage)):
-        raise UntrustedPayload(f"{name} is no class of mails")
+        raise UntrustedPayload(f"{name} is not a subclass of EmailMessage")
     return kind
 
 

@@ -28,7 +28,7 @@ def nameless(kind: type[Any]) -> Any:
 NO_STATE: State = nameless(State)
 NO_OUTCOME: Outcome = nameless(Outcome)
 STATES: dict[Any, State] = {state.value: state for state in State}
-"""States by their names: calling the enumeration takes thrice as long."""
+"""States by their names: calling the enumeration takes three times as long."""
 OUTCOMES: dict[Any, Outcome] = {outcome.value: outcome for outcome in Outcome}
 
 

@@ -1,4 +1,4 @@
-"""What a worker does when the database refuses what it is to write: one odd row must not stop it.
+"""Repairs rows that the database refuses to move: one odd row must not stop a worker.
 
 A row may hold values that the table it is to move to does not take, where its own table has lost its checks.
 """
