@@ -104,8 +104,8 @@ WRONG = [
     (a_hard_link, "other names (hard links)"),
     (a_pipe, "a pipe"),
     (a_socket, "a socket"),
-    (a_file_of_somebody, "something else in it"),
-    (a_long_file, "something else in it"),
+    (a_file_of_somebody, "it has other contents"),
+    (a_long_file, "it has other contents"),
     (a_file_for_everybody, "everybody may write it"),
 ]
 

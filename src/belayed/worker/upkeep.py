@@ -101,7 +101,7 @@ class Upkeep:
         return Beaten(now + self.lapse, valid_from, beat.cancels)
 
     def may_rescue(self) -> bool:
-        """Whether it may rescue others: only after a full lapse of unbroken heartbeats, or after an outage all would."""
+        """Whether it may rescue others: only after a full lapse of unbroken beats, or all would after an outage."""
         if self.beating_since is None or clock() - self.last_beat > self.lapse:
             return False
         return self.last_beat - self.beating_since >= self.lapse
