@@ -333,6 +333,23 @@ def test_a_file_that_was_uploaded_is_no_code(files, name):
     assert own == [(State.SUCCEEDED, "")] * 2
 
 
+@pytest.mark.parametrize("name", ["goods.media.avatars.evil", "goods.uploads.evil", "goods.linked.avatars.evil"])
+@pytest.mark.parametrize("settings", [{}, {"TRUST": ["goods"]}], ids=["default", "trust"])
+def test_a_file_that_was_uploaded_into_a_package_is_no_code(files, name, settings):
+    folder = files("goods/__init__.py", "goods/own/__init__.py", "goods/media/avatars/evil.py", "goods/uploads/evil.py")
+    (folder / "goods" / "media" / "__init__.py").touch()
+    (folder / "goods" / "media" / "avatars" / "__init__.py").touch()
+    (folder / "goods" / "linked").symlink_to(folder / "goods" / "media")
+
+    with override_settings(MEDIA_ROOT=folder / "goods" / "media", BELAYED=settings):
+        uploaded = outcome(written(function(f"{name}:run")))
+        own = outcome(written(function("goods.own:run")))
+
+    assert uploaded == (State.FAILED, "UntrustedPayload")
+    assert name not in sys.modules
+    assert own == (State.SUCCEEDED, "")
+
+
 def test_applications_in_a_directory_without_an_init_are_the_project_s(files):
     files("goods/baker/__init__.py", "goods/baker/own.py", "goods/evil.py")
 

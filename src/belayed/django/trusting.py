@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import get_importer
 
 from django.apps import apps
 from django.conf import ENVIRONMENT_VARIABLE, settings
@@ -28,24 +30,42 @@ class ProjectTrust(Trust):
     def __init__(self, packages: Iterable[str] | None = None) -> None:
         super().__init__(packages)
         self._bare: dict[str, bool] = {}
-        self._uploads = uploads()
+        self._code: dict[str, bool] = {}
         if packages is None:
             for package in project():
                 self.add(package)
 
     def covers(self, module: str) -> bool:
         """Whether code of *module* may be run. Nothing is imported to find out."""
-        if within(module, self._uploads):
-            return False
         top = module.partition(".")[0]
         if (bare := self._bare.get(top)) is None:
             bare = self._bare[top] = is_bare(top)
-        return within(module, self._prefixes) if bare else super().covers(module)
+        covered = within(module, self._prefixes) if bare else super().covers(module)
+        return covered and self._is_code(module)
+
+    def _is_code(self, module: str) -> bool:
+        """Whether none of the directories that lead to *module* is one that uploads may lie in."""
+        if (known := self._code.get(module)) is not None:
+            return known
+        steps = dict(files_of(module))
+        for name, file in steps.items():
+            if (file is None and not self._names(name)) or is_upload(file):
+                self._code[module] = False
+                return False
+        if module in steps:
+            # Else it is not there yet, or no file.
+            self._code[module] = True
+        return True
+
+    def _names(self, directory: str) -> bool:
+        """Whether a directory without an `__init__.py`, or what is in it, is covered by its own name."""
+        return any(within(prefix, [directory]) for prefix in self._prefixes)
 
     def forget(self) -> None:
         """As of Trust."""
         super().forget()
         self._bare.clear()
+        self._code.clear()
 
     def fix(self, module: str) -> str:
         known = {*self._prefixes, *(package_of(one.name) for one in apps.get_app_configs() if self.covers(one.name))}
@@ -73,16 +93,46 @@ def project() -> Iterable[str]:
     yield from [name for name in names if getattr(sys.modules.get(name), "__file__", None) is not None][:1]
 
 
-def uploads() -> list[str]:
-    """What MEDIA_ROOT is called as a package, where it lies in a directory that modules are imported from."""
-    if not settings.MEDIA_ROOT:
-        return []
-    place = Path(settings.MEDIA_ROOT)
-    pairs = [(place.absolute(), Path(folder).absolute()) for folder in sys.path]
-    # Both spellings, as one of the two may be a link.
-    pairs += [(place.resolve(), Path(folder).resolve()) for folder in sys.path]
-    inside = {one.relative_to(root).parts for one, root in pairs if one.is_relative_to(root)}
-    return [".".join(parts) for parts in inside if parts]
+def files_of(module: str) -> Iterator[tuple[str, str | None]]:
+    """The packages that lead to *module*, and it, as far as they are files: each with its file, or None if it has none.
+
+    Nothing is imported. A top-level package may be anywhere; what is below it is looked for in its directories.
+    """
+    name, spec = "", None
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        try:
+            spec = find_spec(part) if spec is None else found_in(spec.submodule_search_locations or (), name)
+        except (ImportError, ValueError, AttributeError):
+            return
+        if spec is None:
+            return
+        yield name, spec.origin if spec.has_location else None
+        if spec.submodule_search_locations is None:
+            return
+
+
+def found_in(folders: Iterable[str], name: str) -> ModuleSpec | None:
+    """What the import system would find of *name* in the *folders* of its package, without that being imported."""
+    bare = ModuleSpec(name, None, is_package=True)
+    for folder in folders:
+        finder = get_importer(folder)
+        spec = finder.find_spec(name) if finder is not None else None
+        if spec is not None and spec.loader is not None:
+            return spec
+        if spec is not None and bare.submodule_search_locations is not None:
+            bare.submodule_search_locations += spec.submodule_search_locations or ()
+    return bare if bare.submodule_search_locations else None
+
+
+def is_upload(file: str | None) -> bool:
+    """Whether a file lies in MEDIA_ROOT, by any links; unless modules are imported from there or from below it."""
+    if not file or not settings.MEDIA_ROOT:
+        return False
+    place = Path(settings.MEDIA_ROOT).resolve()
+    if any(Path(folder).resolve().is_relative_to(place) for folder in sys.path):
+        return False
+    return Path(file).resolve().is_relative_to(place)
 
 
 def is_bare(top: str) -> bool:
