@@ -109,6 +109,31 @@ def breaks_logging(how: str) -> None:
     break_logging(how)
 
 
+class Hangs(logging.Handler):
+    """A handler that hangs once, in a thread of this name, when a job has succeeded."""
+
+    def __init__(self, thread: str) -> None:
+        super().__init__()
+        self.thread, self.first = thread, threading.Lock()
+
+    def createLock(self) -> None:  # noqa: N802
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        named = threading.current_thread().name.startswith(self.thread) and "succeeded" in record.getMessage()
+        if named and self.first.acquire(blocking=False):
+            threading.Event().wait()
+
+
+@task
+def hangs_logging(thread: str) -> None:
+    """Leave a handler that hangs, and have that noticed soon."""
+    from belayed.worker import saying, slots
+
+    saying.HANGS = slots.HANGS = sys.modules["__main__"].HANGS = 0.2  # type: ignore[attr-defined]
+    logging.getLogger("belayed").addHandler(Hangs(thread))
+
+
 # The machinery.
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from belayed.store.base import Wanted
 from belayed.store.lanes import Serving
 from belayed.worker import saying
 from belayed.worker.attempt import Attempts
+from belayed.worker.blame import LOST
 from belayed.worker.slots import Slots
 from belayed.worker.vigil import worker_watched
 from tests.worker import harmful, tasks
@@ -78,6 +81,23 @@ def test_a_job_that_breaks_its_process_s_logging_stops_nobody(how: str, lite: Jo
     assert states(*saved) == [State.SUCCEEDED] * 10
 
 
+@pytest.mark.parametrize("where", ["thread", "event loop"])
+def test_a_log_handler_that_hangs_in_a_child_charges_nobody(where: str, lite: Jobs, log: Path, effects: Path) -> None:
+    harmful.hangs_logging.enqueue("belayed-loop" if where == "event loop" else "belayed-slot")
+    kind = harmful.aends if where == "event loop" else harmful.ends
+    saved = enqueue_many([kind.draft(str(effects))] * 6)
+
+    with tree(lite, log, app="tests.worker.harmful", threads=1, async_slots=1) as worker:
+        over(*saved)
+
+        assert worker.says("a log handler has not returned")
+        assert not worker.logged("not a valid frame|charged")
+    assert states(*saved) == [State.SUCCEEDED] * 6
+    assert {job.crashes for job in saved} == {0}
+    # None has run twice.
+    assert len(effects.read_text().splitlines()) == 6
+
+
 @pytest.mark.parametrize("part", ["verdict", "reader", "page"])
 def test_a_child_with_a_part_that_has_died_ends_and_another_goes_on(
     part: str, lite: Jobs, log: Path, effects: Path
@@ -134,6 +154,8 @@ class Alone:
         self.jobs, self.broke = jobs, threading.Event()
         self.slots = Slots(Attempts(jobs), threads=1, async_slots=1, read_ahead=10)
         self.slots.broke = self.broke.set
+        self.done: list[int] = []
+        self.slots.done_with = lambda finished: self.done.append(finished.id)
 
     def run_all(self) -> None:
         """Claim what is ready, and run it."""
@@ -146,6 +168,10 @@ class Alone:
     def ended(self) -> list[State]:
         self.slots.tend(time.monotonic())
         return [one.state for one in self.slots.ended]
+
+    def told(self) -> bool:
+        """Whether the page says of each outcome that is to be sent that its code has ended."""
+        return self.done == [one.id for one in self.slots.ended if one.started]
 
 
 @pytest.fixture
@@ -179,6 +205,7 @@ def test_a_log_handler_that_hangs_costs_a_thread_and_no_outcome(
     eventually(lambda: len(alone.ended()) == 3)
     first = State.READY if when == "began" else State.SUCCEEDED
     assert sorted(alone.ended()) == sorted([first, State.SUCCEEDED, State.SUCCEEDED])
+    assert alone.told()
     assert not alone.broke.is_set()
     assert "a log handler has not returned" in capfd.readouterr().err
 
@@ -194,6 +221,29 @@ def test_a_log_handler_that_hangs_in_the_event_loop_ends_the_worker_with_its_out
 
     eventually(lambda: alone.ended() and alone.broke.is_set())
     assert alone.ended() == [State.SUCCEEDED]
+    assert alone.told()
+
+
+def test_a_child_that_has_lost_its_channel_ends_though_a_job_has_closed_stderr() -> None:
+    code = "import os; from belayed.worker import child; os.close(2); child.lost(child.BadFrame('nonsense'))"
+
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+
+    assert ended.returncode == LOST
+
+
+@pytest.mark.parametrize("kind", [double, adouble], ids=["def", "async def"])
+def test_an_outcome_of_a_slot_that_died_is_of_code_that_has_ended(
+    kind: Any, hanging: tuple[Alone, Callable[[Any], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, _ = hanging
+    monkeypatch.setattr(Attempts, "told", harmful.sabotaged)
+    kind.enqueue(1)
+
+    alone.run_all()
+
+    eventually(lambda: alone.slots.ended)
+    assert alone.told()
 
 
 def test_a_coroutine_that_a_neighbour_cancels_before_its_first_step_is_not_lost(lite: Jobs, body: Body) -> None:

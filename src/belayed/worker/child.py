@@ -76,7 +76,7 @@ class Child:
         self.report = Report(jobs.config)
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.tell, self.slots.done_with = self.tell, self.done_with
-        self.slots.wake, self.slots.broke = self.wake, broken
+        self.slots.wake, self.slots.broke = self.wake, self.broken
         self.leftovers = Leftovers(self.slots)
         self.cells: dict[int, int] = {}
         self.told: dict[str, bool] = {}
@@ -164,6 +164,15 @@ class Child:
                     self.alarm()
             finally:
                 self.sending.release()
+
+    def broken(self) -> None:
+        """End this process at once, but for the outcomes that are known: those go first, as far as they can."""
+        try:
+            self.send()
+            self.channel.flush()
+        except BaseException as error:
+            last_words.say(f"belayed: the last outcomes of a child could not be sent: {shown(error)}")
+        broken()
 
     def run(self) -> None:
         """Serve until the supervisor says so, or is gone."""
@@ -310,14 +319,14 @@ def main(sock: int, page: int, cells: int) -> None:
     except BaseException as error:
         # Threads of the jobs would keep this process alive, with nobody who serves its supervisor.
         last_words.say(f"belayed: the main thread of a child died, so it ends: {shown(error)}")
-        broken()
+        child.broken()
     jobs.close()
     flush()
 
 
 def lost(error: BadFrame) -> None:
     """End: some job has read from the channel, or written to it, so nobody knows what comes next."""
-    os.write(2, f"what came from the supervisor is not a valid frame: {error}\n".encode("utf-8", "replace"))
+    last_words.say(f"what came from the supervisor is not a valid frame: {error}")
     os._exit(LOST)
 
 

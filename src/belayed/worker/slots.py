@@ -123,10 +123,17 @@ class Slots:
             # It has not shown that it does no harm.
             finished.suspect = True
         if self.tell is nothing or saying.say(self.tell, claimed, finished):
-            self.done_with(finished)
-            self.demand.took(is_async, finished.seconds)
-            self.ended.append(finished)
-            self.wake()
+            self.over(finished, is_async)
+
+    def over(self, finished: Finished, is_async: bool) -> None:
+        """Pass on the outcome of an attempt that had begun: all of them come by here.
+
+        A supervisor believes none before it has seen that the code has ended. It has, but for a log handler that hangs.
+        """
+        self.done_with(finished)
+        self.demand.took(is_async, finished.seconds)
+        self.ended.append(finished)
+        self.wake()
 
     def died(self, name: str, claimed: Claimed | None, error: BaseException) -> None:
         """A thread that runs jobs has ended by an error, while it had *claimed*: this worker is not sound any more.
@@ -137,7 +144,8 @@ class Slots:
         last_words.say(f"belayed: {name} died, so this process ends: {shown(error)}")
         self.broke()
         if claimed is not None and claimed.id in self.claimed_at:
-            self.ended.append(untold(claimed, 0.0, error, self.attempts.config))
+            is_async = self.is_async(claimed.task)
+            self.over(untold(claimed, 0.0, error, self.attempts.config), is_async)
         if self.loop.dead():
             # Nothing of it can go on.
             self.ended.extend(map(released, self.loop.abandon()))
@@ -262,9 +270,7 @@ class Slots:
             self.loop.tasks.pop(claimed.id, None)
             self.let_go(claimed)
         else:
-            self.demand.took(is_async, finished.seconds)
-            self.ended.append(finished)
-            self.wake()
+            self.over(finished, is_async)
 
     def take_back(self) -> None:
         """Let go of the jobs that wait: they will not start here."""
