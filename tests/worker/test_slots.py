@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,12 @@ from belayed import State, enqueue_many
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs
 from belayed.safelog import last_words
-from belayed.store.base import Wanted
-from belayed.store.lanes import Serving
 from belayed.worker import saying
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import LOST
-from belayed.worker.slots import Slots
 from belayed.worker.vigil import worker_watched
 from tests.worker import harmful, tasks
+from tests.worker.alone import Alone
 from tests.worker.helpers import eventually, states, worked, worker
 from tests.worker.tasks import aact, act, adouble, double
 from tests.worker.tree import over, tree
@@ -145,33 +142,6 @@ def test_a_worker_whose_slot_has_died_is_not_alive(lite: Jobs) -> None:
     assert (before, watched.broken()) == ("", "belayed-slot-1 died of ValueError")
     assert loop.slots.room() == 0
     loop.leave()
-
-
-class Alone:
-    """The slots of a child, without a supervisor."""
-
-    def __init__(self, jobs: Jobs) -> None:
-        self.jobs, self.broke = jobs, threading.Event()
-        self.slots = Slots(Attempts(jobs), threads=1, async_slots=1, read_ahead=10)
-        self.slots.broke = self.broke.set
-        self.done: list[int] = []
-        self.slots.done_with = lambda finished: self.done.append(finished.id)
-
-    def run_all(self) -> None:
-        """Claim what is ready, and run it."""
-        store = self.jobs.store
-        wanted = Wanted("w1", 10, store.lanes(Serving()))
-        claimed = self.jobs.do(lambda: store.turn([], wanted)).claimed
-        self.slots.open()
-        self.slots.start(claimed, time.monotonic())
-
-    def ended(self) -> list[State]:
-        self.slots.tend(time.monotonic())
-        return [one.state for one in self.slots.ended]
-
-    def told(self) -> bool:
-        """Whether the page says of each outcome that is to be sent that its code has ended."""
-        return self.done == [one.id for one in self.slots.ended if one.started]
 
 
 @pytest.fixture

@@ -56,6 +56,8 @@ class Host(Protocol):
     look: Callable[[], None]
     """Called when an attempt starts whose deadline is before that."""
     last_start: float
+    stops: dict[int, tuple[Outcome, str]]
+    """The stops of jobs that are here."""
 
     def begin(self, claimed: Claimed) -> bool: ...
     def let_go(self, claimed: Claimed) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from belayed.claim import Claimed, Running
+from belayed.errors import AttemptStopped
 from belayed.job import Outcome
 from belayed.payload import Loaded
 from belayed.safelog import log
@@ -82,18 +84,22 @@ class LoopSlots:
                     claimed, run, loaded = self.waiting.popleft()
                 except IndexError:
                     return
-                run = run or self.slots.attempts.begun(claimed)
-                assert self.loop is not None
-                # A context of its own: this may be called in that of the job that has just ended.
-                task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
-                self.tasks[claimed.id] = run, task
-                self.made += 1
-                task.add_done_callback(partial(self.over, claimed))
-                if run.deadline is not None and run.deadline < self.slots.look_at:
-                    self.slots.look()
+                self.begin(claimed, run, loaded)
                 claimed = None
         except BaseException as error:
             self.slots.died(NAME, claimed, error)
+
+    def begin(self, claimed: Claimed, run: Running | None, loaded: Loaded | None) -> None:
+        """Make the task of a job."""
+        run = run or self.slots.attempts.begun(claimed)
+        assert self.loop is not None
+        # A context of its own: this may be called in that of the job that has just ended.
+        task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
+        self.tasks[claimed.id] = run, task
+        self.made += 1
+        task.add_done_callback(partial(self.over, claimed))
+        if run.deadline is not None and run.deadline < self.slots.look_at:
+            self.slots.look()
 
     async def attempt(self, run: Running, loaded: Loaded | None) -> None:
         """Run one job to its outcome."""
@@ -112,6 +118,10 @@ class LoopSlots:
             self.tasks.pop(claimed.id, None)
             return
         try:
+            if (stop := slots.stops.get(claimed.id)) is not None:
+                # It came while this was handed over, or its start was logged.
+                run.stopping, run.reason = stop
+                raise AttemptStopped(stop[0].value, stop[1])
             if loaded is None:
                 loaded = await slots.attempts.aload(run)
             value, error = await slots.attempts.arun(run, loaded)
@@ -132,15 +142,34 @@ class LoopSlots:
             self.slots.let_go(claimed)
             self.pump()
 
+    def running(self) -> list[Running]:
+        """The attempts that run now, or have begun in a thread that has handed them over."""
+        handed = [run for _, run, _ in list(self.waiting) if run is not None]
+        return [*handed, *(run for run, _ in list(self.tasks.values()))]
+
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
-        """Cancel the job's coroutine."""
-        if self.loop is not None and id in self.tasks and not self.loop.is_closed():
+        """Cancel the job's coroutine. From any thread."""
+        if self.loop is not None and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
 
     def cancel(self, id: int, outcome: Outcome, reason: str) -> None:
-        if (found := self.tasks.get(id)) and found[0].stopping is None:
-            found[0].stopping, found[0].reason = outcome, reason
-            found[1].cancel()
+        """Cancel a task; one that has not taken its first step finds the stop there, as does a job that waits."""
+        if id in self.tasks:
+            run, task = self.tasks[id]
+            if run.stopping is None:
+                run.stopping, run.reason = outcome, reason
+                if inspect.getcoroutinestate(task.get_coro()) != inspect.CORO_CREATED:  # type: ignore[arg-type]
+                    task.cancel()
+            return
+        for item in list(self.waiting):
+            if item[0].id == id:
+                try:
+                    self.waiting.remove(item)
+                except ValueError:
+                    # It goes back: the worker ends, or its claim has lapsed.
+                    return
+                # Beyond the number of slots, as it ends at once.
+                self.begin(*item)
 
     def dead(self) -> bool:
         """Whether its thread has ended, so that nothing of it can run any more."""

@@ -68,8 +68,8 @@ class Slots:
         self.last_start = time.monotonic()
         self.claimed_at: dict[int, float] = {}
         """The jobs that are here or whose outcome has not been fetched, and when their claims were asked for."""
-        self.forbidden: set[int] = set()
-        """Those that must not start: they were stopped while they waited."""
+        self.stops: dict[int, tuple[Outcome, str]] = {}
+        """Of those the ones that were stopped: one that has not started must not, and one that starts looks here."""
 
     def open(self) -> None:
         last_words.keep()
@@ -113,8 +113,14 @@ class Slots:
 
     def hand_over(self, run: Running, loaded: Loaded) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
+        id = run.claimed.id
         self.demand.learn({run.claimed.task: True})
         self.loop.add([(run.claimed, run, loaded)])
+        if (stop := self.stops.get(id)) is not None:
+            # It came while neither the thread nor the event loop knew of the job.
+            self.loop.stop(id, *stop)
+        elif run.deadline is not None and run.deadline < self.look_at:
+            self.look()
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
         """Take an outcome. What logs it is the application's, and its code has ended only after that."""
@@ -161,7 +167,7 @@ class Slots:
         while self.ended:
             one = self.ended.popleft()
             self.claimed_at.pop(one.id, None)
-            self.forbidden.discard(one.id)
+            self.stops.pop(one.id, None)
             found.append(one)
         return found
 
@@ -194,7 +200,7 @@ class Slots:
     def begin(self, claimed: Claimed) -> bool:
         """Let an attempt start, unless its claim may have lapsed or it was stopped before: then the job is let go."""
         id = claimed.id
-        if id in self.forbidden or not self.lease.holds(self.claimed_at.get(id, 0.0)):
+        if id in self.stops or not self.lease.holds(self.claimed_at.get(id, 0.0)):
             self.let_go(claimed)
             return False
         self.mark(id)
@@ -291,7 +297,7 @@ class Slots:
     def running(self) -> list[Running]:
         """The attempts that run now."""
         threads = [run for slot in self.threads if (run := slot.run) is not None]
-        return [*threads, *(run for run, _ in list(self.loop.tasks.values()))]
+        return [*threads, *self.loop.running()]
 
     def judged(self) -> list[Running]:
         """The attempts whose code has ended, but not what is called at their end: it cannot be stopped here."""
@@ -300,12 +306,11 @@ class Slots:
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """End an attempt from outside: by an exception in its thread, or by cancelling its coroutine."""
-        if any(slot.stop(id, outcome, reason) for slot in self.threads):
-            return
-        if id in self.loop.tasks:
+        if id in self.claimed_at:
+            # First of all: what starts now, or is handed over, can be stopped either here or there.
+            self.stops.setdefault(id, (outcome, reason))
+        if not any(slot.stop(id, outcome, reason) for slot in self.threads):
             self.loop.stop(id, outcome, reason)
-        elif id in self.claimed_at:
-            self.forbidden.add(id)
 
     def interrupt(self, reason: str) -> None:
         """Stop all that runs. What does not end keeps its claim: to release it would run it twice."""

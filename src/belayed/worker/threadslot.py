@@ -52,6 +52,9 @@ class ThreadSlot:
         error: BaseException | None = None
         try:
             self.run = run
+            if claimed.id in slots.stops:
+                # It came while this was no run yet.
+                self.stop(claimed.id, *slots.stops[claimed.id])
             slots.last_start = run.begun
             if run.deadline is not None and run.deadline < slots.look_at:
                 slots.look()
@@ -78,9 +81,10 @@ class ThreadSlot:
                 caught = True
         # The verdict comes after: a stop within it would change what has been decided.
         if loaded is not None and loaded.is_async and error is None:
-            run.stopping = None
-            slots.hand_over(run, loaded)
-            return
+            if run.stopping is None:
+                slots.hand_over(run, loaded)
+                return
+            error = AttemptStopped(run.stopping.value, run.reason)
         self.judging = run
         finished = slots.attempts.told(run, loaded, value, error)
         self.judging = None
