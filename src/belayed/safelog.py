@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import select
+import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from belayed.errors import AttemptStopped
 
@@ -21,6 +22,12 @@ PIECE = 4000
 """Bytes that a pipe takes without blocking, when it takes any."""
 
 
+class Lines(Protocol):
+    """What takes lines to be logged later."""
+
+    def put(self, record: logging.LogRecord) -> None: ...
+
+
 class SafeLog:
     """The logger `belayed`. A call whose filters, handlers or formatters raise does nothing but complain on stderr."""
 
@@ -28,6 +35,10 @@ class SafeLog:
         self.logger = logger
         self.isEnabledFor = logger.isEnabledFor
         self.complained_at = float("-inf")
+        self.asides: dict[int, Lines] = {}
+        """Takes the lines of threads that must not wait for handlers, by their ids."""
+        # The threads that log them are not in the copy.
+        os.register_at_fork(after_in_child=self.asides.clear)
 
     def debug(self, text: str, *args: Any, **given: Any) -> None:
         self.say(logging.DEBUG, text, args, given)
@@ -48,6 +59,13 @@ class SafeLog:
     def say(self, level: int, text: str, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         try:
             # The caller of `info` is what a record is of.
+            if self.asides and (aside := self.asides.get(threading.get_ident())) is not None:
+                if self.logger.isEnabledFor(level):
+                    file, line, function, _ = self.logger.findCaller(False, 3)
+                    raised = sys.exc_info() if given.get("exc_info") else None
+                    logger, extra = self.logger, given.get("extra")
+                    aside.put(logger.makeRecord(logger.name, level, file, line, text, args, raised, function, extra))
+                return
             self.logger.log(level, text, *args, stacklevel=3, **given)
         except AttemptStopped:
             # A stop, sent to this thread while its job's hooks ran.
@@ -55,6 +73,13 @@ class SafeLog:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
+            self.complain(error)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Log a record that another thread has made. Raises nothing."""
+        try:
+            self.logger.handle(record)
+        except BaseException as error:
             self.complain(error)
 
     def complain(self, error: BaseException) -> None:

@@ -110,28 +110,41 @@ def breaks_logging(how: str) -> None:
 
 
 class Hangs(logging.Handler):
-    """A handler that hangs once, in a thread of this name, when a job has succeeded."""
+    """A handler that hangs once, with a line of this text in a thread of this name."""
 
-    def __init__(self, thread: str) -> None:
+    def __init__(self, text: str = "succeeded", thread: str = "") -> None:
         super().__init__()
-        self.thread, self.first = thread, threading.Lock()
+        self.text, self.thread, self.first = text, thread, threading.Lock()
+        self.hangs, self.free = threading.Event(), threading.Event()
 
     def createLock(self) -> None:  # noqa: N802
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        named = threading.current_thread().name.startswith(self.thread) and "succeeded" in record.getMessage()
-        if named and self.first.acquire(blocking=False):
-            threading.Event().wait()
+        found = threading.current_thread().name.startswith(self.thread) and self.text in record.getMessage()
+        if found and self.first.acquire(blocking=False):
+            self.hangs.set()
+            self.free.wait()
 
 
 @task
-def hangs_logging(thread: str) -> None:
+def hangs_logging(text: str, thread: str = "") -> None:
     """Leave a handler that hangs, and have that noticed soon."""
     from belayed.worker import saying, slots
 
     saying.HANGS = slots.HANGS = sys.modules["__main__"].HANGS = 0.2  # type: ignore[attr-defined]
-    logging.getLogger("belayed").addHandler(Hangs(thread))
+    handler = Hangs(text, thread)
+    logging.getLogger("belayed").addHandler(handler)
+    kept.append(handler)
+
+
+kept: list[Hangs] = []
+
+
+@task
+def waits_for_the_hang() -> None:
+    """End when the handler of this process hangs."""
+    kept[0].hangs.wait(20)
 
 
 # The machinery.

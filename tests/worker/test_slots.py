@@ -80,11 +80,11 @@ def test_a_job_that_breaks_its_process_s_logging_stops_nobody(how: str, lite: Jo
 
 @pytest.mark.parametrize("where", ["thread", "event loop"])
 def test_a_log_handler_that_hangs_in_a_child_charges_nobody(where: str, lite: Jobs, log: Path, effects: Path) -> None:
-    harmful.hangs_logging.enqueue("belayed-loop" if where == "event loop" else "belayed-slot")
+    harmful.hangs_logging.enqueue("succeeded", "belayed-loop" if where == "event loop" else "belayed-slot")
     kind = harmful.aends if where == "event loop" else harmful.ends
     saved = enqueue_many([kind.draft(str(effects))] * 6)
 
-    with tree(lite, log, app="tests.worker.harmful", threads=1, async_slots=1) as worker:
+    with tree(lite, log, app="tests.worker.harmful", processes=1, threads=1, async_slots=1) as worker:
         over(*saved)
 
         assert worker.says("a log handler has not returned")

@@ -32,6 +32,7 @@ from belayed.job import Outcome, State
 from belayed.payload import registry
 from belayed.results import storable
 from belayed.safelog import last_words
+from belayed.worker.aside import Aside
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import BROKEN, LOST
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
@@ -313,7 +314,8 @@ def main(sock: int, page: int, cells: int) -> None:
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)
     try:
-        with jobs.plugins.around("around_work", child):
+        # This thread must go on: without it no stop arrives.
+        with Aside(), jobs.plugins.around("around_work", child):
             child.run()
             child.slots.news.told()
     except BaseException as error:

@@ -16,6 +16,7 @@ from belayed.errors import AttemptStopped
 from belayed.job import Outcome
 from belayed.payload import Loaded
 from belayed.safelog import log
+from belayed.worker.aside import Aside
 from belayed.worker.contract import Host
 from belayed.worker.saying import Saying
 
@@ -67,7 +68,8 @@ class LoopSlots:
                     except (SystemExit, KeyboardInterrupt):
                         # One in a task that a job has started leaves the event loop; the other jobs go on. What else
                         # comes out of it is the loop's own, and would come again: a job has closed its files.
-                        log.exception("a task that some job has started left the event loop, which goes on")
+                        with Aside():
+                            log.exception("a task that some job has started left the event loop, which goes on")
                 runner.run(self.slots.attempts.jobs.aclose())
         except BaseException as error:
             if not self.closing:

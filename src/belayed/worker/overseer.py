@@ -1,4 +1,7 @@
-"""A thread that keeps time limits and the end of the grace while the loop of a worker waits for its store."""
+"""A thread that keeps time limits and the end of the grace while the loop of a worker waits for its store.
+
+What the loop logs goes aside too: where jobs run in the same process they may leave a log handler that hangs.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from belayed.safelog import log
+from belayed.worker.aside import Aside
 from belayed.worker.loop import REASON, Loop
 from belayed.worker.slots import Slots
 
@@ -27,16 +31,19 @@ class Overseer:
         # Its `put` may be called by a signal handler that has interrupted another `put`.
         self.calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.ended = False
+        self.aside = Aside()
         self.thread = threading.Thread(target=self.work, name="belayed-overseer", daemon=True)
 
     def __enter__(self) -> Self:
         self.slots.look = self.loop.ending.on_stop = self.alarm
         self.thread.start()
+        self.aside.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.aside.__exit__(kind, error, trace)
         self.ended = True
         self.alarm()
         self.thread.join(1)
