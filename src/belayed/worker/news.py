@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from belayed.claim import Finished, Running
@@ -13,6 +14,10 @@ from belayed.safelog import log
 
 WITHIN = 3.0
 """Seconds that plugins may take at the end of a process."""
+MOST = 8
+"""Threads that tell plugins at the same time: one that hangs must not take more with each crash."""
+KEPT = 1000
+"""News that wait for a thread; of more the oldest are lost."""
 
 
 class News:
@@ -20,15 +25,39 @@ class News:
 
     def __init__(self, jobs: Any) -> None:
         self.jobs = jobs
+        self.waiting: deque[Finished | int] = deque(maxlen=KEPT)
         self.threads: list[threading.Thread] = []
+        self.at_work = 0
+        """How many of the threads look for more."""
+        self.lock = threading.Lock()
 
     def tell(self, news: Finished | int) -> None:
         """Tell them of an outcome, or of the job with this id that was put aside."""
         if not self.jobs.plugins.all:
             return
-        thread = threading.Thread(target=self.announce, args=(news,), name="belayed-news", daemon=True)
-        self.threads = [*(one for one in self.threads if one.is_alive()), thread]
-        thread.start()
+        with self.lock:
+            self.waiting.append(news)
+            if self.at_work == MOST:
+                return
+            thread = threading.Thread(target=self.work, name="belayed-news", daemon=True)
+            self.threads = [*(one for one in self.threads if one.is_alive()), thread]
+            self.at_work += 1
+            try:
+                thread.start()
+            except RuntimeError:
+                # There are too many threads or processes: with the next news there may be fewer.
+                self.threads.remove(thread)
+                self.at_work -= 1
+
+    def work(self) -> None:
+        """Tell what waits."""
+        while True:
+            with self.lock:
+                if not self.waiting:
+                    self.at_work -= 1
+                    return
+                news = self.waiting.popleft()
+            self.announce(news)
 
     def told(self) -> None:
         """Wait until they have heard it all, within reason."""
@@ -40,14 +69,16 @@ class News:
         plugins = self.jobs.plugins
         try:
             job, error, failed = self.known(news)
-        except Exception:
+        except BaseException:
             log.exception("the plugins could not be told of a failure")
             return
-        if isinstance(error, AttemptCrashed):
-            plugins.notify("on_crash", job, error)
-        plugins.notify("on_error", job, error)
-        if failed:
-            plugins.notify("on_failure", job, error)
+        hooks = ["on_crash"] * isinstance(error, AttemptCrashed) + ["on_error"] + ["on_failure"] * failed
+        for hook in hooks:
+            try:
+                plugins.notify(hook, job, error)
+            except BaseException:
+                # The next news are this thread's, too.
+                log.exception("a plugin left its hook %s by an exit", hook)
 
     def known(self, news: Finished | int) -> tuple[Job, BaseException, bool]:
         """The job, what became of it, and whether that was for good."""
