@@ -50,6 +50,19 @@ def test_a_worker_of_one_process_goes_on_while_a_log_handler_hangs(hanging: harm
         hanging.free.set()
 
 
+def test_time_limits_are_kept_while_a_log_handler_hangs(lite: Jobs) -> None:
+    running = worker(lite)
+    loop = running.made()
+    overseer = running.overseen(loop)
+
+    with overseer:
+        # It logs what does not end.
+        eventually(lambda: log.asides.get(overseer.thread.ident or 0) is overseer.aside)
+
+    assert overseer.aside not in log.asides.values()
+    loop.leave()
+
+
 def test_a_child_s_main_thread_goes_on_while_a_log_handler_hangs(lite: Jobs, tmp_path: Path, effects: Path) -> None:
     with tree(lite, tmp_path / "log", app="tests.worker.harmful", processes=1, threads=2) as worker:
         over(harmful.hangs_logging.enqueue("more jobs succeeded"))

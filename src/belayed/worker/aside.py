@@ -34,15 +34,23 @@ class Aside:
 
     def __enter__(self) -> Self:
         self.thread.start()
-        log.asides[threading.get_ident()] = self
+        self.take()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        log.asides.pop(threading.get_ident(), None)
+        self.drop()
         self.lines.put(None)
         self.thread.join(WITHIN)
+
+    def take(self) -> None:
+        """Take the lines of the calling thread."""
+        log.asides[threading.get_ident()] = self
+
+    def drop(self) -> None:
+        """Let the calling thread log its lines itself. Before it ends: another may get its id."""
+        log.asides.pop(threading.get_ident(), None)
 
     def put(self, record: logging.LogRecord) -> None:
         """Have a line logged. Waits for nothing."""

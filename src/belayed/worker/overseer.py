@@ -1,6 +1,6 @@
 """A thread that keeps time limits and the end of the grace while the loop of a worker waits for its store.
 
-What the loop logs goes aside too: where jobs run in the same process they may leave a log handler that hangs.
+What both of them log goes aside: where jobs run in the same process they may leave a log handler that hangs.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ class Overseer:
 
     def __enter__(self) -> Self:
         self.slots.look = self.loop.ending.on_stop = self.alarm
-        self.thread.start()
         self.aside.__enter__()
+        self.thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.aside.__exit__(kind, error, trace)
         self.ended = True
         self.alarm()
         self.thread.join(1)
+        self.aside.__exit__(kind, error, trace)
 
     def alarm(self) -> None:
         """Have the thread look, from any thread or signal handler."""
         self.calls.put(True)
 
     def work(self) -> None:
+        self.aside.take()
         try:
             while not self.ended:
                 # What starts while this looks is either seen, or finds that nobody will look.
@@ -65,6 +66,8 @@ class Overseer:
         except BaseException as error:
             log.exception("the thread that keeps time limits has ended")
             self.slots.died(self.thread.name, None, error)
+        finally:
+            self.aside.drop()
 
     def look(self, now: float) -> float:
         """Do what is due; when to come again."""
