@@ -8,6 +8,7 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -151,8 +152,10 @@ class LoopSlots:
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """Cancel the job's coroutine. From any thread."""
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
+        if self.loop is not None:
+            # It may be closed at any moment, and nothing runs there then.
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
 
     def cancel(self, id: int, outcome: Outcome, reason: str) -> None:
         """Cancel a task; one that has not taken its first step finds the stop there, as does a job that waits."""
