@@ -132,16 +132,36 @@ def test_a_stopped_child_hinders_nobody(lite: Jobs, log: Path, effects: Path) ->
         os.kill(runs(effects)[0][0], signal.SIGSTOP)
 
         others = [wild.ends.enqueue(str(effects)) for _ in range(20)]
-        # It keeps what it was handed before its silence was noticed: as many jobs as it had free threads.
-        eventually(lambda: sum(state is State.SUCCEEDED for state in states(*others)) >= 18)
+        # What it was handed before its silence was noticed is withdrawn: as many jobs as it had free threads.
+        over(*others)
         late = [wild.ends.enqueue(str(effects)) for _ in range(20)]
         over(*late)
 
         row = next(row for row in lite.workers() if row.pid == worker.pid)
         assert row.alive
         os.kill(runs(effects)[0][0], signal.SIGCONT)
-        over(job, *others)
+        over(job)
     assert (job.state, job.attempt, job.rescues) == (State.SUCCEEDED, 1, 0)
+    assert {other.attempt for other in others} == {1}
+
+
+@pytest.mark.parametrize("hog", [wild.keeps_the_lock, wild.leaves_a_block], ids=["lock", "event loop"])
+def test_what_is_handed_to_a_process_that_is_held_up_runs_elsewhere(
+    hog: Any, jobs: Jobs, log: Path, effects: Path
+) -> None:
+    first = hog.enqueue(str(effects), 600)
+
+    with tree(jobs, log, threads=2, processes=1) as worker:
+        eventually(lambda: runs(effects))
+        (child,) = worker.children()
+        others = [wild.aends.enqueue(str(effects)) for _ in range(10)]
+        others += [wild.ends.enqueue(str(effects)) for _ in range(10)]
+        over(*others, within=40)
+
+        assert {pid for pid, _ in runs(effects)[1:]} - {child}
+        assert first.refresh().state is (State.RUNNING if hog is wild.keeps_the_lock else State.SUCCEEDED)
+        worker.says("does not start what it is handed")
+    assert {(job.state, job.attempt, job.rescues) for job in others} == {(State.SUCCEEDED, 1, 0)}
 
 
 def test_a_gigabyte_of_output_hinders_nobody(lite: Jobs, effects: Path) -> None:

@@ -104,6 +104,18 @@ def keeps_the_lock(path: str, seconds: float) -> None:
     note(path, "done")
 
 
+@task
+async def leaves_a_block(path: str, seconds: float) -> None:
+    """Ends at once; a task that it leaves blocks the event loop."""
+
+    async def blocks() -> None:
+        time.sleep(seconds)  # noqa: ASYNC251
+
+    started(path)
+    # Kept, as an event loop does not.
+    leaves_a_block.left = asyncio.create_task(blocks())  # type: ignore[attr-defined]
+
+
 @task(backoff=NOW)
 def loops(path: str) -> None:
     started(path)

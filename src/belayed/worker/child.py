@@ -98,9 +98,9 @@ class Child:
         self.forked = True
         self.channel.sock.close()
 
-    def mark(self, id: int) -> None:
-        """Write in the page that an attempt starts."""
-        self.page.start(self.cells[id])
+    def mark(self, id: int) -> bool:
+        """Write in the page that an attempt starts; False: the supervisor has taken the job back."""
+        return self.page.start(self.cells[id])
 
     def tell(self, finished: Finished) -> None:
         """Log how an attempt has ended: in its thread."""

@@ -275,7 +275,7 @@ class Children:
                 self.give(child, one, frames)
             self.waiting.extendleft(reversed(skipped))
             for child in self.list:
-                if self.suspects and child.role is Role.ALONE and child.ready and not child.handed:
+                if self.suspects and child.role is Role.ALONE and child.ready and not (child.handed or child.withdrawn):
                     self.give_alone(child, frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
@@ -354,11 +354,14 @@ class Children:
         """Take in the other outcomes that a child has sent."""
         child.idle_since = time.monotonic()
         for one, finished in outcomes:
+            if one.cell in child.withdrawn:
+                child.lets_go(one.cell)
+                continue
             child.drop(one)
             if not finished.started and finished.message is None and finished.state is State.READY:
-                if not (one.is_async or self.stopping or child.leaving):
-                    # No thread got free there.
-                    self.demand.slow()
+                if not (self.stopping or child.leaving):
+                    # No slot got free there.
+                    self.demand.slow(one.is_async)
                 # It may have been written over: then the child would start nothing until the next beat.
                 child.process.page.renew(self.lease)
                 self.returned(one)

@@ -58,10 +58,12 @@ class Demand:
         """Take in that so many attempts of one kind took *seconds* each, on average."""
         (self.loop_pace if is_async else self.threads_pace).took(seconds, count)
 
-    def slow(self) -> None:
-        """Take note that no thread has got free for long."""
-        self.threads_pace.seconds = max(self.threads_pace.seconds or 0.0, PATIENCE)
-        self.probe_at = time.monotonic() + 5 * PATIENCE
+    def slow(self, is_async: bool = False) -> None:
+        """Take note that no thread, or no slot of the event loop, has got free for long."""
+        pace = self.loop_pace if is_async else self.threads_pace
+        pace.seconds = max(pace.seconds or 0.0, PATIENCE)
+        if not is_async:
+            self.probe_at = time.monotonic() + 5 * PATIENCE
 
     def room(self, in_threads: int, in_loop: int) -> int:
         """How many more jobs to claim while so many run or wait."""

@@ -29,6 +29,10 @@ class Handed:
     """Its own transaction has completed it."""
     began: float = 0.0
     """When its attempt started, as first seen in the page: a job may write there what it likes later."""
+    looks: int = 0
+    """At how many looks it had not started."""
+    marked_at: float = 0.0
+    """When it was marked as withdrawn, on the clock of leases (withdrawal.py)."""
 
 
 SILENCE = 0.25
@@ -79,6 +83,10 @@ class Child:
     """How many frames it has sent since the last look at it."""
     still: int = 0
     """At how many looks in a row it held jobs, ran none of them and had sent nothing."""
+    withdrawn: dict[int, Handed] = field(default_factory=dict)
+    """What was taken back from it and it has not let go of yet, by the cells, as it was handed over."""
+    silent: int = 0
+    """At how many looks in a row it had let go of nothing of that."""
 
     def __post_init__(self) -> None:
         self.cells = list(range(self.process.page.cells))
@@ -89,7 +97,7 @@ class Child:
     @property
     def working(self) -> bool:
         """Whether it takes jobs of the queue."""
-        return self.ready and self.role is Role.WORKER and not self.leaving and self.answers
+        return self.ready and self.role is Role.WORKER and not self.leaving and not self.withdrawn and self.answers
 
     @property
     def answers(self) -> bool:
@@ -113,7 +121,7 @@ class Child:
 
     def take(self, one: Handed) -> None:
         """Give a job its cell: from now on it counts as the child's."""
-        one.cell, one.began = self.cells.pop(), 0.0
+        one.cell, one.began, one.looks, one.marked_at = self.cells.pop(), 0.0, 0, 0.0
         self.process.page.clear(one.cell)
         self.handed[one.cell] = one
         self.threads += not one.is_async
@@ -125,6 +133,19 @@ class Child:
         self.threads -= not one.is_async
         self.cells.append(one.cell)
         one.cell = -1
+
+    def withdraw(self, one: Handed) -> None:
+        """It will not start this job. Its cell is not free before the child has let go of it."""
+        self.withdrawn[one.cell] = replace(one)
+        del self.handed[one.cell]
+        self.threads -= not one.is_async
+        one.cell = -1
+
+    def lets_go(self, cell: int) -> None:
+        """It has seen that a job was withdrawn."""
+        del self.withdrawn[cell]
+        self.cells.append(cell)
+        self.silent = 0
 
     # What the page says, which may be anything: a job can write there. In doubt an attempt is running.
 

@@ -15,8 +15,9 @@ from belayed.config import AT_ENQUEUE, Config, typed
 from belayed.errors import ConfigError
 from belayed.job import Outcome, State
 from belayed.results import MESSAGE_LIMIT, storable
-from belayed.worker.frames import FINISHED, BadFrame, finished_from
+from belayed.worker.frames import FINISHED, BadFrame, finished_from, finished_row
 from belayed.worker.handed import Child, Handed
+from belayed.worker.slots import released
 from belayed.worker.verdict import LONGEST_WAIT, TRACEBACK_LIMIT
 
 LARGEST_HELLO = 1 << 22
@@ -93,7 +94,7 @@ def ended_from(body: Any, child: Child) -> list[tuple[Handed, Finished]]:
     """The other outcomes that a child has sent. Raises BadFrame."""
     if type(body) is not list or not body:
         raise BadFrame("no list of outcomes")
-    found = [outcome_from(row, child) for row in body]
+    found = [withdrawn_from(row, child) or outcome_from(row, child) for row in body]
     for handed, finished in found:
         if finished.started and not child.process.page.ended(handed.cell):
             raise BadFrame("an outcome of a job that has not ended")
@@ -118,7 +119,7 @@ def kinds_from(body: Any, child: Child) -> dict[str, bool]:
     Raises BadFrame.
     """
     kinds = names_from(body)
-    if not kinds or not kinds.keys() <= {one.job.task for one in child.handed.values()}:
+    if not kinds or not kinds.keys() <= {one.job.task for one in (*child.handed.values(), *child.withdrawn.values())}:
         raise BadFrame("the kinds of tasks that it does not run")
     if not child.taught.isdisjoint(kinds):
         raise BadFrame("the kind of a task for the second time")
@@ -254,6 +255,18 @@ POSSIBLE = {
     (Outcome.TIMED_OUT, State.FAILED),
 }
 """How an attempt may end that has not taken its child along."""
+
+
+def withdrawn_from(body: Any, child: Child) -> tuple[Handed, Finished] | None:
+    """A job that was withdrawn, as it has not started: nothing else is believed of it. None: it was not withdrawn."""
+    cell = body[0] if type(body) is list and len(body) == 2 else None
+    if type(cell) is not int or cell not in child.withdrawn:
+        return None
+    one = child.withdrawn[cell]
+    finished = released(one.job)
+    if body[1] != finished_row(finished):
+        raise BadFrame("an outcome of a job that was withdrawn from it")
+    return one, finished
 
 
 def outcome_from(body: Any, child: Child) -> tuple[Handed, Finished]:

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -31,6 +31,8 @@ class LoopSlots:
         self.slots, self.size = slots, size
         self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
         self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
+        self.unbegun: dict[tuple[int, str], Claimed] = {}
+        """Those of the tasks that have not begun, by job and claim. The thread that takes one out decides about it."""
         self.judging: Running | None = None
         """The attempt whose code has ended, and whose hooks and notices of its end run."""
         self.made = 0
@@ -96,11 +98,14 @@ class LoopSlots:
         """Make the task of a job."""
         run = run or self.slots.attempts.begun(claimed)
         assert self.loop is not None
+        is_fresh = loaded is None
+        if is_fresh:
+            self.unbegun[claimed.id, claimed.token] = claimed
         # A context of its own: this may be called in that of the job that has just ended.
         task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
         self.tasks[claimed.id] = run, task
         self.made += 1
-        task.add_done_callback(partial(self.over, claimed))
+        task.add_done_callback(partial(self.over, claimed, is_fresh))
         if run.deadline is not None and run.deadline < self.slots.look_at:
             self.slots.look()
 
@@ -117,6 +122,9 @@ class LoopSlots:
         value: Any = None
         error: BaseException | None = None
         # A thread that found it to be a coroutine has begun it.
+        if loaded is None and self.unbegun.pop((claimed.id, claimed.token), None) is None:
+            # It was withdrawn.
+            return
         if loaded is None and not (slots.begin(claimed) and self.saying.say(slots.began, claimed)):
             self.tasks.pop(claimed.id, None)
             return
@@ -136,19 +144,57 @@ class LoopSlots:
         self.judging = None
         slots.done(claimed, finished, self.saying, is_async=True)
 
-    def over(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
+    def over(self, claimed: Claimed, is_fresh: bool, task: asyncio.Task[None]) -> None:
         """A task has ended. One that still has its slot was cancelled before its first step, by a neighbour."""
         self.made -= 1
         found = self.tasks.get(claimed.id)
         if found is not None and found[1] is task:
-            del self.tasks[claimed.id]
-            self.slots.let_go(claimed)
+            self.tasks.pop(claimed.id, None)
+            if not is_fresh or self.unbegun.pop((claimed.id, claimed.token), None) is not None:
+                self.slots.let_go(claimed)
             self.pump()
 
     def running(self) -> list[Running]:
         """The attempts that run now, or have begun in a thread that has handed them over."""
         handed = [run for _, run, _ in list(self.waiting) if run is not None]
         return [*handed, *(run for run, _ in list(self.tasks.values()))]
+
+    def next_one(self) -> object:
+        """What is to start next; None: nothing waits. From another thread."""
+        if self.unbegun and (unbegun := list(self.unbegun.values())):
+            return unbegun[0]
+        try:
+            return self.waiting[0]
+        except IndexError:
+            return None
+
+    def release(self) -> list[Claimed]:
+        """Take out what waits. From another thread."""
+        found = []
+        while self.waiting:
+            try:
+                found.append(self.waiting.popleft()[0])
+            except IndexError:
+                break
+        return found
+
+    def withdraw(self) -> list[Claimed]:
+        """Take out the tasks that have not begun, and will not any more. From another thread."""
+        found = [claimed for key in list(self.unbegun) if (claimed := self.unbegun.pop(key, None)) is not None]
+        for claimed in found:
+            self.tasks.pop(claimed.id, None)
+        return found
+
+    def call(self, function: Callable[[], None]) -> bool:
+        """Have the loop call this when it comes round; False: it never will."""
+        if self.loop is None:
+            return False
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            # It is closed.
+            return False
+        return True
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """Cancel the job's coroutine. From any thread."""

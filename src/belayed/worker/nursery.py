@@ -19,6 +19,7 @@ from belayed.worker.heard import Hello, failure_from, hello_from, largest_of, re
 from belayed.worker.output import Output
 from belayed.worker.page import clock
 from belayed.worker.staff import Staff
+from belayed.worker.withdrawal import withdrawn
 
 WATCH = 0.5
 """Seconds between two looks at what runs for too long."""
@@ -113,7 +114,7 @@ class Nursery:
         for child in self.children.list:
             if child.process.channel.more:
                 return now
-            if child.handed or child.leaving or not child.ready or not child.has_taken:
+            if child.handed or child.withdrawn or child.leaving or not child.ready or not child.has_taken:
                 due.append(self.watch_at)
             elif child.role is Role.ALONE:
                 due.append(self.children.suspects.spare_until(child, self.children.list, now))
@@ -250,6 +251,8 @@ class Nursery:
             for child in children.list:
                 if child.handed:
                     self.overdue(child, now)
+                if why := withdrawn(self.children, child, self.look, is_blocked=self.output.full):
+                    self.replace(child, why)
                 self.listened(child)
                 if child.ready and not child.answers and now >= child.ask_at:
                     # A job may have written over its pulse. One that listens writes it again.

@@ -24,7 +24,10 @@ CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 VALID_FROM, LEASE_UNTIL, PULSE = 0, 1, 2
 LEFT_BEHIND = 7
 HEADER = 8
-"""Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet."""
+"""Numbers before the cells; each cell is two: when the attempt started and when it ended, 0 for not yet.
+
+After all cells there is one more number for each: whether the supervisor has withdrawn its job.
+"""
 
 
 clock: Callable[[], float] = time.monotonic if CLOCK is None else partial(time.clock_gettime, CLOCK)
@@ -48,6 +51,7 @@ class Page(Lease):
         self.fd, self.cells = fd, cells
         self.map = mmap.mmap(fd, size(cells))
         self.numbers = memoryview(self.map).cast("d")
+        self.marks = HEADER + 2 * cells
 
     def holds(self, claimed_at: float) -> bool:
         numbers = self.numbers
@@ -113,11 +117,28 @@ class Page(Lease):
     def clear(self, cell: int) -> None:
         """Make a cell ready for another job."""
         at = HEADER + 2 * cell
-        self.numbers[at] = self.numbers[at + 1] = 0.0
+        self.numbers[at] = self.numbers[at + 1] = self.numbers[self.marks + cell] = 0.0
 
-    def start(self, cell: int) -> None:
-        """The attempt starts, before anything of its job is looked at."""
-        self.numbers[HEADER + 2 * cell] = clock()
+    def start(self, cell: int) -> bool:
+        """The attempt starts, before anything of its job is looked at. False: the job was withdrawn, so it must not.
+
+        The child writes first and reads then. The supervisor writes `withdraw`, and reads `started` at a later look,
+        when what was written has long been visible to both: at least one of them sees what the other has written.
+        """
+        numbers, at = self.numbers, HEADER + 2 * cell
+        numbers[at] = clock()
+        if numbers[self.marks + cell] == 0.0:
+            return True
+        numbers[at] = 0.0
+        return False
+
+    def withdraw(self, cell: int) -> None:
+        """The attempt is not to start any more; it may have, or be about to, until a later look at `started`."""
+        self.numbers[self.marks + cell] = 1.0
+
+    def allow(self, cell: int) -> None:
+        """Take `withdraw` back: the attempt has started."""
+        self.numbers[self.marks + cell] = 0.0
 
     def end(self, cell: int) -> None:
         """The attempt has ended: its code runs no more."""
@@ -150,4 +171,4 @@ def seal(fd: int) -> None:
 
 
 def size(cells: int) -> int:
-    return 8 * (HEADER + 2 * cells)
+    return 8 * (HEADER + 3 * cells)

@@ -19,6 +19,7 @@ from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
 from belayed.worker.page import Lease
 from belayed.worker.saying import HANGS, Saying
+from belayed.worker.standstill import Standstill
 from belayed.worker.threadslot import ThreadSlot
 from belayed.worker.verdict import untold
 
@@ -26,8 +27,9 @@ from belayed.worker.verdict import untold
 class Slots:
     """Slots in this process. `wake` is called when an outcome is there, `broke` when a slot has died.
 
-    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at; `tell` and
-    then `done_with` when its code has ended. `began` and `tell` log: what they raise changes nothing.
+    `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at; it does not
+    start where `mark` says no. `tell` and then `done_with` are called when its code has ended. `began` and `tell` log:
+    what they raise changes nothing.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Slots:
     ) -> None:
         self.attempts, self.patience = attempts, patience
         self.wake: Callable[[], None] = nothing
-        self.mark: Callable[[int], None] = nothing
+        self.mark: Callable[[int], bool] = may_start
         self.began: Callable[[Claimed], None] = nothing
         self.tell: Callable[[Finished], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
@@ -62,6 +64,7 @@ class Slots:
         """Holds back suspects until nothing else runs; where a supervisor does that, they run as they come."""
         self.news = News(attempts.jobs)
         self.loop = LoopSlots(self, async_slots)
+        self.standstill = Standstill(self.loop, patience, withdraws=apart)
         self.demand = Demand(threads, async_slots, read_ahead)
         self.ended: deque[Finished] = deque()
         self.lease = lease or Lease()
@@ -184,7 +187,7 @@ class Slots:
 
     def room(self) -> int:
         """How many more jobs to claim."""
-        if self.broken:
+        if self.broken or self.standstill.is_quiet:
             return 0
         room = self.demand.room(*self.counts())
         return room if self.apart is None else self.apart.room(room, len(self.claimed_at))
@@ -203,7 +206,9 @@ class Slots:
         if id in self.stops or not self.lease.holds(self.claimed_at.get(id, 0.0)):
             self.let_go(claimed)
             return False
-        self.mark(id)
+        if not self.mark(id):
+            self.let_go(claimed)
+            return False
         return True
 
     def let_go(self, claimed: Claimed, delay: float | None = None) -> None:
@@ -229,7 +234,12 @@ class Slots:
                 self.stuck(run.claimed, now - run.begun)
         if self.apart is not None:
             due = min(due, self.tend_apart(self.apart, now))
-        due = min(due, self.loop.saying.due(), *(slot.saying.due() for slot in self.threads))
+        stale, loop_due = self.standstill.release(now)
+        if stale:
+            self.demand.slow(is_async=True)
+        for job in stale:
+            self.let_go(job, self.standstill.delay)
+        due = min(due, loop_due, self.loop.saying.due(), *(slot.saying.due() for slot in self.threads))
         if self.waiting:
             if now >= self.last_start + self.patience:
                 self.demand.slow()
@@ -283,12 +293,7 @@ class Slots:
         self.release_waiting()
         if self.apart is not None and self.apart.waiting is not None:
             self.ended.append(released(self.apart.taken()))
-        while self.loop.waiting:
-            try:
-                claimed, _, _ = self.loop.waiting.popleft()
-            except IndexError:
-                break
-            self.ended.append(released(claimed))
+        self.ended.extend(map(released, self.loop.release()))
 
     def release_waiting(self) -> None:
         """Let go of the jobs that no thread has taken: another worker may have one free."""
@@ -351,6 +356,11 @@ class Slots:
 
 def nothing(*_args: object) -> None:
     """What is called where nobody listens."""
+
+
+def may_start(_id: int) -> bool:
+    """Where no supervisor takes jobs back."""
+    return True
 
 
 def nothing_waits() -> bool:

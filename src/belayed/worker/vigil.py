@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from belayed.config import WorkerConfig
-from belayed.worker.handed import Child
+from belayed.worker.handed import Child, Role
 from belayed.worker.health import served
 from belayed.worker.loop import Loop
 from belayed.worker.page import clock
 from belayed.worker.pool import Pool
+from belayed.worker.slots import Slots
+from belayed.worker.standstill import Standstill
 from belayed.worker.worker import Worker
 
 DEAF = 5.0
@@ -30,8 +32,8 @@ class Watched:
     """What is asked of a pool, or of a worker in one process."""
 
     loop: Callable[[], Loop | None]
-    has_slots: Callable[[], bool]
-    """Whether anybody is there to run jobs."""
+    no_slots: Callable[[], str]
+    """Why nobody is there to run jobs; empty: there is."""
     stepped_at: Callable[[], float]
     """When the thread that serves the children has last been round, on the monotonic clock."""
     broken: Callable[[], str] = lambda: ""
@@ -41,22 +43,37 @@ class Watched:
 
 
 def pool_watched(pool: Pool) -> Watched:
-    def has_slots() -> bool:
-        return any(child.ready and not child.leaving and hears(child) for child in list(pool.children.list))
+    def no_slots() -> str:
+        children = list(pool.children.list)
+        if any(takes(child) for child in children):
+            return ""
+        hang = any(child.withdrawn for child in children if not child.leaving)
+        return "no child process starts what it is handed" if hang else "no child process is ready"
 
-    return Watched(lambda: pool.loop, has_slots, lambda: pool.stepped_at, over=lambda: pool.over)
+    return Watched(lambda: pool.loop, no_slots, lambda: pool.stepped_at, over=lambda: pool.over)
 
 
-def hears(child: Child) -> bool:
-    """Whether it has taken what it was sent, or may still be about to."""
-    return child.has_taken or clock() - child.sent_at < DEAF
+def takes(child: Child) -> bool:
+    """Whether it takes jobs of the queue, and starts them: it has taken what it was sent, or may still be about to."""
+    is_there = child.ready and child.role is Role.WORKER and not child.leaving and not child.withdrawn
+    return is_there and (child.has_taken or clock() - child.sent_at < DEAF)
 
 
 def worker_watched(worker: Worker) -> Watched:
-    def broken() -> str:
-        return worker.loop.slots.broken if worker.loop else ""
+    def standstill() -> Standstill | None:
+        slots = worker.loop.slots if worker.loop else None
+        return slots.standstill if isinstance(slots, Slots) else None
 
-    return Watched(lambda: worker.loop, lambda: True, time.monotonic, broken)
+    def no_slots() -> str:
+        found = standstill()
+        return "the event loop is blocked" if found is not None and found.since is not None else ""
+
+    def broken() -> str:
+        why = worker.loop.slots.broken if worker.loop else ""
+        found = standstill()
+        return why or (found.stuck(worker.config.lapse.total_seconds()) if found is not None else "")
+
+    return Watched(lambda: worker.loop, no_slots, time.monotonic, broken)
 
 
 class Vigil:
@@ -127,8 +144,8 @@ class Vigil:
                 return "the database is not available"
             if loop.paused:
                 return "it is paused"
-            if not one.has_slots():
-                return "no child process is ready"
+            if why := one.no_slots():
+                return why
         return self.stuck()
 
     def stopping(self) -> None:
