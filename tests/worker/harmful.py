@@ -57,6 +57,14 @@ async def dies_a_moment_after(path: str) -> None:
 
 
 @task
+def forks_and_returns(path: str) -> None:
+    """An effect, and a copy of the process that comes back from the job, too."""
+    note(path, f"{os.getpid()} {current_job().id}")
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+
+
+@task
 def freezes_the_clock() -> None:
     """As tests do that freeze the time, and forget to let it go on."""
     at = time.monotonic() - 1000

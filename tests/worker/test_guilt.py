@@ -293,3 +293,19 @@ def test_hundreds_of_rescued_jobs_are_soon_done(processes: int, lite: Jobs, log:
         eventually(lambda: not lite.counts().live, 20)
 
     assert lite.counts().ended[State.SUCCEEDED] == 200
+
+
+FORKS = """
+from tests.worker.harmful import forks_and_returns
+saved = [forks_and_returns.enqueue({path!r}) for _ in range(3)]
+belayed.Worker(threads=1).run(until_empty=True)
+assert {{job.refresh().state for job in saved}} == {{"succeeded"}}
+"""
+
+
+def test_a_copy_of_a_worker_that_a_job_forks_runs_no_other_job(lite: Jobs, effects: Path) -> None:
+    with program(lite, FORKS.format(path=str(effects))) as other:
+        code = other.ended()
+
+    assert code == 0, other.errors
+    assert len(effects.read_text("utf-8").splitlines()) == 3

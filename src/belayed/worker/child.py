@@ -90,12 +90,10 @@ class Child:
         self.limit = float("inf")
         """The shortest time limit of a job that was handed over."""
         self.tend_at = self.sent_at = 0.0
-        self.forked = False
         os.register_at_fork(after_in_child=self.after_fork)
 
     def after_fork(self) -> None:
         """This is the copy of a child, which some job has made."""
-        self.forked = True
         self.channel.sock.close()
 
     def mark(self, id: int) -> bool:
@@ -104,9 +102,6 @@ class Child:
 
     def tell(self, finished: Finished) -> None:
         """Log how an attempt has ended: in its thread."""
-        if self.forked:
-            # A job has forked, and what it forked has come back from it: its outcome is the parent's to tell.
-            os._exit(0)
         if finished.started:
             self.report.ended(finished)
             finished.told = True

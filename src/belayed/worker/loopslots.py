@@ -138,6 +138,7 @@ class LoopSlots:
             value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
+        slots.end_copy()
         del self.tasks[claimed.id]
         self.judging = run
         finished = slots.attempts.told(run, loaded, value, error)

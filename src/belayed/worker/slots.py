@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections import deque
@@ -43,7 +44,7 @@ class Slots:
         lease: Lease | None = None,
         apart: bool = True,
     ) -> None:
-        self.attempts, self.patience = attempts, patience
+        self.attempts, self.patience, self.pid = attempts, patience, os.getpid()
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], bool] = may_start
         self.began: Callable[[Claimed], None] = nothing
@@ -124,6 +125,14 @@ class Slots:
             self.loop.stop(id, *stop)
         elif run.deadline is not None and run.deadline < self.look_at:
             self.look()
+
+    def end_copy(self) -> None:
+        """End this process if a job has forked it, and its copy of the job has come to its end.
+
+        The outcome is for the original to tell, and the jobs that wait are for it to run.
+        """
+        if os.getpid() != self.pid:
+            os._exit(0)
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
         """Take an outcome. What logs it is the application's, and its code has ended only after that."""

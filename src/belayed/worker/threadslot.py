@@ -79,6 +79,7 @@ class ThreadSlot:
                 break
             except AttemptStopped:
                 caught = True
+        slots.end_copy()
         # The verdict comes after: a stop within it would change what has been decided.
         if loaded is not None and loaded.is_async and error is None:
             if run.stopping is None:
