@@ -64,7 +64,8 @@ def test_what_waits_for_a_blocked_event_loop_runs_elsewhere(
         told = watched.no_slots()
         goes_on.set()
         eventually(lambda: not watched.no_slots())
-        eventually(lambda: ended(adouble.enqueue(1)))
+        last = adouble.enqueue(1)
+        eventually(lambda: ended(last))
 
     assert (before, told) == ("", "the event loop is blocked")
     assert {(one.state, one.attempt) for one in waiting} == {(State.SUCCEEDED, 1)}
