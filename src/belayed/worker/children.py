@@ -345,14 +345,14 @@ class Children:
             self.ended.append(finished)
             counts[one.is_async] += 1
             micros[one.is_async] += took
-        child.idle_since = time.monotonic()
+        child.idle_since = child.ended_at = time.monotonic()
         for is_async in (False, True):
             if counts[is_async]:
                 self.demand.took(is_async, micros[is_async] / counts[is_async] / 1e6, counts[is_async])
 
     def took(self, child: Child, outcomes: list[tuple[Handed, Finished]]) -> None:
         """Take in the other outcomes that a child has sent."""
-        child.idle_since = time.monotonic()
+        child.idle_since = child.ended_at = time.monotonic()
         for one, finished in outcomes:
             if one.cell in child.withdrawn:
                 child.lets_go(one.cell)

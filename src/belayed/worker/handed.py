@@ -73,6 +73,8 @@ class Child:
     born: float = field(default_factory=time.monotonic)
     idle_since: float = 0.0
     """Since when it has no work, once it is ready."""
+    ended_at: float = float("-inf")
+    """When the last outcome of an attempt has come from it."""
     taught: set[str] = field(default_factory=set)
     """The tasks whose kinds it has found out."""
     result_limit: int = 0
@@ -167,7 +169,7 @@ class Child:
 
     def death(self) -> Death:
         """How it ended, once it is dead."""
-        just_ended = time.monotonic() - self.idle_since < MOMENT
+        just_ended = time.monotonic() - self.ended_at < MOMENT
         return replace(self.process.death(), just_ended=just_ended, shared=self.given > 1)
 
     def left(self, one: Handed) -> Left:
