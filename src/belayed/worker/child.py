@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import io
+import json
 import os
 import selectors
 import signal
@@ -52,6 +53,8 @@ LINGER = 0.002
 """Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
 FULL = 100
 """Outcomes that are company enough."""
+LARGE = 1 << 20
+"""Bytes of a frame of such outcomes."""
 FEW = 20
 """Failures in a frame: each may have a traceback."""
 HEAVY = 1 << 18
@@ -154,8 +157,8 @@ class Child:
                 gone = True
                 for some in parted(successes, size):
                     gone &= self.channel.send("succeeded", some)
-                for at in range(0, len(others), FEW):
-                    gone &= self.channel.send("ended", others[at : at + FEW])
+                for some in by_size(others):
+                    gone &= self.channel.send("ended", some)
                 if self.channel.deaf or not gone:
                     self.alarm()
             finally:
@@ -266,6 +269,21 @@ class Child:
         self.cells[job.id] = cell
         self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
         return job
+
+
+def by_size(rows: list[Any]) -> Iterator[list[Any]]:
+    """These rows in frames of a few, and of no more bytes than a supervisor reads unless one row alone has more."""
+    some: list[Any] = []
+    size = 0
+    for row in rows:
+        took = len(json.dumps(row))
+        if some and (len(some) >= FEW or size + took > LARGE):
+            yield some
+            some, size = [], 0
+        some.append(row)
+        size += took
+    if some:
+        yield some
 
 
 def parted(successes: list[Any], size: int) -> Iterator[list[Any]]:

@@ -10,12 +10,12 @@ import asyncio
 import os
 import resource
 import threading
-import time
+from collections.abc import Sized
 
-from belayed.worker.blame import MOMENT
-from belayed.worker.loopslots import LoopSlots
 from belayed.worker.slots import Slots
 
+OWN = "belayed-"
+"""What the names of the worker's threads begin with."""
 TASKS = "/proc/self/task"
 TIMERS = "/proc/self/timers"
 """Those of timer_create(2), where the kernel shows them."""
@@ -32,47 +32,47 @@ class Leftovers:
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
-        self.threads = 0
+        self.threads: set[str] = set()
         self.limits: list[tuple[int, int]] = []
         self.timers = b""
-        self.tasks = 0
-        self.look_at = 0.0
 
     def open(self) -> None:
         """Take what is here now for the application's own."""
-        self.threads, self.limits, self.timers = threads(), limits(), timers()
+        self.threads, self.limits, self.timers = set(threads()), limits(), timers()
 
     def count(self) -> int:
         """How many threads, processes, tasks and the like there may be of jobs that have ended.
 
         Those of jobs that run are counted too: nobody can tell whose they are.
         """
-        slots = self.slots
-        own = self.threads + len(slots.given_up) + sum(one.is_alive() for one in slots.news.threads)
-        loop = slots.loop
-        found = 0
+        found = len(self.strange_threads()) + has_children()
+        loop = self.slots.loop
         if loop.thread is not None:
-            own += 1
-            found = self.tasks_of(loop)
-        found += max(0, threads() - own) + has_children()
+            found += tasks_beyond(loop.loop, loop.made) + callbacks(loop.loop)
         return found + (limits() != self.limits) + (timers() != self.timers)
 
-    def tasks_of(self, loop: LoopSlots) -> int:
-        """The tasks of jobs that have ended, as counted a moment ago: to look at thousands takes milliseconds."""
-        now = time.monotonic()
-        if now >= self.look_at:
-            self.look_at = now + MOMENT / 2
-            self.tasks = tasks_beyond(loop.loop, loop.made)
-        return self.tasks
+    def strange_threads(self) -> set[str]:
+        """The threads that were not here at first, and are none of the worker's."""
+        found = set(threads()) - self.threads
+        if found:
+            found -= {str(one.native_id) for one in threading.enumerate() if one.name.startswith(OWN)}
+        return found
 
 
-def threads() -> int:
-    """The threads of this process: on Linux also those that Python does not know of."""
+def threads() -> list[str]:
+    """The threads of this process by their ids: on Linux also those that Python does not know of."""
     try:
-        # Each is a directory in this one, and so a link to it.
-        return os.stat(TASKS).st_nlink - 2  # noqa: PTH116 (a Path takes twice as long)
+        return os.listdir(TASKS)  # noqa: PTH208 (a Path takes several times as long)
     except OSError:
-        return threading.active_count()
+        return [str(thread.native_id) for thread in threading.enumerate()]
+
+
+def callbacks(loop: asyncio.AbstractEventLoop | None) -> int:
+    """The timers and watched files of an event loop, as far as it is one of asyncio's own."""
+    timers = getattr(loop, "_scheduled", ())
+    watched: Sized | None = getattr(getattr(loop, "_selector", None), "get_map", dict)()
+    # One file is the loop's own, by which other threads wake it.
+    return len(timers) + max(0, len(watched or ()) - 1)
 
 
 def limits() -> list[tuple[int, int]]:
