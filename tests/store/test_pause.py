@@ -128,3 +128,15 @@ def test_once_paused_a_queue_gives_no_job_to_claims_that_begin_later(stores, que
         thread.join()
 
     assert late == []
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_hundreds_of_paused_queues_hide_no_other(store, count):
+    for number in range(300):
+        store.added(queue=f"paused {number}", priority=-1)
+        store.pause(f"paused {number}")
+    ids = store.added(2 * count, queue="open")
+
+    claimed = store.claimed(count)
+
+    assert ids_of(claimed) == ids[:count]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import count as numbers
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -17,6 +18,8 @@ from belayed.store.rows import as_json
 from belayed.store.sql import SqlStore
 
 LONG_AGO = -(2**63)
+ROUNDS = 3
+"""After so many looks twice as many lanes are looked at each time."""
 Place = tuple[int, int, int, bool, int]
 """Of a job: its priority, run_at and id; whether it is none, but where to look on after it; and which lane it is in."""
 
@@ -60,21 +63,26 @@ class SqliteStore(SqlStore):
         return (yield from self.first_of(lanes, count))
 
     def first_of(self, lanes: Lanes, count: int) -> Steps[list[int]]:
-        """A few jobs of each lane are looked at, then more of those lanes in which another of the first may be."""
+        """A few jobs of each lane are looked at, then more of those lanes in which another of the first may be.
+
+        Lanes of paused queues have none to offer: after a few rounds more and more lanes are looked at together.
+        """
         places: list[Place] = [
             (lane.priority, LONG_AGO if lane.mark_at is None else lane.mark_at, lane.mark_id - 1, True, nth)
             for nth, lane in enumerate(lanes.lanes)
         ]
         few = 0
-        while True:
+        for round in numbers():
             places.sort()
-            unsure = [place for place in places[:count] if place[3]]
-            if not unsure:
-                return [place[2] for place in places[:count]]
-            few = max(4 * few, enough(count / len(unsure)))
+            if not any(place[3] for place in places[:count]):
+                break
+            unsure = [place for place in places[: count << max(0, round - ROUNDS)] if place[3]]
+            # Of one lane there can be no more than all.
+            few = min(count, max(4 * few, enough(count / len(unsure))))
             found = yield from self.peek(lanes.lanes, unsure, few)
             passed = set(unsure)
             places = [*(place for place in places if place not in passed), *found]
+        return [place[2] for place in places[:count]]
 
     def peek(self, lanes: Sequence[Lane], places: Sequence[Place], few: int) -> Steps[list[Place]]:
         """The next jobs after *places* to look on at, a *few* of each; and where there may be more."""
