@@ -8,6 +8,7 @@ import contextvars
 import faulthandler
 import logging
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -62,6 +63,17 @@ def forks_and_returns(path: str) -> None:
     note(path, f"{os.getpid()} {current_job().id}")
     if pid := os.fork():
         os.waitpid(pid, 0)
+
+
+@task
+def keeps_the_lock() -> None:
+    """The interpreter's, for hours: a regular expression that never ends."""
+    re.match(r"(a+)+b", "a" * 50)
+
+
+@task
+async def blocks_the_loop() -> None:
+    time.sleep(3600)  # noqa: ASYNC251 (that is the fault)
 
 
 @task

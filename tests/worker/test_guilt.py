@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def claimed(id: int = 1, **given: Any) -> Claimed:
     return Claimed(**{**values, **numbers, **named, "id": id, **given})
 
 
+LATE = {"expected": True, "reason": "a job of its did not end"}
+
+
+def late(id: int, is_async: bool = False) -> Left:
+    """One that was told to end, and did not."""
+    return Left(claimed(id), 9, True, is_async=is_async, stop=(Outcome.TIMED_OUT, "stopped after 5 s"))
+
+
 def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
     """Of each outcome: whether it is charged, and whether its job is a suspect."""
     return [(one.crashed, one.suspect) for one in after_death(death, left, Config())]
@@ -56,6 +65,11 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         ({"reason": "not a valid frame"}, [Left(claimed(1), 1, True)], [(True, True)]),
         ({"reason": "not a valid frame"}, [Left(claimed(1), 1, True), Left(claimed(2), 1, False)], [(False, True)] * 2),
         ({"code": BROKEN}, [Left(claimed(1, suspect=True), 1, True)], [(True, True)]),
+        (LATE | {"deaf": True}, [late(1), Left(claimed(2), 1, True)], [(False, True)] * 2),
+        (LATE | {"deaf": True}, [late(1)], [(False, False)]),
+        (LATE, [late(1), Left(claimed(2), 1, True)], [(False, False)] * 2),
+        (LATE, [late(1, True), Left(claimed(2), 1, True)], [(False, False)] * 2),
+        (LATE, [late(1, True), Left(claimed(2), 1, True, is_async=True)], [(False, True)] * 2),
         ({"expected": True}, [Left(claimed(1), 1, True, completed=True), Left(claimed(2), 1, True)], [(False, False)]),
     ],
     ids=[
@@ -73,6 +87,11 @@ def judged(death: Death, *left: Left) -> list[tuple[bool, bool]]:
         "what it has sent itself",
         "what it or one that had ended has sent",
         "a suspect whose slot died",
+        "late beside one that keeps the lock",
+        "late alone, and keeps the lock",
+        "late beside another",
+        "a late coroutine beside a thread",
+        "a late coroutine beside another",
         "ended by the supervisor",
     ],
 )
@@ -111,6 +130,22 @@ def test_a_job_whose_process_dies_a_moment_after_it_has_its_neighbour_not_charge
         over(innocent, guilty)
 
     assert (innocent.state, innocent.attempt, innocent.crashes, innocent.failures) == (State.SUCCEEDED, 2, 0, 0)
+
+
+@pytest.mark.parametrize("hog", [harmful.keeps_the_lock, harmful.blocks_the_loop], ids=["lock", "event loop"])
+def test_a_job_that_stops_its_neighbours_does_not_let_them_time_out(
+    hog: Any, lite: Jobs, log: Path, effects: Path
+) -> None:
+    options = {"kill_after": "0.3s", "grace": "1s"}
+    with tree(lite, log, app=HARMFUL, threads=2, **options):
+        first = harmful.aends if hog is harmful.blocks_the_loop else harmful.ends
+        innocent = first.using(max_attempts=1, max_run_time=timedelta(seconds=2)).enqueue(str(effects), 1)
+        eventually(effects.read_text)
+        guilty = hog.using(max_attempts=1, max_run_time=timedelta(seconds=8)).enqueue()
+        over(innocent, guilty, within=60)
+
+    assert (innocent.state, innocent.failures, innocent.attempt) == (State.SUCCEEDED, 0, 2)
+    assert guilty.state is State.FAILED
 
 
 def test_a_job_that_freezes_the_clock_harms_nobody(lite: Jobs, log: Path, effects: Path) -> None:

@@ -40,6 +40,8 @@ class Death:
     """It was killed for what is no fault of what ran there."""
     left_behind: bool = False
     """There were threads, processes or tasks of jobs that had ended: one of those may have done it."""
+    deaf: bool = False
+    """It did not take what it was sent: something there kept the interpreter's lock."""
     just_ended: bool = False
     """An attempt had ended there a moment before."""
     shared: bool = False
@@ -70,6 +72,7 @@ class Left:
     """False: its code had ended, and the outcome was lost on its way."""
     completed: bool = False
     """Its own transaction had completed its job, while its code went on."""
+    is_async: bool = False
     stop: tuple[Outcome, str] | None = None
     """What it had been told to end as, and why: it did not, and its child was killed for it."""
 
@@ -78,20 +81,32 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
     """The outcomes of what a dead child has *left*.
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
-    it was told; then its neighbours are no suspects. One that had just ended may have done it like one that ran, as by
-    a destructor of what it held; so may one whose job is completed, but its job stays as it is.
+    it was told; then its neighbours are no suspects. If another may have kept it from ending, all that ran are suspects.
+    One that had just ended may have done it like one that ran, as by a destructor of what it held; so may one whose job
+    is completed, but its job stays as it is.
     """
+    running = [one for one in left if one.running]
+    hindered = [one for one in running if is_hindered(one, running, death)]
     found = []
     for one in left:
         if one.completed:
             continue
-        if one.running and one.stop is not None:
+        if one.running and one.stop is not None and one not in hindered:
             found.append(stopped(one, one.stop, death, config))
         elif len(left) == 1 and not death.expected and proven(death):
             found.append(charged(one, death, config))
         else:
-            found.append(innocent(one, death, suspect=not death.expected or one.job.suspect))
+            suspect = not death.expected or one.job.suspect or (one.running and bool(hindered))
+            found.append(innocent(one, death, suspect=suspect))
     return found
+
+
+def is_hindered(one: Left, running: Sequence[Left], death: Death) -> bool:
+    """Whether an attempt that ran beyond its time may have been kept from ending by another that ran."""
+    if one.stop is None or one.stop[0] is not Outcome.TIMED_OUT:
+        return False
+    others = [other for other in running if other is not one]
+    return bool(others) if death.deaf else one.is_async and any(other.is_async for other in others)
 
 
 def proven(death: Death) -> bool:

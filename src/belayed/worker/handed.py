@@ -73,6 +73,8 @@ class Child:
     born: float = field(default_factory=time.monotonic)
     idle_since: float = 0.0
     """Since when it has no work, once it is ready."""
+    asked_at: float = 0.0
+    """When it was asked to give back what it had not started, on the clock of leases."""
     ended_at: float = float("-inf")
     """When the last outcome of an attempt has come from it."""
     taught: set[str] = field(default_factory=set)
@@ -170,10 +172,11 @@ class Child:
     def death(self) -> Death:
         """How it ended, once it is dead."""
         just_ended = time.monotonic() - self.ended_at < MOMENT
-        return replace(self.process.death(), just_ended=just_ended, shared=self.given > 1)
+        deaf = self.process.page.pulse < self.asked_at
+        return replace(self.process.death(), deaf=deaf, just_ended=just_ended, shared=self.given > 1)
 
     def left(self, one: Handed) -> Left:
         """What is known of an attempt whose child has died."""
         started, ended = self.started(one), self.ended(one)
         stop = one.stop if self.process.expected else None
-        return Left(one.job, (ended or clock()) - started, not ended, one.completed is not None, stop)
+        return Left(one.job, (ended or clock()) - started, not ended, one.completed is not None, one.is_async, stop)

@@ -309,7 +309,7 @@ class Nursery:
     def replace(self, child: Child, why: str) -> None:
         """Hand a child no more jobs; another takes its place, and it ends with its last one."""
         log.info("%s is replaced: %s", child, why)
-        child.leaving = why
+        child.leaving, child.asked_at = why, clock()
         child.process.send("back")
 
     def start_anew(self) -> None:
