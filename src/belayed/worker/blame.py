@@ -81,9 +81,9 @@ def after_death(death: Death, left: Sequence[Left], config: Config) -> list[Fini
     """The outcomes of what a dead child has *left*.
 
     One that ran is charged, of several none: they are suspects, and run alone from now on. What was stopped ends as
-    it was told; then its neighbours are no suspects. If another may have kept it from ending, all that ran are suspects.
-    One that had just ended may have done it like one that ran, as by a destructor of what it held; so may one whose job
-    is completed, but its job stays as it is.
+    it was told, and its neighbours are no suspects; if one of them may have kept it from ending, all that ran are. One
+    that had just ended may have done it like one that ran, as by a destructor of what it held; so may one whose job is
+    completed, but its job stays as it is.
     """
     running = [one for one in left if one.running]
     hindered = [one for one in running if is_hindered(one, running, death)]
