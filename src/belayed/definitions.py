@@ -267,10 +267,9 @@ def _calls_own(part: Any, own: Own, inside: frozenset[int]) -> bool:
     """Whether a function that calls an object which it holds runs what is own. Classes are passed over: errors, say."""
     if is_class(part) or not callable(part):
         return True
-    if type(part) is MethodType:
-        part = part.__func__
-    return is_own(part, own, inside) or (
-        type(part) not in _ROUTINES and is_own(attribute(type(part), "__call__"), own, inside)
+    called: Any = part.__func__ if type(part) is MethodType else part
+    return is_own(called, own, inside) or (
+        type(called) not in _ROUTINES and is_own(attribute(type(called), "__call__"), own, inside)
     )
 
 

@@ -295,7 +295,7 @@ def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[st
     if type(method) is not str or method.startswith("__"):
         raise BrokenPayload(f"the payload names no method: {method if type(method) is str else short(method)}")
     call = method_of(subject, method, codec.trust)
-    target = call if isinstance(call, Target) else getattr(call, "target", None)
+    target = getattr(call, "target", call)
     if isinstance(target, Target) and hasattr(call, "now"):
         fits(call.signature, f"{short(subject)}.{method}", args, kwargs)
         return Loaded(call.now, args, kwargs, target.is_async, target.rules, (subject, method))
