@@ -16,7 +16,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, cast
+from typing import Any
 
 Own = Callable[[str], bool]
 """Whether a module is the application's own."""
@@ -267,7 +267,9 @@ def _calls_own(part: Any, own: Own, inside: frozenset[int]) -> bool:
     """Whether a function that calls an object which it holds runs what is own. Classes are passed over: errors, say."""
     if is_class(part) or not callable(part):
         return True
-    called: Any = cast(MethodType, part).__func__ if type(part) is MethodType else part
+    called: Any = part
+    if type(part) is MethodType:
+        called = called.__func__
     return is_own(called, own, inside) or (
         type(called) not in _ROUTINES and is_own(attribute(type(called), "__call__"), own, inside)
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
+from django.test import override_settings
 from django.urls import reverse
+from django.utils import timezone
 from shop.models import Post, Ticket
 from shop.tasks import Key, Lock, django_logs_in, fails, greet, logs_in, returns_an_iterator, same
 
 from belayed import State, delay, enqueue_many
 from belayed.config import current
+from belayed.django.models import LiveJob
 from belayed.testing import drain
 
 pytestmark = pytest.mark.django_db
@@ -260,3 +263,27 @@ def test_no_statement_counts_the_whole_table(admin_client):
     assert "120 jobs" in page
     assert not any("COUNT" in statement.upper() or "DISTINCT" in statement.upper() for statement in statements)
     assert all("LIMIT" in statement for statement in statements)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "UTC"])
+def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone(admin_client, zone):
+    first, last = greet.enqueue("ada"), greet.enqueue("bob")
+    LiveJob.objects.filter(pk=first.id).update(run_at=datetime(1, 1, 1, tzinfo=UTC))
+    LiveJob.objects.filter(pk=last.id).update(run_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    changes = [reverse("admin:belayed_livejob_change", args=[job.id]) for job in (first, last)]
+
+    with override_settings(TIME_ZONE=zone), timezone.override(zone):
+        pages = [admin_client.get(path) for path in (reverse(LIVE), *changes)]
+
+    assert [page.status_code for page in pages] == [200] * 3
+
+
+def test_half_a_character_in_arguments_is_written_out(looker):
+    job = greet.enqueue("ada")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE belayed_jobs SET payload = %s WHERE id = %s", [r'{"args": ["\ud800"]}', job.id])
+
+    page = looker.get(reverse("admin:belayed_livejob_change", args=[job.id]))
+
+    assert page.status_code == 200
+    assert r"\ud800" in page.content.decode()

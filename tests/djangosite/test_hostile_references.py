@@ -51,6 +51,7 @@ KEYS = {
     "a tuple of keys": (["shop.post", {"$": "tuple", "v": [1]}, "default"], "BrokenPayload"),
     "no key": (["shop.post", None, "default"], "BrokenPayload"),
     "a word": (["shop.post", "one", "default"], "BrokenPayload"),
+    "a vast number": (["shop.post", {"$": "decimal", "v": "1E+300000000"}, "default"], "BrokenPayload"),
     "half a key": (["shop.post", 1.5, "default"], "BrokenPayload"),
     "a class as the key": (["shop.post", {"$": "name", "v": "shop.models:Post"}, "default"], "BrokenPayload"),
     "a row as the key": (["shop.post", {"$": "django", "v": ["auth.user", 1, "default"]}, "default"], "BrokenPayload"),

@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from belayed import printable
 from belayed.config import current
 from belayed.django.hiding import hidden
 from belayed.django.models import EndedJob, FailedAttempt, LiveJob
@@ -63,7 +64,8 @@ def shown(redact: Callable[[str, Sequence[str], str], str], text: str, task: str
         text = json.dumps(found, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError) as error:
         text = f"{len(text)} characters that cannot be read: {type(error).__name__}"
-    return format_html("<pre>{}</pre>", text)
+    # JSON may name half of a character, which no page takes.
+    return format_html("<pre>{}</pre>", printable.lines(text))
 
 
 class LiveStates(ByState):

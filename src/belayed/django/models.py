@@ -5,7 +5,7 @@ Django takes them for its own, so that it empties them between tests; the SQL th
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -18,8 +18,9 @@ class Moment(models.DateTimeField):
     """A time. On SQLite the tables have microseconds since 1970."""
 
     def get_db_converters(self, connection: Any) -> list[Any]:
-        # Not Django's own, which reads texts.
-        return [from_microseconds] if connection.vendor == "sqlite" else super().get_db_converters(connection)
+        # Not Django's own for SQLite, which reads texts.
+        own = [from_microseconds] if connection.vendor == "sqlite" else super().get_db_converters(connection)
+        return [*own, within_all_zones]
 
     def get_internal_type(self) -> str:
         return "BelayedMoment"
@@ -29,6 +30,14 @@ class Moment(models.DateTimeField):
         if connection.vendor == "sqlite" and isinstance(value, datetime):
             return micros(value)
         return value
+
+
+FIRST, LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
+
+
+def within_all_zones(value: Any, _expression: Any, _connection: Any) -> datetime | None:
+    """A time that can be shown in any time zone: at the ends of the calendar some have none."""
+    return value if value is None else min(max(value, FIRST), LAST)
 
 
 def from_microseconds(value: Any, _expression: Any, _connection: Any) -> datetime | None:

@@ -24,6 +24,7 @@ from belayed.codec.registry import register_proxy, register_reference
 from belayed.django.mail import refuse
 from belayed.errors import BrokenPayload, UnknownPayload, UnknownTask
 
+MOST_DIGITS = 1000
 PLAIN = frozenset({str, int, float, bytes, UUID, Decimal, datetime, date, time, timedelta})
 """The types of primary keys: exactly these, as a class of the application's could have methods that Django calls."""
 
@@ -70,12 +71,17 @@ def checked_key(model: type[Model], primary_key: Any) -> Any:
     """The value to look for in the column of *model*'s primary key. Raises BrokenPayload."""
     field: Any = model._meta.pk
     try:
-        value = field.to_python(primary_key) if is_plain(primary_key) else None
+        value = field.to_python(primary_key) if is_plain(primary_key) and not is_vast(primary_key) else None
         if value is not None and (type(primary_key) is str or value == primary_key):
             return value
     except (ValidationError, TypeError, ValueError, ArithmeticError):
         pass
     raise BrokenPayload(f"{shorten(primary_key)} is not a primary key of {model._meta.label_lower}")
+
+
+def is_vast(value: Any) -> bool:
+    """Whether it is a Decimal of so many digits that to make an integer of it takes hours."""
+    return isinstance(value, Decimal) and (not value.is_finite() or abs(value.adjusted()) > MOST_DIGITS)
 
 
 def model_of(label: Any) -> type[Model]:
