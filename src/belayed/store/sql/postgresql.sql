@@ -710,13 +710,21 @@ FROM gone;
 WITH picked AS MATERIALIZED (
     SELECT id
     FROM {jobs}
-    WHERE state = 'running' AND (worker = :worker OR worker IS NULL) AND NOT (id = {ids})
+    WHERE state = 'running' AND worker = :worker AND NOT (id = {ids})
     ORDER BY id
+    FOR UPDATE SKIP LOCKED
+),
+-- Apart, and in the order of the index: else the planner sorts what it reads.
+orphans AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE state = 'running' AND worker IS NULL AND NOT (id = {ids})
+    ORDER BY worker, id
     FOR UPDATE SKIP LOCKED
 )
 UPDATE {jobs} AS j
 SET state = 'ready', worker = NULL, token = NULL, claimed_at = NULL
-WHERE j.id = ANY (ARRAY(SELECT id FROM picked))
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked UNION ALL SELECT id FROM orphans))
 RETURNING j.id;
 
 -- name: bury
