@@ -714,12 +714,13 @@ WITH picked AS MATERIALIZED (
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 ),
--- Apart, and in the order of the index: else the planner sorts what it reads.
+-- Apart, in the order of the index, and not all at once: the planner takes them for many, and would sort them.
 orphans AS MATERIALIZED (
     SELECT id
     FROM {jobs}
     WHERE state = 'running' AND worker IS NULL AND NOT (id = {ids})
     ORDER BY worker, id
+    LIMIT 1000
     FOR UPDATE SKIP LOCKED
 )
 UPDATE {jobs} AS j
