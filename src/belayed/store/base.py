@@ -149,6 +149,8 @@ class Store(ABC):
     """Where jobs are kept."""
 
     dialect: str
+    one_writer = False
+    """Whether a transaction that has written keeps everybody else from writing."""
     ahead = timedelta()
     """How much later than it is the store takes it to be: for tests that travel in time."""
     overlaps = False

@@ -28,6 +28,7 @@ class SqliteStore(SqlStore):
     """A store in a SQLite file, of version 3.37 or later."""
 
     dialect = "sqlite"
+    one_writer = True
 
     def time(self, value: Any) -> datetime:
         return moment(micros_of(value))

@@ -36,7 +36,7 @@ class Attempts:
         limit = self.config.max_run_time
         self.limit = None if limit is None else limit.total_seconds()
         self.plain = not self.plugins.all
-        if jobs.address.dialect == "sqlite":
+        if jobs.store.one_writer:
             leftovers.watch()
 
     def begun(self, claimed: Claimed) -> Running:
