@@ -1,7 +1,8 @@
-"""What is written of a job that has succeeded; and any text as every database takes it."""
+"""What is written of a job: its result, what its error is called, and text as every database takes it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from belayed.claim import Claimed, Finished
@@ -10,6 +11,9 @@ from belayed.config import Config
 from belayed.errors import AttemptStopped, EnqueueError
 
 MESSAGE_LIMIT = 4 * 1024
+GROUPED: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
+MOST_LEAVES = 100
+"""So many errors of a group are looked at."""
 
 
 def succeeded(job: Claimed, value: Any, seconds: float, config: Config, codec: Codec) -> Finished:
@@ -54,6 +58,40 @@ def safe_str(error: BaseException) -> str:
         return str(error)
     except BaseException as broken:
         return f"<its __str__ raised {type_name(type(broken))}>"
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in an exception group, those of groups in it as well; of any other error itself.
+
+    Structured concurrency wraps what a job raises: a TaskGroup raises a group even for a single error.
+    """
+    found: list[BaseException] = []
+    left = [error]
+    while left and len(found) < MOST_LEAVES:
+        one = left.pop()
+        # A subclass may shadow `exceptions`; the descriptor of the base is not asked of any class.
+        inner = GROUPED(one) if isinstance(one, BaseExceptionGroup) else ()
+        if inner:
+            left.extend(reversed(inner))
+        else:
+            found.append(one)
+    return found
+
+
+def error_name(error: BaseException) -> str:
+    """The error's type as it is recorded: `ValueError`; of a group with those in it: `ExceptionGroup[ValueError]`."""
+    name = type_name(type(error))
+    if not isinstance(error, BaseExceptionGroup):
+        return name
+    return f"{name}[{', '.join(dict.fromkeys(type_name(type(leaf)) for leaf in leaves(error)))}]"
+
+
+def error_text(error: BaseException) -> str:
+    """The error's message; of a group with the messages of those in it, which its own does not tell."""
+    if not isinstance(error, BaseExceptionGroup):
+        return safe_str(error)
+    inner = (f"{type_name(type(leaf))}: {safe_str(leaf)}" for leaf in leaves(error))
+    return f"{safe_str(error)}: {'; '.join(inner)}"
 
 
 def storable(text: str, limit: int) -> str:

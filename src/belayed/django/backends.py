@@ -39,10 +39,10 @@ from belayed.job import Draft, Job, Outcome
 from belayed.methods import NO_RULES
 from belayed.payload import FunctionCall, Target, adapters, registry, signature_of
 from belayed.plugin import Plugin
-from belayed.results import safe_str, type_name
-from belayed.retry import Cancel, Fail, Rules
+from belayed.results import error_name, error_text
+from belayed.retry import Fail, Rules
 from belayed.tasks import check_call
-from belayed.worker.verdict import formatted
+from belayed.worker.verdict import formatted, grave_of
 
 OPTIONS = ("ANY_ARGUMENTS",)
 
@@ -286,7 +286,7 @@ class Signals(Plugin):
         if status is Status.SUCCESSFUL:
             ends["_return_value"] = last.get()
         elif error is not None and not job.ended:
-            told = error_of(type_name(type(error)), safe_str(error), formatted(error))
+            told = error_of(error_name(error), error_text(error), formatted(error))
             ends["errors"] = [*result.errors, told]
         for name, value in ends.items():
             object.__setattr__(result, name, value)
@@ -297,7 +297,7 @@ def cancels(job: Job, error: BaseException) -> bool:
     """Whether an error ends its job as cancelled, which is failed for Django."""
     if isinstance(error, AttemptStopped):
         return error.outcome == Outcome.CANCELLED
-    return isinstance(error, (Cancel, rules_of(task_of(job)).discard_on))
+    return not grave_of(error, rules_of(task_of(job)))
 
 
 def off_loop(call: Callable[[], None]) -> None:

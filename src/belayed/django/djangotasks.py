@@ -197,8 +197,8 @@ def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
 
 
 def error_of(kind: str | None, message: str | None, traceback: str | None) -> Any:
-    """An attempt's error, as Django tells it."""
-    path = kind or "Exception"
+    """An attempt's error, as Django tells it: of a group only the group's own class, as Django imports it."""
+    path = (kind or "Exception").partition("[")[0]
     if "." not in path:
         path = f"{'builtins' if hasattr(builtins, path) else 'belayed.errors'}.{path}"
     return KnownError(exception_class_path=path, traceback=traceback or f"{path}: {message or ''}")

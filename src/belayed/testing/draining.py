@@ -13,7 +13,8 @@ from belayed.errors import BelayedError, StoreError
 from belayed.inline import aran, ran
 from belayed.job import Draft, Job, Outcome, State
 from belayed.payload import Loaded
-from belayed.retry import Retry
+from belayed.results import leaves
+from belayed.retry import Cancel, Retry
 from belayed.steps import arun, run
 from belayed.store.base import Turn, Wanted
 from belayed.store.lanes import Serving
@@ -216,7 +217,8 @@ class Drain:
                 raise
         self.summary.count(finished)
         error = attempt.error
-        meant = isinstance(error, Retry) or finished.state in (State.SUCCEEDED, State.CANCELLED)
-        if error is not None and self.raises and not meant:
+        if error is None or not self.raises or finished.state in (State.SUCCEEDED, State.CANCELLED):
+            return attempt.value
+        if not all(isinstance(one, (Retry, Cancel)) for one in leaves(error)):
             raise error
         return attempt.value

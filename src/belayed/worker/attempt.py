@@ -16,7 +16,7 @@ from belayed.job import Outcome, State
 from belayed.methods import NO_RULES
 from belayed.payload import Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
-from belayed.results import safe_str, succeeded
+from belayed.results import leaves, safe_str, succeeded
 from belayed.safelog import log
 from belayed.steps import awaited
 from belayed.worker.verdict import Ended, formatted, untold, verdict
@@ -202,7 +202,7 @@ class Attempts:
                 run.seconds,
                 loaded.rules,
                 loaded.hooks,
-                stopped=run.stopping if isinstance(error, (AttemptStopped, asyncio.CancelledError)) else None,
+                stopped=run.stopping if is_stop(error) else None,
                 reason=run.reason,
             ),
             self.config,
@@ -230,7 +230,7 @@ class Attempts:
     def refused(self, run: Running, error: BaseException) -> Finished:
         """The verdict on a job that could not be loaded, and so has not started."""
         stopped = None
-        if isinstance(error, (AttemptStopped, asyncio.CancelledError)):
+        if is_stop(error):
             stopped = run.stopping or Outcome.INTERRUPTED
         elif isinstance(error, StoreError):
             # Its payload could not be fetched: that is not its fault.
@@ -246,6 +246,11 @@ class Attempts:
         finished = verdict(run.claimed, ended, self.config, self.codec)
         self.notify(run, None, finished, error)
         return finished
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether it is how a stop shows, alone or among the errors of a group that a TaskGroup made of it."""
+    return any(isinstance(one, (AttemptStopped, asyncio.CancelledError)) for one in leaves(error))
 
 
 async def stoppable(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ from belayed.config import Config
 from belayed.errors import PayloadError, UnknownPayload
 from belayed.job import Outcome, State
 from belayed.methods import NO_RULES, hook_of
-from belayed.results import MESSAGE_LIMIT, safe_str, storable, succeeded, type_name
+from belayed.results import MESSAGE_LIMIT, error_name, error_text, leaves, safe_str, storable, succeeded, type_name
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
 from belayed.safelog import log, name_of
 
@@ -55,26 +55,29 @@ def verdict(job: Claimed, ended: Ended, config: Config, codec: Codec) -> Finishe
 
 
 def judged(job: Claimed, ended: Ended, error: BaseException, config: Config) -> Finished:
-    """The outcome of an attempt that raised *error*."""
-    if ended.stopped is Outcome.CANCELLED or isinstance(error, Cancel):
+    """The outcome of an attempt that raised *error*. Of an exception group the errors in it are judged."""
+    if ended.stopped is Outcome.CANCELLED:
         return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
     if ended.stopped is Outcome.INTERRUPTED:
         return Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY)
     if isinstance(error, UnknownPayload) and not ended.started:
         return unknown(job, config)
-    if isinstance(error, Retry) and error.free:
+    # An attempt that was stopped raised an error of ours: the task's rules are not about it.
+    rules = ended.rules if ended.stopped is None else NO_RULES
+    grave = grave_of(error, rules)
+    if not grave:
+        return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
+    if all(isinstance(one, Retry) and one.free for one in grave):
         if job.free_retries >= FREE_RETRIES:
             return Finished(job.id, job.token, Outcome.FAILED, State.FAILED, failed=True)
-        wait = min(seconds_until(error.after), LONGEST_WAIT) if error.after is not None else default_wait(1)
+        asked = asked_for(error)
+        wait = default_wait(1) if asked is None else min(asked, LONGEST_WAIT)
         return Finished(job.id, job.token, Outcome.RETRY, State.READY, delay=wait, free=True)
     outcome = Outcome.TIMED_OUT if ended.stopped is Outcome.TIMED_OUT else Outcome.FAILED
-    rules = ended.rules
-    if ended.stopped is None and isinstance(error, rules.discard_on):
-        return Finished(job.id, job.token, Outcome.CANCELLED, State.CANCELLED)
     most = config.max_attempts if job.max_attempts is None else job.max_attempts
-    final = isinstance(error, Fail) or isinstance(error, PayloadError) and not ended.started
-    if rules.retry_on is not None and ended.stopped is None and not isinstance(error, Retry):
-        final = final or not isinstance(error, rules.retry_on)
+    final = any(isinstance(one, Fail) or isinstance(one, PayloadError) and not ended.started for one in grave)
+    if rules.retry_on is not None and not isinstance(error, rules.retry_on):
+        final = final or not all(isinstance(one, (Retry, rules.retry_on)) for one in grave)
     if final or job.failures + 1 >= most:
         return Finished(job.id, job.token, outcome, State.FAILED, failed=True)
     if outcome is Outcome.FAILED:
@@ -82,6 +85,13 @@ def judged(job: Claimed, ended: Ended, error: BaseException, config: Config) -> 
     # A time beyond the calendar is one that no database takes.
     wait = min(wait_of(job, ended, error), LONGEST_WAIT)
     return Finished(job.id, job.token, outcome, State.READY, delay=wait, failed=True)
+
+
+def grave_of(error: BaseException, rules: Rules) -> list[BaseException]:
+    """The errors by which an attempt that raised *error* is judged: none if it is to end as cancelled."""
+    if isinstance(error, rules.discard_on):
+        return []
+    return [one for one in leaves(error) if not isinstance(one, (Cancel, rules.discard_on))]
 
 
 def untold(job: Claimed, seconds: float, broken: BaseException, config: Config) -> Finished:
@@ -116,8 +126,8 @@ def unknown(job: Claimed, config: Config) -> Finished:
 def wait_of(job: Claimed, ended: Ended, error: BaseException) -> float:
     """Seconds until the next attempt; the default formula when the task's own raises."""
     failures = job.failures + 1
-    if isinstance(error, Retry) and error.after is not None:
-        return seconds_until(error.after)
+    if (asked := asked_for(error)) is not None:
+        return asked
     try:
         reschedule = None if ended.hooks is None else hook_of(ended.hooks, "reschedule_at")
         if reschedule is not None:
@@ -127,6 +137,12 @@ def wait_of(job: Claimed, ended: Ended, error: BaseException) -> float:
         text = "the backoff of %s #%d raised; the default formula is used"
         log.exception(text, job.task, job.id, extra=job.extra)
         return default_wait(failures)
+
+
+def asked_for(error: BaseException) -> float | None:
+    """The seconds that a `Retry` asks for: of several in a group the longest, None if none says."""
+    waits = [seconds_until(one.after) for one in leaves(error) if isinstance(one, Retry) and one.after is not None]
+    return max(waits, default=None)
 
 
 def chosen(at: Any) -> float:
@@ -144,9 +160,10 @@ def described(finished: Finished, ended: Ended) -> None:
         finished.message = storable(ended.reason or ended.stopped.value, MESSAGE_LIMIT)
         finished.error_type = {Outcome.TIMED_OUT: "AttemptTimeout"}.get(ended.stopped)
     else:
-        finished.error_type = storable(type_name(type(error)), 255)
-        finished.message = storable(safe_str(error), MESSAGE_LIMIT)
-    if ended.started and finished.outcome is not Outcome.INTERRUPTED and not isinstance(error, (Cancel, Retry, Fail)):
+        finished.error_type = storable(error_name(error), 255)
+        finished.message = storable(error_text(error), MESSAGE_LIMIT)
+    answer = all(isinstance(one, (Cancel, Retry, Fail)) for one in leaves(error))
+    if ended.started and finished.outcome is not Outcome.INTERRUPTED and not answer:
         finished.traceback = storable(formatted(error), TRACEBACK_LIMIT)
 
 
