@@ -18,6 +18,7 @@ from belayed.codec.registry import Reference, by_name
 from belayed.definitions import attribute, declared, is_class
 from belayed.errors import (
     BrokenPayload,
+    ConfigError,
     NotImportable,
     NotSerializable,
     NotTrusted,
@@ -40,7 +41,7 @@ from belayed.methods import (
     short,
 )
 from belayed.retry import Rules
-from belayed.signature import Signature
+from belayed.signature import GENERATOR, Signature, generates
 from belayed.trust import Trust, name_of, resolve
 
 VERSION = 1
@@ -50,6 +51,8 @@ class Target:
     """A function that can be run later, with its rules: what `@task` and `@handle_asynchronously` make."""
 
     def __init__(self, function: Callable[..., Any], rules: Rules) -> None:
+        if generates(function):
+            raise ConfigError(f"{function.__module__}.{function.__qualname__} {GENERATOR}")
         self.function = function
         self.rules = rules
         self.is_async = inspect.iscoroutinefunction(function)
@@ -191,6 +194,8 @@ def performance(subject: Any) -> Performance:
             f"cannot enqueue {short(subject)}: its {own[0]} is an attribute of this object, and workers call what its "
             "class has by that name; write it as a method, or call it something else"
         )
+    if signature_of(hook_of(subject, "perform")).generates:
+        raise OptionError(f"cannot enqueue {short(subject)}: its perform() {GENERATOR}")
     if unheard := [name for name in HOOKS if inspect.iscoroutinefunction(hook_of(subject, name))]:
         raise OptionError(
             f"cannot enqueue {short(subject)}: its hook {unheard[0]} is async def, which nobody would await; write a "

@@ -1,13 +1,27 @@
-"""What arguments a function takes."""
+"""What arguments a function takes, and whether a call of it runs it."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 VAR_POSITIONAL, KEYWORD_ONLY = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.KEYWORD_ONLY
+
+
+GENERATORS = (GeneratorType, AsyncGeneratorType)
+"""What a call of a generator function returns: none of its code has run by then."""
+GENERATOR = "is a generator function: calling it runs none of its code; write its loop in a plain function"
+
+
+def generates(function: Any) -> bool:
+    """Whether a call of *function* would only make a generator, so that none of its code ran."""
+    return any(
+        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
+        for one in (function, getattr(function, "__call__", None))  # noqa: B004
+    )
 
 
 class Signature:
@@ -19,6 +33,7 @@ class Signature:
         except ValueError:
             # Many functions written in C do not say what they take.
             signature = inspect.signature(anything)
+        self.generates = generates(function)
         parameters = list(signature.parameters.values())
         if skip_first and parameters and parameters[0].kind is not VAR_POSITIONAL:
             parameters = parameters[1:]

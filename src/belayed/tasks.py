@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from belayed.config import current
-from belayed.errors import ConfigError, NotImportable
+from belayed.errors import ConfigError, NotImportable, OptionError
 from belayed.job import Draft, Job, Options
 from belayed.options import AS_THEY_ARE, check_task, checked, resolved
 from belayed.payload import FunctionCall, Target, readable, registry
 from belayed.retry import Backoff, Errors, Rules
-from belayed.signature import Signature
+from belayed.signature import GENERATOR, Signature
 from belayed.trust import declared_name, name_of
 
 P = ParamSpec("P")
@@ -32,8 +32,8 @@ class Task(Target, Generic[P, R]):
         rules: Rules | None = None,
         options: Options | None = None,
     ) -> None:
-        super().__init__(function, rules or Rules())
         refuse_methods(function)
+        super().__init__(function, rules or Rules())
         self.name = name or default_name(function)
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         for one in (self.name, *self.aliases):
@@ -161,7 +161,9 @@ def refuse_methods(function: Callable[..., Any]) -> None:
 
 
 def check_call(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise TypeError, as the call itself would, for arguments that do not fit."""
+    """Raise TypeError, as the call would, for arguments that do not fit; OptionError for a generator function."""
+    if signature.generates:
+        raise OptionError(f"cannot enqueue {name}: it {GENERATOR}")
     try:
         signature.check(args, kwargs)
     except TypeError as error:

@@ -173,6 +173,12 @@ def test_wrong_options_are_refused_where_they_are_given(options, why):
         add.using(**options)
 
 
+@pytest.mark.parametrize("function", [tasks.yields, tasks.ayields])
+def test_a_generator_function_is_refused_as_a_task(function):
+    with pytest.raises(InvalidTask, match="is a generator function: calling it runs none of its code"):
+        tasks.task(function)
+
+
 def test_a_wrong_call_is_refused_at_the_enqueue():
     with pytest.raises(TypeError, match=r"shop.tasks.add\(.*missing a required argument: 'a'"):
         add.enqueue()

@@ -28,6 +28,7 @@ from belayed.job import Job, State
 from belayed.options import CHECKS
 from belayed.payload import registry
 from belayed.retry import Backoff, Errors, Rules
+from belayed.signature import GENERATOR, generates
 from belayed.trust import resolve
 
 MARK = "django_tasks"
@@ -69,6 +70,8 @@ class BelayedTask(Task):
             for name in OF_JOB:
                 CHECKS[name](getattr(self, name))
             self.rules()
+            if generates(self.func):
+                raise ConfigError(f"{self.module_path} {GENERATOR}")
         except (OptionError, ConfigError) as error:
             raise InvalidTask(str(error)) from error
         # Without super(): a class with slots is made anew, and this would be of the one before.

@@ -17,7 +17,9 @@ from belayed.methods import NO_RULES
 from belayed.payload import Loaded, call_hook, load, rules_told
 from belayed.plugin import NOTHING
 from belayed.results import leaves, safe_str, succeeded
+from belayed.retry import Fail
 from belayed.safelog import log
+from belayed.signature import GENERATORS
 from belayed.steps import awaited
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
@@ -80,8 +82,8 @@ class Attempts:
             # The same without anything around it.
             try:
                 value = loaded.call(*loaded.args, **loaded.kwargs)
-                if value is not None and inspect.iscoroutine(value):
-                    value = awaited(stoppable(value))
+                if value is not None:
+                    value = result_of(value, run)
             except BaseException as raised:
                 error = raised
             finally:
@@ -91,9 +93,7 @@ class Attempts:
             with self.around(run):
                 try:
                     self.before(run, loaded)
-                    value = loaded.call(*loaded.args, **loaded.kwargs)
-                    if inspect.iscoroutine(value):
-                        value = awaited(stoppable(value))
+                    value = result_of(loaded.call(*loaded.args, **loaded.kwargs), run)
                 except BaseException as raised:
                     error = raised
                     raise
@@ -113,7 +113,7 @@ class Attempts:
             with self.around(run):
                 try:
                     self.before(run, loaded)
-                    value = await loaded.call(*loaded.args, **loaded.kwargs)
+                    value = ran(await loaded.call(*loaded.args, **loaded.kwargs), run)
                 except BaseException as raised:
                     error = raised
                     raise
@@ -246,6 +246,18 @@ class Attempts:
         finished = verdict(run.claimed, ended, self.config, self.codec)
         self.notify(run, None, finished, error)
         return finished
+
+
+def result_of(value: Any, run: Running) -> Any:
+    """What a `def` job returned: of a coroutine what that returns. Raises Fail for a generator."""
+    return awaited(stoppable(value)) if inspect.iscoroutine(value) else ran(value, run)
+
+
+def ran(value: Any, run: Running) -> Any:
+    """What a job returned. Raises Fail for a generator: none of its code has run, and nobody would run it."""
+    if isinstance(value, GENERATORS):
+        raise Fail(f"{run.claimed.task} returned a generator, which nobody iterates: its code has not run")
+    return value
 
 
 def is_stop(error: BaseException) -> bool:

@@ -32,6 +32,14 @@ def returns_an_iterator() -> object:
     return iter([1])
 
 
+def yields():
+    yield 1
+
+
+async def ayields():
+    yield 1
+
+
 def logs_in(name: str, password: str) -> None: ...
 
 
