@@ -146,7 +146,10 @@ class Running:
     """What it was asked to end as."""
     reason: str = ""
     subject: tuple[object, str] | None = None
-    """The object and the name of its method that it runs: called within the attempt, the method runs its body."""
+    """The object and the name of its method that it runs: called within the attempt, the method runs its body.
+
+    Of a function that is not one of Belayed's: its name, and "".
+    """
     begun: float = 0.0
     completing: bool = False
     """A transaction is open that will complete the job."""

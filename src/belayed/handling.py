@@ -82,17 +82,31 @@ class Handled(Target, Generic[P, R]):
         self.refuse_unbound()
         return cast(R, self.function(*args, **kwargs))
 
+    def draft(self, *args: P.args, **kwargs: P.kwargs) -> Draft:
+        """A job not yet saved."""
+        return self.draft_of(None, args, kwargs, {})
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Save a job that runs the body with these arguments; of a coroutine function, to be awaited."""
+        return enqueued(self.draft(*args, **kwargs))
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Save a job that runs the body with these arguments, without blocking the event loop."""
+        return await aenqueued(self.draft(*args, **kwargs))
+
     def runs_here(self, subject: object | None) -> bool:
         """Whether the running attempt is this very call: then its body runs, as `super()` calls must."""
         job = running.get()
         if job is None or job.subject is None:
             return False
         owner, name = job.subject
-        return (
-            owner is self
-            if subject is None
-            else owner is subject and name == (self.attribute or self.function.__name__)
-        )
+        if subject is not None:
+            return owner is subject and name == (self.attribute or self.function.__name__)
+        if name or owner != name_of(self.function):
+            return False
+        # The attempt has called the decorator above this one. Whatever the body calls is another job.
+        job.subject = None
+        return True
 
     def refuse_unbound(self) -> None:
         """Raise ConfigError for a method that was reached without its object or class."""
@@ -150,6 +164,10 @@ class BoundMethod(Generic[P, R]):
         draft = self.draft(*args, **kwargs)
         return aenqueued(draft) if isinstance(self.target, HandledCoroutine) else enqueued(draft)
 
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """Save a job that runs the body with these arguments, without blocking the event loop."""
+        return await aenqueued(self.draft(*args, **kwargs))
+
     @property
     def signature(self) -> Signature:
         """What arguments the call takes."""
@@ -184,6 +202,10 @@ class HandledCoroutine(Handled[P, R]):
         if self.runs_here(None):
             return cast("Awaitable[Job]", self.function(*args, **kwargs))
         return aenqueued(self.draft_of(None, args, kwargs, {}))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Save a job that runs the body with these arguments, when awaited."""
+        return aenqueued(self.draft(*args, **kwargs))
 
     def now(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
         """The coroutine of the body."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -9,33 +12,71 @@ from belayed.claim import Claimed, Running, micros
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
-from belayed.payload import Loaded
+from belayed.methods import class_of
+from belayed.payload import FunctionCall, Loaded, MethodCall, Performance
 from belayed.safelog import log
 from belayed.worker.attempt import Attempts
 from belayed.worker.report import humane
 from belayed.worker.verdict import Ended, verdict
 
+inside: ContextVar[frozenset[object]] = ContextVar("inside", default=frozenset())
+"""The code that runs inline here: each that is in it has enqueued the next."""
+
 
 def ran(jobs: Any, draft: Draft) -> Job:
     """Run a completed draft: the Job as it ended, which is not saved. Raises what the job raised."""
+    if repeats(draft):
+        return unsaved(draft, jobs, State.SCHEDULED)
     inline = Inline(jobs, draft)
     loaded = inline.attempts.load(inline.run)
-    if loaded.is_async:
-        value, error = jobs.awaited(inline.attempts.arun(inline.run, loaded))
-    else:
-        value, error = inline.attempts.run(inline.run, loaded)
+    with within(draft):
+        if loaded.is_async:
+            value, error = jobs.awaited(inline.attempts.arun(inline.run, loaded))
+        else:
+            value, error = inline.attempts.run(inline.run, loaded)
     return inline.ended(loaded, value, error)
 
 
 async def aran(jobs: Any, draft: Draft) -> Job:
     """As `ran`; a coroutine is awaited in the running event loop."""
+    if repeats(draft):
+        return unsaved(draft, jobs, State.SCHEDULED)
     inline = Inline(jobs, draft)
     loaded = await inline.attempts.aload(inline.run)
-    if loaded.is_async:
-        value, error = await inline.attempts.arun(inline.run, loaded)
-    else:
-        value, error = inline.attempts.run(inline.run, loaded)
+    with within(draft):
+        if loaded.is_async:
+            value, error = await inline.attempts.arun(inline.run, loaded)
+        else:
+            value, error = inline.attempts.run(inline.run, loaded)
     return inline.ended(loaded, value, error)
+
+
+def repeats(draft: Draft) -> bool:
+    """Whether a job that runs inline enqueues itself for later, as jobs do that look again and again.
+
+    Run at once, it would do so for ever. Jobs that enqueue one another in turn are the same.
+    """
+    return code_of(draft) in inside.get() and due(draft, now := datetime.now(UTC)) > now
+
+
+@contextmanager
+def within(draft: Draft) -> Iterator[None]:
+    """Meanwhile the draft's code is one of those that run inline here."""
+    token = inside.set(inside.get() | {code_of(draft)})
+    try:
+        yield
+    finally:
+        inside.reset(token)
+
+
+def code_of(draft: Draft) -> object:
+    """What code a draft runs, whatever it is called and with whatever arguments."""
+    payload = draft.payload
+    if isinstance(payload, MethodCall):
+        return class_of(payload.subject), payload.method
+    if isinstance(payload, Performance):
+        return type(payload.subject)
+    return payload.ref if isinstance(payload, FunctionCall) else draft.task
 
 
 class Inline:

@@ -90,6 +90,7 @@ class Loaded:
     is_async: bool = False
     rules: Rules = NO_RULES
     subject: tuple[object, str] | None = None
+    """The object and the name of its method; of a function that is not ours its name and ""; None: one of ours."""
     hooks: Any = None
     """The object with perform(), whose methods are the hooks; None for calls."""
 
@@ -271,7 +272,7 @@ def load_task(envelope: dict[str, Any]) -> Loaded | None:
     found = registry.get(name)
     if not isinstance(found, Target) or not found.signature.plainly(len(args), kwargs):
         return None
-    return Loaded(found.function, tuple(args), kwargs, found.is_async, found.rules, (found, ""))
+    return Loaded(found.function, tuple(args), kwargs, found.is_async, found.rules)
 
 
 def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
@@ -288,8 +289,8 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
     function = found.function if isinstance(found, Target) else found
     fits(signature_of(found), readable(ref), args, kwargs)
     if isinstance(found, Target):
-        return Loaded(function, args, kwargs, found.is_async, found.rules, (found, ""))
-    return Loaded(function, args, kwargs, is_async(function), NO_RULES, (found, ""))
+        return Loaded(function, args, kwargs, found.is_async, found.rules)
+    return Loaded(function, args, kwargs, is_async(function), NO_RULES, (ref, ""))
 
 
 def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,6 +122,34 @@ def tidy(folder: str) -> str:
 def countdown(number: int) -> str:
     ran.append(("countdown", number))
     return type(countdown(number - 1)).__name__ if number else "done"
+
+
+@handle_asynchronously
+async def acountdown(number: int) -> None:
+    ran.append(("acountdown", number))
+    if number:
+        await acountdown(number - 1)
+
+
+async def enqueue_countdown(function: Any, number: int) -> None:
+    await function(number)
+
+
+def loud(function: Callable[[int], Any]) -> Callable[[int], Any]:
+    @functools.wraps(function)
+    def inner(number: int) -> Any:
+        ran.append("decorator")
+        return function(number)
+
+    return inner
+
+
+@loud
+@handle_asynchronously
+def shouted(number: int) -> None:
+    ran.append(("body", number))
+    if number > 1:
+        shouted(number - 1)
 
 
 @handle_asynchronously
@@ -313,13 +342,54 @@ def test_within_an_attempt_the_method_of_another_object_is_enqueued(jobs, work_o
 
 
 @pytest.mark.dj(14)
-def test_within_its_attempt_a_function_runs_its_body(jobs, work_off):
+def test_a_function_that_calls_itself_is_enqueued_again(jobs, work_off):
     job = countdown(2)
 
     work_off(jobs)
 
     assert ran == [("countdown", 2), ("countdown", 1), ("countdown", 0)]
-    assert job.refresh().result == "str"
+    assert job.refresh().result == "Job"
+    assert len(jobs.find()) == 3
+
+
+def test_a_coroutine_function_that_calls_itself_is_enqueued_again(jobs, work_off):
+    asyncio.run(enqueue_countdown(acountdown, 2))
+
+    work_off(jobs)
+
+    assert ran == [("acountdown", 2), ("acountdown", 1), ("acountdown", 0)]
+    assert len(jobs.find()) == 3
+
+
+def test_a_decorator_above_runs_once_and_the_body_with_it(jobs, work_off):
+    shouted(2)
+
+    work_off(jobs)
+
+    # The first call of the decorated function is the enqueue.
+    assert ran == ["decorator", "decorator", ("body", 2), "decorator", "decorator", ("body", 1)]
+    assert len(jobs.find()) == 2
+
+
+def test_functions_have_what_methods_have(jobs, work_off):
+    async def enqueued() -> list[Job]:
+        return [await tidy.aenqueue("/c"), await User(1).greet.aenqueue(), await atidy.enqueue("/d")]
+
+    drafted = jobs.enqueue_many([tidy.draft("/a"), atidy.draft("/b"), User.greet.draft(User(1))])
+    found = [*drafted, tidy.enqueue("/b"), *asyncio.run(enqueued())]
+
+    work_off(jobs)
+
+    assert {job.queue for job in found if job.task == f"{__name__}.tidy"} == {"low"}
+    assert [job.refresh().result for job in found] == [
+        "tidied /a",
+        "tidied /b gently",
+        "hello",
+        "tidied /b",
+        "tidied /c",
+        "hello",
+        "tidied /d gently",
+    ]
 
 
 def test_a_wrong_call_is_refused_when_it_is_enqueued(jobs):

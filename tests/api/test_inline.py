@@ -7,7 +7,7 @@ import logging
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -135,6 +135,64 @@ def test_time_queue_and_priority_do_not_matter(inline_jobs, do):
     job = do(double.using(queue="later", priority=9, run_at=timedelta(days=1)), "enqueue", 1)
 
     assert (job.state, job.queue, job.priority) == (State.SUCCEEDED, "later", 9)
+
+
+@task
+def look_again(left: int = 3) -> str:
+    ran.append("look")
+    return str(look_again.using(run_at=timedelta(minutes=left)).enqueue(left).state.value)
+
+
+@task
+async def alook_again() -> str:
+    ran.append("look")
+    return str((await alook_again.using(run_at=timedelta(minutes=1)).aenqueue()).state.value)
+
+
+@task
+def in_turn() -> str:
+    ran.append("look")
+    return str(delay(Looker(), run_at=timedelta(minutes=1)).look().result)
+
+
+class Looker:
+    def look(self) -> str:
+        return str(in_turn.using(run_at=datetime.now(UTC) + timedelta(minutes=1)).enqueue().state.value)
+
+
+@dataclass
+class Look:
+    number: int
+
+    def perform(self) -> str:
+        ran.append("look")
+        return str(belayed.enqueue(Look(self.number + 1), run_at=timedelta(minutes=1)).state.value)
+
+    @property
+    def display_name(self) -> str:
+        return f"look {self.number}"
+
+
+@pytest.mark.parametrize(
+    "enqueues",
+    [look_again.enqueue, alook_again.enqueue, in_turn.enqueue, lambda: belayed.enqueue(Look(1))],
+    ids=["def", "async def", "in turn", "custom"],
+)
+def test_a_job_that_enqueues_itself_for_later_runs_once(inline_jobs, enqueues):
+    job = enqueues()
+
+    assert (ran, job.result) == (["look"], "scheduled")
+
+
+@task
+def count_down(left: int) -> int:
+    ran.append(left)
+    return left if left == 0 else count_down.enqueue(left - 1).result
+
+
+def test_a_job_that_enqueues_itself_for_now_runs_again(inline_jobs):
+    assert count_down.enqueue(3).result == 0
+    assert ran == [3, 2, 1, 0]
 
 
 @pytest.mark.dj(245)

@@ -251,9 +251,9 @@ def owner_of(loaded: Loaded) -> Any:
 
 def signature_for(loaded: Loaded) -> Signature:
     """What arguments a job's function or method takes."""
-    owner, method = loaded.subject or (loaded.call, "")
+    owner, method = loaded.subject or (None, "")
     if not method:
-        return signature_of(owner)
+        return signature_of(loaded.call)
     found = getattr(owner, method)
     return found.signature if isinstance(found, BoundMethod) else signature_of(found)
 
