@@ -15,6 +15,7 @@ import time
 from typing import Any, Protocol
 
 from belayed.errors import AttemptStopped
+from belayed.forking import at_fork
 
 COMPLAIN_EVERY = 10.0
 """Seconds between two complaints that a line could not be logged."""
@@ -38,7 +39,7 @@ class SafeLog:
         self.asides: dict[int, Lines] = {}
         """Takes the lines of threads that must not wait for handlers, by their ids."""
         # The threads that log them are not in the copy.
-        os.register_at_fork(after_in_child=self.asides.clear)
+        at_fork(in_child=self.asides.clear)
 
     def debug(self, text: str, *args: Any, **given: Any) -> None:
         self.say(logging.DEBUG, text, args, given)

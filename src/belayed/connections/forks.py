@@ -7,10 +7,11 @@ So no connection is open, and no operation under way, while a process forks.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from typing import Any, Protocol
+
+from belayed.forking import at_fork
 
 PATIENCE = 60.0
 """Seconds to wait for an operation under way; each ends by itself, after its own time limit at the latest."""
@@ -45,4 +46,4 @@ def after() -> None:
     opening.release()
 
 
-os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+at_fork(before=before, in_parent=after, in_child=after)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 import time
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from belayed.errors import StoreUnavailable
+from belayed.forking import at_fork
 from belayed.steps import Steps
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Process:
         cls.this = object()
 
 
-os.register_at_fork(after_in_child=Process.begin)
+at_fork(in_child=Process.begin)
 
 
 class Pool(Generic[C]):
