@@ -333,6 +333,14 @@ def _unknown(name: str, module: str, error: BaseException) -> str:
     return f"{name}: this worker cannot import {module} ({text}); mend that and start it again"
 
 
+def is_of_application(module: str) -> bool:
+    """Whether a module is neither of the standard library nor of a package that was installed, nor Belayed's."""
+    try:
+        return _is_own(home(module).partition(".")[0])
+    except NotImportable:
+        return True
+
+
 def _is_own(top: str) -> bool:
     # Belayed itself never counts: it would, when run from a source tree, and then tests and production would differ.
     if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:

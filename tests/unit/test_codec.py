@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -103,6 +104,8 @@ VALUES = [
     *(date(2024, 2, 29), time(1, 2, 3, 4), time(1, tzinfo=UTC), time(1, tzinfo=PARIS, fold=1)),
     *(timedelta.min, timedelta.max, timedelta(microseconds=-1)),
     *(UUID(int=1), Decimal("-0"), Decimal("1E+5"), Decimal("0.10"), Decimal("-Infinity"), b"", b"\0\xff"),
+    *(PARIS, UTC, timezone(timedelta(hours=1), "A"), ip_address("127.0.0.1"), ip_address("fe80::1%eth0")),
+    *(ip_network("10.0.0.0/8"), ip_network("::/0"), ip_interface("10.0.0.1/8"), ip_interface("::1/64")),
     *(Path("a/b"), PurePosixPath("/a"), PureWindowsPath("c:\\a")),
     *(Color.RED, Color.ALSO_RED, Tone.WARM, Rights.READ | Rights.WRITE, Rights(0), Outer.Inner.ONE),
     *(Box(Box(1)), SlottedBox((1,)), Outer.Part(None), Pair(1), Point(1), Model(item=[1]), Money(5, "EUR"), ROWS[2]),

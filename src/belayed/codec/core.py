@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from math import isfinite
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
+from belayed.codec.folding import folded
 from belayed.codec.kinds import FROM_PLAIN, TO_PLAIN, check_float, check_int, check_text, expect
 from belayed.codec.rebuilding import check_key
 from belayed.codec.records import RECORDS, decode_enum, encode_enum, record_of
@@ -16,7 +18,7 @@ from belayed.codec.refusals import Refused, refusal, shorten
 from belayed.codec.registry import behind, by_name, registered_for
 from belayed.definitions import ABSENT, read
 from belayed.errors import BrokenPayload, NotImportable, NotSerializable, NotTrusted, UnknownTask, UntrustedPayload
-from belayed.trust import Trust, name_of, resolve
+from belayed.trust import Trust, is_of_application, name_of, resolve
 
 MAX_DEPTH = 100
 """How deep values may be nested; a tagged value is up to four levels of JSON, and Python reads about 900 of those."""
@@ -28,6 +30,7 @@ class Codec:
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
         self._names: dict[type, str] = {}
+        self._of_library: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 
     def encode(self, value: object, path: str) -> Any:
         """The plain JSON structure of *value*; *path* is what errors call it.
@@ -109,6 +112,14 @@ class Codec:
         if isinstance(code, type):
             self._names[code] = name
         return name
+
+    def is_of_library(self, kind: type) -> bool:
+        """Whether a class is of a library: then nobody relies on a value's coming back as just that."""
+        known = self._of_library.get(kind)
+        if known is None:
+            known = not (self.trust.owns(kind.__module__) or is_of_application(kind.__module__))
+            self._of_library[kind] = known
+        return known
 
     def rebuilt(self, cls: type) -> str:
         """The name of a class whose objects workers may rebuild. Raises NotImportable or NotTrusted."""
@@ -237,6 +248,8 @@ class _Walk:
             return {"$": "enum", "v": encode_enum(value, self)}
         if (record := record_of(kind)) is not None:
             return {"$": record.tag, "v": record.encode(value, self)}
+        if self.codec.is_of_library(kind) and (plain := folded(value)) is not ABSENT:
+            return self.plain(plain)
         raise refusal(value)
 
     def items(self, value: Iterable[object]) -> list[Any]:

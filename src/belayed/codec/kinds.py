@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -59,6 +60,9 @@ def expect(kind: type[T], plain: object) -> T:
 
 def _moment_to_plain(value: datetime | time) -> Any:
     zone = value.tzinfo
+    if zone is not None and type(zone) not in (timezone, ZoneInfo):
+        value = _at_home(value, zone)
+        zone = value.tzinfo
     if not value.fold and (zone is None or (type(zone) is timezone and _is_plain(zone))):
         return value.isoformat()
     # The wall time and the zone, never an instant: gaps, folds and later changes of the zone's rules all keep it.
@@ -73,6 +77,34 @@ def _moment_from_plain(kind: type[datetime | time]) -> Callable[[Any], object]:
         return kind.fromisoformat(expect(str, wall)).replace(tzinfo=_zone_from_plain(zone), fold=expect(int, fold))
 
     return from_plain
+
+
+def _at_home(value: Any, zone: tzinfo) -> datetime | time:
+    """The same wall time, and instant, in a zone of the standard library, for *zone*, which another library made."""
+    for known in _kin(zone):
+        for fold in (value.fold, 1 - value.fold):
+            moved: datetime | time = value.replace(tzinfo=known, fold=fold)
+            if moved.utcoffset() == value.utcoffset():
+                return moved
+    return cast("datetime | time", value)
+
+
+def _kin(zone: tzinfo) -> Iterator[tzinfo]:
+    """Zones of the standard library that may be the same as *zone*."""
+    try:
+        offset = zone.utcoffset(None)
+    except Exception:
+        # Some need a time.
+        offset = None
+    if type(offset) is timedelta:
+        yield timezone(offset)
+    # The name is `key` as in zoneinfo, whose subclasses some libraries have, or `zone` as in pytz.
+    for key in (getattr(zone, "key", None), getattr(zone, "zone", None)):
+        try:
+            if key and isinstance(key, str):
+                yield ZoneInfo(key)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            pass
 
 
 def _is_plain(zone: timezone) -> bool:
@@ -102,8 +134,24 @@ def _zone_to_plain(zone: tzinfo | None) -> Any:
         pass
     raise Refused(
         f"its time zone is {zone!r}, which has no name that a worker could find",
-        "use zoneinfo.ZoneInfo('…') or datetime.timezone",
+        "use zoneinfo.ZoneInfo('…') or datetime.timezone, or pass x.astimezone(UTC)",
     )
+
+
+def _zone_from_text(plain: Any) -> tzinfo:
+    zone = _zone_from_plain(plain)
+    if zone is None:
+        raise ValueError("there is no zone")
+    return zone
+
+
+def _ip_to_plain(value: Any) -> list[str]:
+    return [type(value).__name__, str(value)]
+
+
+def _ip_from_plain(plain: Any) -> object:
+    kind, text = expect(list, plain)
+    return _ADDRESSES[expect(str, kind)](expect(str, text))
 
 
 def _zone_from_plain(plain: Any) -> tzinfo | None:
@@ -126,6 +174,11 @@ def _zone_from_plain(plain: Any) -> tzinfo | None:
     # What is a directory there, or no file's name at all.
     except OSError as error:
         raise ValueError(f"{plain!r} is not a time zone") from error
+
+
+def _date_from_plain(plain: Any, read: Callable[[str], date] = date.fromisoformat) -> date:
+    # Libraries that freeze the time put a class of theirs in the place of `date`.
+    return read(expect(str, plain))
 
 
 def _timedelta_from_plain(plain: Any) -> timedelta:
@@ -157,6 +210,9 @@ def _path_from_plain(plain: Any) -> PurePath:
     return _PATHS[expect(str, flavour)](expect(str, text))
 
 
+_ADDRESSES: dict[str, type] = {
+    kind.__name__: kind for kind in (IPv4Address, IPv6Address, IPv4Network, IPv6Network, IPv4Interface, IPv6Interface)
+}
 _PATHS: dict[str, type[PurePath]] = {
     "Path": Path,
     "PurePosixPath": PurePosixPath,
@@ -171,6 +227,9 @@ TO_PLAIN: dict[type, tuple[str, Callable[[Any], Any]]] = {
     UUID: ("uuid", str),
     Decimal: ("decimal", _decimal_to_plain),
     bytes: ("bytes", lambda value: base64.b64encode(value).decode()),
+    timezone: ("zone", _zone_to_plain),
+    ZoneInfo: ("zone", _zone_to_plain),
+    **dict.fromkeys(_ADDRESSES.values(), ("ip", _ip_to_plain)),
     type(Path()): ("path", _path_to_plain),
     PurePosixPath: ("path", _path_to_plain),
     PureWindowsPath: ("path", _path_to_plain),
@@ -179,12 +238,14 @@ TO_PLAIN: dict[type, tuple[str, Callable[[Any], Any]]] = {
 
 FROM_PLAIN: dict[str, Callable[[Any], object]] = {
     "datetime": _moment_from_plain(datetime),
-    "date": lambda plain: date.fromisoformat(expect(str, plain)),
+    "date": _date_from_plain,
     "time": _moment_from_plain(time),
     "timedelta": _timedelta_from_plain,
     "uuid": lambda plain: UUID(expect(str, plain)),
     "decimal": _decimal_from_plain,
     "bytes": lambda plain: base64.b64decode(expect(str, plain), validate=True),
     "path": _path_from_plain,
+    "zone": _zone_from_text,
+    "ip": _ip_from_plain,
 }
 """The value of a plain form, by its tag. Raises TypeError, ValueError, LookupError or ArithmeticError if it is none."""
