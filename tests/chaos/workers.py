@@ -226,8 +226,11 @@ class Workers:
         return {-1}
 
     def signal_supervisor(self, rng: random.Random) -> set[int]:
-        """A signal that is no request to end."""
-        pid = self.supervisor(rng)
+        """A signal that is no request to end. Before it serves, a process has no say in what a signal does to it."""
+        serving = [one for one in self.trees() if one.ready]
+        if not serving:
+            return {-1}
+        pid = rng.choice(serving).pid
         number = rng.choice((*SIGNALS, signal.SIGCHLD, signal.SIGUSR2))
         kill(pid, number)
         if number == signal.SIGUSR2:
