@@ -11,11 +11,15 @@ from email.mime.text import MIMEText
 import django
 import pytest
 from aiosmtpd.controller import Controller
+from django.contrib.auth.forms import PasswordResetForm
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
 from django.db import transaction
+from django.template.loader import render_to_string
 from django.test import override_settings
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
+from shop.tasks import greet
 
 from belayed import State, delay
 from belayed.config import current
@@ -78,6 +82,96 @@ def test_a_mail_is_a_job_and_is_sent_by_it(inbox):
     (found,) = inbox.mails
     assert (found["Subject"], found["From"], found["To"]) == ("Welcome", "shop@example.org", "ada@example.org")
     assert found.get_content().strip() == "Hello, Ada."
+
+
+class Shout(str):
+    """Text of the application's own class."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+class Blob(bytes):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("text", [str, SafeString, Shout], ids=["str", "SafeString", "own"])
+def test_text_of_any_class_is_sent(text, inbox):
+    message = EmailMultiAlternatives(
+        text("Welcome"),
+        text("Hello, Ada."),
+        text("shop@example.org"),
+        [text("ada@example.org")],
+        cc=(text("bob@example.org"),),
+        reply_to=[text("reply@example.org")],
+        headers={text("X-Kind"): text("greeting")},
+    )
+    message.attach_alternative(text("<p>Hello, Ada.</p>"), text("text/html"))
+    message.attach(text("note.txt"), text("a note"), text("text/plain"))
+    message.attach("blob.bin", Blob(b"\0\xff"), "application/octet-stream")
+
+    message.send()
+    drain()
+
+    (found,) = inbox.mails
+    assert (found["Subject"], found["From"], found["To"], found["Cc"]) == (
+        "Welcome",
+        "shop@example.org",
+        "ada@example.org",
+        "bob@example.org",
+    )
+    assert (found["Reply-To"], found["X-Kind"]) == ("reply@example.org", "greeting")
+    assert found.get_body(("plain",)).get_content().strip() == "Hello, Ada."
+    assert found.get_body(("html",)).get_content().strip() == "<p>Hello, Ada.</p>"
+    assert [part.get_content() for part in found.iter_attachments()] == ["a note", b"\0\xff"]
+
+
+def test_a_rendered_template_is_an_argument_of_any_task():
+    body = render_to_string("greeting.html", {"name": "<Ada>"})
+
+    job = greet.enqueue({"body": [body]})
+    drain()
+
+    assert type(body) is SafeString
+    assert job.refresh().result == "hello {'body': ['<b>&lt;Ada&gt;</b>']}"
+
+
+def test_the_form_that_swallows_errors_sends_its_mail(inbox, django_user_model):
+    django_user_model.objects.create_user("ada", "ada@example.org", "a-password")
+    form = PasswordResetForm({"email": "ada@example.org"})
+    assert form.is_valid()
+
+    form.save(
+        domain_override="example.org",
+        email_template_name="greeting.html",
+        html_email_template_name="greeting.html",
+        subject_template_name="subject.txt",
+        extra_email_context={"name": "Ada"},
+    )
+    drain()
+
+    assert [mail_["Subject"] for mail_ in inbox.mails] == ["Reset"]
+
+
+def test_a_mail_that_fails_silently_is_in_the_log(caplog):
+    message = EmailMessage("Welcome", "Hello.", "shop@example.org", ["ada@example.org"])
+    message.extra = object()
+
+    sent = mail.get_connection(fail_silently=True).send_messages([message]) if not MAILERS else quietly(message)
+
+    assert sent == 0
+    assert "a mail was not queued, and will not be sent" in caplog.text
+    assert current().find() == []
+
+
+def quietly(message):
+    from belayed.django import EmailBackend
+
+    backend = EmailBackend(alias="default", using="smtp")
+    backend.fail_silently = True
+    return backend.send_messages([message])
 
 
 def test_a_mail_of_a_transaction_that_is_rolled_back_is_never_sent():

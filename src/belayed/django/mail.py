@@ -20,6 +20,7 @@ from belayed.config import current
 from belayed.django import conf
 from belayed.errors import BrokenPayload, ConfigError, NotSerializable, UntrustedPayload
 from belayed.retry import Fail
+from belayed.safelog import log
 from belayed.tasks import Task, registered
 from belayed.trust import name_of, resolve
 
@@ -87,6 +88,8 @@ class EmailBackend(BaseEmailBackend):
         except Exception:
             if not self.fail_silently:
                 raise
+            # Whoever sends it does not want to hear of it; but nobody will try again.
+            log.exception("a mail was not queued, and will not be sent")
             return 0
 
 
@@ -97,7 +100,7 @@ def taken(message: EmailMessage) -> dict[str, Any]:
     name = name_of(type(message))
     if name not in DJANGOS:
         current().trust.require(name)
-    kept = {name: value for name, value in vars(message).items() if name not in NOT_KEPT}
+    kept = {name: plain(value) for name, value in vars(message).items() if name not in NOT_KEPT}
     if odd := stand_ins(type(message), kept):
         raise NotSerializable(
             "the mail", f"its attribute {odd[0]} is code", "write a class of mails of your own that has it as a method"
@@ -105,16 +108,29 @@ def taken(message: EmailMessage) -> dict[str, Any]:
     return {
         "class": name,
         "attributes": kept,
-        "alternatives": [[one[0], one[1]] for one in getattr(message, ALTERNATIVE, ())],
+        "alternatives": [[plain(one[0]), plain(one[1])] for one in getattr(message, ALTERNATIVE, ())],
         "attachments": [attached(one) for one in message.attachments],
     }
+
+
+def plain(value: Any) -> Any:
+    """Text of any class as just text, and bytes as just bytes, also in lists and headers: no more than that is sent."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(memoryview(value))
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(one) for key, one in value.items()}
+    return value
 
 
 def attached(one: Any) -> dict[str, Any]:
     """An attachment: a part of its own, or a name, its content and a type."""
     if isinstance(one, MIMEBase) or hasattr(one, "as_bytes"):
         return {"part": one.as_bytes()}
-    name, content, mimetype = one[0], one[1], one[2] if len(one) > 2 else None
+    name, content, mimetype = map(plain, (one[0], one[1], one[2] if len(one) > 2 else None))
     if hasattr(content, "as_bytes"):
         return {"name": name, "message": content.as_bytes(), "mimetype": mimetype}
     if isinstance(content, EmailMessage):
