@@ -85,7 +85,7 @@ class Link:
         self.port: int = client.getpeername()[1]
         self.pid: int | None = None
         self.up, self.down = Pipe(client, server), Pipe(server, client)
-        self.started = False
+        self.started = self.dead = False
         self.unread = bytearray()
         self.held = bytearray()
         """Messages of an answer that may be dropped, until it is known whether it commits."""
@@ -173,6 +173,22 @@ class FaultProxy:
         def order() -> None:
             self._passing = False
             self._note("black hole", self.links)
+
+        self._order(order)
+
+    def fail_over(self, target: str | None = None) -> None:
+        """Nothing passes any more on the connections there are, which stay open; new ones go to *target*.
+
+        As if the server's address had moved: to another server, or to the same one if there is no *target*. The old
+        connections are dead for good, whatever is commanded later.
+        """
+
+        def order() -> None:
+            self._note("failover", [link for link in self.links if not link.dead])
+            for link in self.links:
+                link.dead = True
+            if target is not None:
+                self.target = conninfo_to_dict(target)
 
         self._order(order)
 
@@ -272,7 +288,8 @@ class FaultProxy:
 
     def _pause(self, now: float) -> float | None:
         """Seconds until something is due, None if nothing is."""
-        due = [pipe.waiting[0][0] for link in self.links for pipe in (link.up, link.down) if pipe.waiting]
+        pipes = [pipe for link in self.links if not link.dead for pipe in (link.up, link.down)]
+        due = [pipe.waiting[0][0] for pipe in pipes if pipe.waiting]
         # What is overdue waits for a socket that takes no more.
         later = [at - now for at in due if at > now]
         return min(later) if self._passing and later else None
@@ -281,7 +298,7 @@ class FaultProxy:
         """Say which of the link's sockets are of interest."""
         for back, pipe in ((link.down, link.up), (link.up, link.down)):
             mask = 0
-            if self._passing:
+            if self._passing and not link.dead:
                 mask |= selectors.EVENT_READ if not pipe.ended and not pipe.full() else 0
                 mask |= selectors.EVENT_WRITE if back.waiting and back.waiting[0][0] <= now else 0
             self._interest(pipe.source, mask, link)
@@ -369,7 +386,7 @@ class FaultProxy:
     def _flush(self) -> None:
         """Send on what is due, and end the connections that one side has closed."""
         now = time.monotonic()
-        for link in list(self.links) if self._passing else []:
+        for link in [link for link in self.links if not link.dead] if self._passing else []:
             for pipe in (link.up, link.down):
                 try:
                     pipe.flush(now)

@@ -73,6 +73,22 @@ def test_what_a_black_hole_swallows_comes_out_afterwards(proxy):
     assert waited
 
 
+def test_after_a_failover_what_there_is_is_dead_and_what_is_new_goes_elsewhere(proxy, postgres_server):
+    with ThreadPoolExecutor(1) as threads, connect(proxy) as raw:
+        before = raw.execute("SELECT current_database()").fetchone()
+        proxy.fail_over(postgres_server)
+        call = threads.submit(raw.execute, "SELECT 1")
+
+        with connect(proxy) as new:
+            after = new.execute("SELECT current_database()").fetchone()
+
+        proxy.forward()
+        assert after != before
+        assert not call.done()
+        proxy.cut()
+        assert isinstance(call.exception(10), psycopg.OperationalError)
+
+
 def test_it_says_what_it_did_to_whom(proxy):
     begun = time.monotonic()
 
