@@ -285,7 +285,7 @@ class Saving(Database):
     def _log(self, job: Job) -> None:
         arguments = ""
         if self.config.log_arguments:
-            arguments = f" {redacted(job.payload or '', self.config.redact, job.task)}"
+            arguments = f" {redacted(job.payload or '', self.config.redact)}"
         extra = {"job_id": job.id, "task": job.task, "queue": job.queue}
         log.info("enqueued %s #%d on %s%s", job.task, job.id, job.queue, arguments, extra=extra)
 

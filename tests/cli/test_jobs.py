@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_one_job_shows_its_fields_payload_attempts_and_tracebacks(run, store, ea
     ]
     assert "Worker one" in lines
     assert "Error ValueError: second" in lines
-    assert lines[lines.index("Payload") + 1] == json.dumps(json.loads(PAYLOAD))
+    assert lines[lines.index("Payload") + 1] == json.dumps({**json.loads(PAYLOAD), "args": ["***"]})
     attempts = "\n".join(lines[lines.index("Attempts that did not succeed") :])
     assert "1 retry after 250 ms, " in attempts
     assert ", worker one\nTraceback: first" in attempts
@@ -182,13 +183,25 @@ def test_wrong_use_is_exit_code_2(run, store, wrong):
 
 @pytest.mark.dj(341)
 def test_what_looks_like_a_secret_is_not_shown(run, told, store):
-    store.added(text='{"v":1,"call":"app:work","args":["shown"],"kwargs":{"api_token":"s3cret"}}')
+    store.added(text='{"v":1,"call":"hidden_shop:work","args":["shown","s3cret"],"kwargs":{"api_token":"s3cret"}}')
+    Path("hidden_shop.py").write_text("def work(name, password, api_token): ...\n")
 
-    shown = run("jobs", 1).stdout
+    shown = run("jobs", 1, "--app", "hidden_shop").stdout
 
     assert "s3cret" not in shown
     assert '"shown"' in shown
-    assert told("jobs", 1)["payload"]["kwargs"] == {"api_token": "***"}
+    assert told("jobs", 1, "--app", "hidden_shop")["payload"]["kwargs"] == {"api_token": "***"}
+
+
+def test_arguments_by_position_of_code_that_is_not_imported_are_not_shown(run, told, store):
+    store.added(text='{"v":1,"call":"nowhere:work","args":["s3cret"],"kwargs":{"name":"shown"}}')
+
+    found = run("jobs", 1)
+
+    assert "s3cret" not in found.output
+    assert '"shown"' in found.stdout
+    assert "--app MODULE" in found.stderr
+    assert told("jobs", 1)["payload"]["args"] == ["***"]
 
 
 def test_secrets_are_not_shown_in_meta_results_or_what_cannot_be_read(run, told, store, each_url):

@@ -281,7 +281,7 @@ def test_times_at_the_ends_of_the_calendar_are_shown_in_any_zone(admin_client, z
 def test_half_a_character_in_arguments_is_written_out(looker):
     job = greet.enqueue("ada")
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE belayed_jobs SET payload = %s WHERE id = %s", [r'{"args": ["\ud800"]}', job.id])
+        cursor.execute("UPDATE belayed_jobs SET payload = %s WHERE id = %s", [r'{"kwargs": {"who": "\ud800"}}', job.id])
 
     page = looker.get(reverse("admin:belayed_livejob_change", args=[job.id]))
 

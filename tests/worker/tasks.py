@@ -273,8 +273,8 @@ def takes_any(value: Any) -> None:
 class Keeper:
     secret: str
 
-    def keep(self, what: str) -> None:
-        """A method: by which name its argument goes is not known everywhere."""
+    def keep(self, password: str) -> None:
+        """A method whose argument is a secret by its name."""
 
 
 @task

@@ -30,7 +30,7 @@ from belayed.cli.show import (
 )
 from belayed.job import Attempt, Filter, Job, State
 from belayed.jobs import Jobs
-from belayed.redaction import redacted, redacted_value, without
+from belayed.redaction import nameless, redacted, redacted_value, without
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -120,7 +120,7 @@ def moment(job: Job) -> datetime | None:
 
 def shown_payload(job: Job, jobs: Jobs) -> Any:
     """What it runs and with what, without what looks like a secret."""
-    return job.payload and redacted_value(redacted(job.payload, jobs.config.redact, job.task, wary=False), ())
+    return job.payload and redacted_value(redacted(job.payload, jobs.config.redact), ())
 
 
 def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
@@ -137,6 +137,8 @@ def described(jobs: Jobs, id: int, arguments: bool, as_json: bool) -> None:
         section("Payload", "not shown")
     else:
         section("Payload", pretty(shown_payload(job, jobs)) if job.payload is not None else "not kept: it was large")
+        if names and job.payload is not None and nameless(job.payload):
+            note("\nArguments by position are hidden if the code that names them is not imported: --app MODULE")
     if reason := lost_result(job):
         section("Result", f"not stored: it returned {reason}")
     elif job.state is State.SUCCEEDED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,10 +16,9 @@ from django.utils.safestring import SafeString
 
 from belayed import printable
 from belayed.config import current
-from belayed.django.hiding import hidden
 from belayed.django.models import EndedJob, FailedAttempt, LiveJob
 from belayed.errors import BelayedError
-from belayed.redaction import redacted
+from belayed.redaction import redacted, redacted_result
 from belayed.worker.report import humane
 
 COUNTED = 10_000
@@ -57,11 +56,10 @@ def told(attempt: FailedAttempt) -> str:
     return str(attempt.traceback or f"{attempt.error_type}: {attempt.message}")
 
 
-def shown(redact: Callable[[str, Sequence[str], str], str], text: str, task: str) -> SafeString:
-    """A payload or a result for people, without what looks like a secret. What is not JSON is not shown."""
+def shown(text: str) -> SafeString:
+    """JSON for people, such as a payload without what looks like a secret. What is not JSON is not shown."""
     try:
-        found = json.loads(redact(text, current().config.redact, task))
-        text = json.dumps(found, indent=2, ensure_ascii=False)
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError) as error:
         text = f"{len(text)} characters that cannot be read: {type(error).__name__}"
     # JSON may name half of a character, which no page takes.
@@ -145,14 +143,14 @@ class JobAdmin(admin.ModelAdmin):
     @admin.display(description="arguments")
     def arguments(self, job: Any) -> SafeString | str:
         """What it runs, without what looks like a secret."""
-        return shown(hidden, job.payload, job.task) if job.payload else "not kept: they were large"
+        return shown(redacted(job.payload, current().config.redact)) if job.payload else "not kept: they were large"
 
     @admin.display(description="result")
     def returned(self, job: Any) -> SafeString | str:
         """What the job has returned, without what looks like a secret."""
         if (job.result or "").startswith("!"):
             return f"not stored: it returned {job.result[1:]}"
-        return shown(redacted, job.result, job.task) if job.result else ""
+        return shown(redacted_result(job.result, current().config.redact)) if job.result else ""
 
     @admin.display(description="attempts that did not succeed")
     def attempts(self, job: Any) -> SafeString | str:

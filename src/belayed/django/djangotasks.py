@@ -22,11 +22,11 @@ from belayed.django.compat import (
     TaskResultStatus,
     task_backends,
 )
-from belayed.django.hiding import imported
 from belayed.errors import ConfigError, OptionError, PayloadError, UnknownTask
 from belayed.job import Job, State
 from belayed.options import CHECKS
 from belayed.payload import registry
+from belayed.redaction import imported
 from belayed.retry import Backoff, Errors, Rules
 from belayed.signature import GENERATOR, generates
 from belayed.trust import resolve

@@ -128,6 +128,11 @@ def load_manager(key: Any) -> Any:
     return declared[name]
 
 
+def kind_of_manager(key: Any) -> type:
+    """The class of a manager."""
+    return type(load_manager(key))
+
+
 def content(lazy: LazyObject) -> Any:
     """What is behind a lazy object such as `request.user`."""
     if lazy._wrapped is empty:
@@ -138,7 +143,7 @@ def content(lazy: LazyObject) -> Any:
 def install() -> None:
     """Teach the codec Django's models."""
     register_reference(Model, name="django", key=key_of, load=load_instance, kind=lambda key: model_of(key[0]))
-    register_reference(BaseManager, name="django.manager", key=key_of_manager, load=load_manager)
+    register_reference(BaseManager, name="django.manager", key=key_of_manager, load=load_manager, kind=kind_of_manager)
     register_proxy(LazyObject, content)
     register_proxy(Promise, str)
     register_proxy(EmailMessage, refuse)

@@ -127,7 +127,7 @@ class Report:
         if log.isEnabledFor(logging.INFO) and self.open():
             arguments = ""
             if self.config.log_arguments and job.payload is not None:
-                arguments = f" {redacted(job.payload, self.config.redact, job.task)}"
+                arguments = f" {redacted(job.payload, self.config.redact)}"
             log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=job.extra)
 
     def open(self) -> bool:
