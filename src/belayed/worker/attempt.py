@@ -21,6 +21,7 @@ from belayed.retry import Fail
 from belayed.safelog import log
 from belayed.signature import GENERATORS
 from belayed.steps import awaited
+from belayed.worker.copies import end_instead, keep_from_copies
 from belayed.worker.verdict import Ended, formatted, untold, verdict
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ class Attempts:
         self.plain = not self.plugins.all
         if jobs.store.one_writer:
             leftovers.watch()
+        keep_from_copies(self)
+
+    def leave_copy(self) -> None:
+        """Let a copy end where its job ends: no hook, no notice and no other attempt is its own."""
+        end_instead(self, ["begun", "after", "told"])
 
     def begun(self, claimed: Claimed) -> Running:
         """The attempt of a claimed job, which begins now."""

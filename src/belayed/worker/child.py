@@ -6,13 +6,11 @@ supervisor; jobs run in threads and in an event loop, as in any worker's slots.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import io
 import json
 import os
 import selectors
-import signal
 import socket
 import sys
 import threading
@@ -36,13 +34,14 @@ from belayed.safelog import last_words
 from belayed.worker.aside import Aside
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import BROKEN, LOST
+from belayed.worker.copies import keep_from_copies
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
 from belayed.worker.leftovers import Leftovers
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
 from belayed.worker.saying import HANGS
-from belayed.worker.signals import ignore_signals
+from belayed.worker.signals import die_with_parent, ignore_signals
 from belayed.worker.slots import Slots, shown
 from belayed.worker.title import set_title
 from belayed.worker.verdict import TRACEBACK_LIMIT
@@ -59,7 +58,6 @@ FEW = 20
 """Failures in a frame: each may have a traceback."""
 HEAVY = 1 << 18
 """Characters of results in a frame, but for a single result that is larger."""
-PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -93,11 +91,16 @@ class Child:
         self.limit = float("inf")
         """The shortest time limit of a job that was handed over."""
         self.tend_at = self.sent_at = 0.0
-        os.register_at_fork(after_in_child=self.after_fork)
+        keep_from_copies(self)
 
-    def after_fork(self) -> None:
-        """This is the copy of a child, which some job has made."""
-        self.channel.sock.close()
+    def leave_copy(self) -> None:
+        """Let a copy have no part in what the supervisor hears, or reads in the page."""
+        self.channel.close()
+        # A thread that is not in the copy may have held it.
+        self.channel.lock = threading.Lock()
+        self.reading.close()
+        self.writing.close()
+        self.page.close()
 
     def mark(self, id: int) -> bool:
         """Write in the page that an attempt starts; False: the supervisor has taken the job back."""
@@ -382,12 +385,6 @@ def flush() -> None:
             stream.flush()
         except (OSError, ValueError):
             pass
-
-
-def die_with_parent() -> None:
-    """On Linux: be killed with the supervisor, even while a job keeps the interpreter's lock."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def broken() -> None:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from belayed.errors import ConfigError
 from belayed.safelog import log
+from belayed.worker.copies import keep_from_copies
 
 MOST = 16
 """Connections at once; for a new one the oldest is closed."""
@@ -54,6 +55,13 @@ class Server:
         self.connections: list[Connection] = []
         """The oldest first."""
         self.paused_until = 0.0
+        keep_from_copies(self)
+
+    def leave_copy(self) -> None:
+        """Let no process that a job leaves behind keep the port."""
+        self.selector.close()
+        for sock in (self.listening, self.reading, self.writing, *(one.sock for one in self.connections)):
+            sock.close()
 
     def serve(self) -> None:
         """Answer until closed."""

@@ -19,6 +19,7 @@ from belayed.payload import Loaded
 from belayed.safelog import log
 from belayed.worker.aside import Aside
 from belayed.worker.contract import Host
+from belayed.worker.copies import detach, keep_from_copies
 from belayed.worker.saying import Saying
 
 NAME = "belayed-loop"
@@ -42,9 +43,15 @@ class LoopSlots:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
         self.closing = False
+        keep_from_copies(self)
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.tasks)
+
+    def leave_copy(self) -> None:
+        """Let no other coroutine go on in a copy that one has forked."""
+        if self.loop is not None and self.thread is threading.current_thread():
+            detach(self.loop)
 
     def add(self, items: Iterable[tuple[Claimed, Running | None, Loaded | None]]) -> None:
         with self.lock:
@@ -138,7 +145,7 @@ class LoopSlots:
             value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
-        slots.end_copy()
+        slots.end_copy(error)
         del self.tasks[claimed.id]
         self.judging = run
         finished = slots.attempts.told(run, loaded, value, error)

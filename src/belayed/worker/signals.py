@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,6 +18,12 @@ MEANINGLESS = ("SIGUSR1", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO",
 still ends it, and what stops it (SIGTSTP, SIGTTIN …) still stops it."""
 OF_SUPERVISOR = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2")
 """Sent to all processes of a worker, they are for its supervisor."""
+PR_SET_PDEATHSIG = 1
+
+replaced: dict[int, tuple[Any, Any]] = {}
+"""The handlers of the worker's that are set, by their signals, and what was set before: a forked process gets that."""
+masks: dict[int, Collection[int]] = {}
+"""The signals that threads which fork had blocked before."""
 
 
 @contextmanager
@@ -50,26 +60,40 @@ def heeding(
     known |= {
         found: handler for name, handler in handlers.items() if (found := getattr(signal, name, None)) is not None
     }
-    before = {number: signal.signal(number, handler) for number, handler in known.items()}
+    before = {number: replace(number, handler) for number, handler in known.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, (handler, replacement) in before.items():
             signal.signal(number, handler)
+            if replacement is None:
+                replaced.pop(number, None)
+            else:
+                replaced[number] = replacement
+
+
+def replace(number: int, handler: Any) -> tuple[Any, tuple[Any, Any] | None]:
+    """Set a handler of the worker's; what was set before, and what that had replaced itself."""
+    replacement = replaced.get(number)
+    before = signal.signal(number, handler)
+    # One of ours stands for what it has replaced.
+    is_ours = replacement is not None and replacement[0] is before
+    replaced[number] = handler, replacement[1] if replacement is not None and is_ours else before
+    return before, replacement
 
 
 def ignore_signals() -> None:
     """In a child: let signals that are the supervisor's, or nobody's, do nothing."""
     for name in OF_SUPERVISOR:
         if (number := getattr(signal, name, None)) is not None:
-            signal.signal(number, ignored)
+            replace(number, ignored)
     ignore_meaningless()
 
 
 def ignore_meaningless() -> None:
     """Let signals that would end this process, and say nothing to it, do nothing."""
     for number in deadly():
-        signal.signal(number, ignored)
+        replace(number, ignored)
 
 
 def deadly() -> list[int]:
@@ -93,5 +117,40 @@ def caught_in_c() -> int:
         return 0
 
 
+def die_with_parent() -> None:
+    """On Linux: be killed with the process that has started this one, even while a job keeps Python's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def ignored(_number: int, _frame: object) -> None:
     """Not SIG_IGN: what a job starts would inherit that."""
+
+
+# A forked process has the handlers that the program had before it was a worker: `multiprocessing` ends processes by
+# SIGTERM, and waits until they have. What comes before they are set waits, and is not lost.
+
+
+def before_fork() -> None:
+    if replaced and threading.get_ident() not in masks:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, replaced)
+
+
+def after_in_parent() -> None:
+    if (mask := masks.pop(threading.get_ident(), None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def after_in_child() -> None:
+    for number, (handler, before) in replaced.items():
+        # Unless a job has set another; what was set in C is None.
+        if signal.getsignal(number) is handler and before is not None:
+            signal.signal(number, before)
+    replaced.clear()
+    after_in_parent()
+    masks.clear()
+
+
+# Windows has no forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=before_fork, after_in_parent=after_in_parent, after_in_child=after_in_child)

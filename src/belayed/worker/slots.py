@@ -15,6 +15,7 @@ from belayed.safelog import last_words, name_of
 from belayed.worker.apart import Apart
 from belayed.worker.attempt import Attempts
 from belayed.worker.backlog import STALL, Backlog
+from belayed.worker.copies import end_copy, end_instead, keep_from_copies
 from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
@@ -45,6 +46,7 @@ class Slots:
         apart: bool = True,
     ) -> None:
         self.attempts, self.patience, self.pid = attempts, patience, os.getpid()
+        keep_from_copies(self)
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], bool] = may_start
         self.began: Callable[[Claimed], None] = nothing
@@ -126,13 +128,14 @@ class Slots:
         elif run.deadline is not None and run.deadline < self.look_at:
             self.look()
 
-    def end_copy(self) -> None:
-        """End this process if a job has forked it, and its copy of the job has come to its end.
-
-        The outcome is for the original to tell, and the jobs that wait are for it to run.
-        """
+    def end_copy(self, error: BaseException | None) -> None:
+        """End this process if a job has forked it, and its copy of the job has come to its end."""
         if os.getpid() != self.pid:
-            os._exit(0)
+            end_copy(error)
+
+    def leave_copy(self) -> None:
+        """Let a copy run nothing but the code that has forked it, whoever has."""
+        end_instead(self, ["begin", "done", "tend"])
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
         """Take an outcome. What logs it is the application's, and its code has ended only after that."""

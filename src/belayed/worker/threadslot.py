@@ -79,7 +79,7 @@ class ThreadSlot:
                 break
             except AttemptStopped:
                 caught = True
-        slots.end_copy()
+        slots.end_copy(error)
         # The verdict comes after: a stop within it would change what has been decided.
         if loaded is not None and loaded.is_async and error is None:
             if run.stopping is None:
