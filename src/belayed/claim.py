@@ -82,6 +82,11 @@ class Claimed(NamedTuple):
     """It ran when a child died with several attempts, so it runs alone."""
 
     @property
+    def name(self) -> str:
+        """`app.send #42`."""
+        return f"{self.task} #{self.id}"
+
+    @property
     def extra(self) -> dict[str, Any]:
         """What a log record about this attempt has beside its text, for programs."""
         return {"job_id": self.id, "task": self.task, "queue": self.queue, "attempt": self.attempt + 1}

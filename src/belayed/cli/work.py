@@ -22,6 +22,7 @@ from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
+from belayed.worker.forced import ForcedEnd
 from belayed.worker.logs import say_to_log
 from belayed.worker.output import OutputHandler, Sink
 from belayed.worker.supervisor import Supervisor
@@ -89,6 +90,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         jobs.check_schema()
         announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
+        worker.at_stop = ForcedEnd(worker.unfinished).asked
         with Vigil(config, [worker_watched(worker)]):
             return worker.run(until_empty)
 

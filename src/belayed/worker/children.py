@@ -59,6 +59,7 @@ class Children:
         self.last_handed = time.monotonic()
         self.stopping = False
         self.interrupted = ""
+        self.vacated = False
         self.news: deque[Finished | int] = deque(maxlen=NEWS)
         """What plugins are to be told of, by the next child that is there."""
 
@@ -111,6 +112,11 @@ class Children:
 
     def holds(self, id: int) -> bool:
         return id in self.jobs
+
+    def names(self) -> list[str]:
+        """The jobs that children have, in words."""
+        with self.lock:
+            return [one.job.name for child in self.list for one in child.handed.values()]
 
     def counts(self) -> tuple[int, int]:
         """How many jobs wait, or are in children that take more: in threads, and as coroutines."""
@@ -189,17 +195,14 @@ class Children:
                 if one.stop is None:
                     one.stop, one.stopped_at = (outcome, reason), clock()
                 child.process.send("stop", [id, outcome, reason])
-            elif one in self.waiting or one in self.suspects:
-                self.forget(one)
+            elif one in self.suspects:
+                self.suspects.remove(one)
+                self.let_go(one)
+            elif one in self.waiting:
+                self.waiting.remove(one)
+                self.waiting_coroutines -= one.is_async
                 self.let_go(one)
         self.alarm()
-
-    def forget(self, one: Handed) -> None:
-        if one in self.suspects:
-            self.suspects.remove(one)
-        else:
-            self.waiting.remove(one)
-            self.waiting_coroutines -= one.is_async
 
     def take_back(self) -> None:
         """Let go of what has not started; children say what of theirs that is."""
@@ -211,9 +214,8 @@ class Children:
             self.release_waiting()
 
     def release_waiting(self) -> None:
-        for waiting in (self.waiting, self.suspects):
-            for one in self.drained(waiting):
-                self.let_go(one)
+        for one in [*self.drained(self.waiting), *self.drained(self.suspects)]:
+            self.let_go(one)
         self.waiting_coroutines = 0
 
     def drained(self, waiting: deque[Handed]) -> list[Handed]:
@@ -231,6 +233,12 @@ class Children:
                 for one in list(child.handed.values()):
                     self.stop(one.job.id, Outcome.INTERRUPTED, reason)
         self.alarm()
+
+    def vacate(self) -> bool:
+        """Have the children ended, none of which has a job; whether they are gone."""
+        self.vacated = True
+        self.alarm()
+        return not self.list
 
     def notify(self, news: Finished | int) -> None:
         """Have a healthy child tell the plugins, as soon as there is one."""
@@ -295,13 +303,6 @@ class Children:
             return
         self.suspects.moved_at = time.monotonic()
         self.give(child, self.suspects.popleft(), frames)
-
-    def wanted_alone(self, now: float) -> int:
-        """How many children for suspects there are to be: each runs one at a time."""
-        with self.lock:
-            alone = sum(child.role is Role.ALONE and bool(child.handed) for child in self.list)
-            wanted = min(self.config.processes, len(self.suspects) + alone)
-            return max(wanted, int(self.suspects.expected(now)))
 
     def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
         child.take(one)

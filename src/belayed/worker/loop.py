@@ -146,7 +146,7 @@ class Loop:
         """Whether a stopped worker waits for the store alone, and has for as long as it may."""
         if self.slots.known() or self.stop_by is None:
             return False
-        return self.ending.now or time.monotonic() > self.stop_by
+        return (self.ending.now or time.monotonic() > self.stop_by) and self.slots.vacate()
 
     def one_pass(self) -> None:
         """Do what is due, then wait for the next thing."""

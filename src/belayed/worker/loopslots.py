@@ -8,7 +8,6 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -121,6 +120,9 @@ class LoopSlots:
         try:
             await self.attempted(run, loaded)
             self.pump()
+        except GeneratorExit:
+            # It is freed with an event loop that some job has closed. Its outcome is settled.
+            raise
         except BaseException as error:
             self.slots.died(NAME, run.claimed, error)
 
@@ -146,7 +148,9 @@ class LoopSlots:
         except BaseException as raised:
             error = raised
         slots.end_copy(error)
-        del self.tasks[claimed.id]
+        if self.tasks.pop(claimed.id, None) is None:
+            # The event loop was closed, this was given back, and now it is freed.
+            return
         self.judging = run
         finished = slots.attempts.told(run, loaded, value, error)
         self.judging = None
@@ -207,9 +211,12 @@ class LoopSlots:
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
         """Cancel the job's coroutine. From any thread."""
         if self.loop is not None:
-            # It may be closed at any moment, and nothing runs there then.
-            with suppress(RuntimeError):
+            try:
                 self.loop.call_soon_threadsafe(self.cancel, id, outcome, reason)
+            except RuntimeError:
+                # A job has closed it: nothing more begins there, and nothing ends but what runs at this moment.
+                if (found := self.tasks.get(id)) is not None:
+                    found[0].stopping = found[0].stopping or outcome
 
     def cancel(self, id: int, outcome: Outcome, reason: str) -> None:
         """Cancel a task; one that has not taken its first step finds the stop there, as does a job that waits."""

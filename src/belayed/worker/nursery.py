@@ -82,7 +82,7 @@ class Nursery:
         if self.renewing:
             self.start_anew()
         now = time.monotonic()
-        if not self.ending:
+        if not (self.ending or self.children.vacated):
             self.staff.fill(now)
         for child in [child for child in self.children.list if child.process.channel.more]:
             self.listen(child)
@@ -110,7 +110,7 @@ class Nursery:
 
     def due(self, now: float) -> float:
         """When to come again though nothing has come."""
-        due = [float("inf") if self.ending else self.staff.due(now)]
+        due = [float("inf") if self.ending or self.children.vacated else self.staff.due(now)]
         for child in self.children.list:
             if child.process.channel.more:
                 return now
@@ -215,6 +215,8 @@ class Nursery:
                 child.leaving = child.leaving or "it has closed its channel"
             if child.role is Role.ALONE and now > self.children.suspects.spare_until(child, self.children.list, now):
                 self.retire(child)
+            if self.children.vacated and not child.handed:
+                child.leaving, child.kill_at = child.leaving or "its supervisor ends", now
             if child.leaving and not child.handed and not child.told_to_end:
                 child.told_to_end = True
                 child.kill_at = min(child.kill_at, now + GOOD_BYE)

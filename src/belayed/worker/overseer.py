@@ -35,7 +35,8 @@ class Overseer:
         self.thread = threading.Thread(target=self.work, name="belayed-overseer", daemon=True)
 
     def __enter__(self) -> Self:
-        self.slots.look = self.loop.ending.on_stop = self.alarm
+        self.slots.look = self.alarm
+        self.loop.ending.on_stop.append(self.alarm)
         self.aside.__enter__()
         self.thread.start()
         return self

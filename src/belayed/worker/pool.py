@@ -11,6 +11,7 @@ from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
 from belayed.worker.children import Children
+from belayed.worker.ending import AT_ONCE, BEYOND_GRACE
 from belayed.worker.loop import Loop
 from belayed.worker.nursery import Nursery
 from belayed.worker.output import Output
@@ -19,10 +20,8 @@ from belayed.worker.worker import row_of
 
 Started = Callable[[Database, WorkerConfig], None]
 
-BEYOND_GRACE = 3.0
-"""Seconds after the grace at which the supervisor ends, whatever the store does."""
-AT_ONCE = 2.0
-"""The same after a second signal."""
+LAST_TRY = 1.0
+"""Seconds before that at which the children are ended, so that what could not be written may be."""
 FAREWELL = 5.0
 """Seconds that children may take to end without work."""
 
@@ -100,15 +99,20 @@ class Pool:
         thread = threading.Thread(target=self.work, args=(self.loop, until_empty), name="belayed-store", daemon=True)
         thread.start()
         while not self.worked:
-            left = self.end_by - time.monotonic()
+            left = self.end_by - LAST_TRY - time.monotonic()
             if left <= 0:
-                self.failure = BelayedError(
-                    "the store did not answer in time: outcomes that could not be written are lost, and other workers "
-                    "run those jobs again after the lapse"
-                )
-                return
+                # A job may hold a lock that the store waits for.
+                self.nursery.end(0)
+                thread.join(LAST_TRY)
+                break
             self.step(min(left, self.config.beat.total_seconds()))
-        database.close()
+        if self.worked:
+            database.close()
+        else:
+            self.failure = BelayedError(
+                "the store did not answer in time: outcomes that could not be written are lost, and other workers "
+                "run those jobs again after the lapse"
+            )
 
     def work(self, loop: Loop, until_empty: bool) -> None:
         """The thread of the store."""

@@ -193,6 +193,10 @@ class Slots:
     def holds(self, id: int) -> bool:
         return id in self.claimed_at
 
+    def names(self) -> list[str]:
+        """The jobs that run, in words."""
+        return [run.claimed.name for run in (*self.running(), *self.judged())]
+
     def counts(self) -> tuple[int, int]:
         """How many jobs run or wait in threads and in the event loop."""
         return sum(slot.run is not None for slot in self.threads) + len(self.waiting), len(self.loop)
@@ -351,6 +355,10 @@ class Slots:
             else:
                 due = min(due, run.deadline)
         return due
+
+    def vacate(self) -> bool:
+        """Nothing can be ended here."""
+        return True
 
     def notify(self, news: Finished | int) -> None:
         """Tell the plugins."""

@@ -68,11 +68,19 @@ class Staff:
         staying = [child for child in children.list if not child.leaving]
         roles = [child.role for child in staying]
         missing = [Role.WORKER] * (self.config.processes - roles.count(Role.WORKER))
-        missing += [Role.ALONE] * (children.wanted_alone(now) - roles.count(Role.ALONE))
+        missing += [Role.ALONE] * (self.wanted_alone(now) - roles.count(Role.ALONE))
         # Only once there is a first: it shows whether they start at all.
         if self.config.spare and Role.SPARE not in roles and self.started:
             missing.append(Role.SPARE)
         return missing
+
+    def wanted_alone(self, now: float) -> int:
+        """How many children for suspects there are to be: each runs one at a time."""
+        children = self.children
+        with children.lock:
+            alone = sum(child.role is Role.ALONE and bool(child.handed) for child in children.list)
+            wanted = min(self.config.processes, len(children.suspects) + alone)
+            return max(wanted, int(children.suspects.expected(now)))
 
     def due(self, now: float) -> float:
         """When the next child is to be started."""

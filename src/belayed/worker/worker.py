@@ -7,6 +7,8 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +17,12 @@ from belayed.errors import BelayedError
 from belayed.safelog import log
 from belayed.store.base import WorkerRow
 from belayed.worker.attempt import Attempts
+from belayed.worker.ending import Ending, unsound
 from belayed.worker.loop import Loop
 from belayed.worker.overseer import Overseer
 from belayed.worker.report import Summary
 from belayed.worker.signals import heeding
-from belayed.worker.slots import Slots
+from belayed.worker.slots import Slots, nothing
 
 
 class Worker:
@@ -35,6 +38,8 @@ class Worker:
         self.loop: Loop | None = None
         self.thread: threading.Thread | None = None
         self.failure: BaseException | None = None
+        self.at_stop: Callable[[Ending], None] = nothing
+        """Called when it is asked to end, each time."""
 
     def __repr__(self) -> str:
         return f"<Worker of {self.jobs!r}>"
@@ -45,19 +50,24 @@ class Worker:
         In the main thread SIGTERM and SIGINT stop it: running jobs may finish within the grace; a second signal
         stops them at once. Raises SchemaMissing, SchemaNewer or StoreUnavailable at the start.
         """
-        return self.worked(self.made(), until_empty)
+        with ended_by_nobody():
+            return self.worked(self.made(), until_empty)
 
     def stop(self, now: bool = False) -> None:
         """Ask the worker to end, from any thread; *now* stops the running jobs at once."""
         if self.loop is not None:
             self.loop.stop(now)
 
+    def unfinished(self) -> list[str]:
+        """The jobs that run, in words."""
+        return self.loop.slots.names() if self.loop is not None else []
+
     def __enter__(self) -> Self:
         loop, self.failure = self.made(), None
 
         def work() -> None:
             try:
-                with self.jobs.plugins.around("around_work", self), self.overseen(loop):
+                with ended_by_nobody(), self.jobs.plugins.around("around_work", self), self.overseen(loop):
                     loop.run()
             except BaseException as error:
                 self.failure = error
@@ -89,7 +99,8 @@ class Worker:
             async_slots=self.config.async_slots,
             read_ahead=self.config.read_ahead,
         )
-        self.loop = Loop(self.jobs, self.config, row, slots)
+        loop = self.loop = Loop(self.jobs, self.config, row, slots)
+        loop.ending.on_stop.append(lambda: self.at_stop(loop.ending))
         if self.jobs.plugins.by_hook["around_pass"]:
             self.loop.around_pass = lambda: self.jobs.plugins.around("around_pass", self)
         return self.loop
@@ -117,6 +128,15 @@ class Worker:
                 return loop.run(until_empty)
         finally:
             self.loop = None
+
+
+@contextmanager
+def ended_by_nobody() -> Iterator[None]:
+    """Let a SystemExit that a job has raised in the worker's own thread not look like an end that was asked for."""
+    try:
+        yield
+    except SystemExit as error:
+        raise unsound("SystemExit was raised in the thread of its loop") from error
 
 
 def row_of(config: WorkerConfig) -> WorkerRow:
