@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
+from belayed.forking import at_fork
 from belayed.safelog import last_words
 
 AWAITS = (
@@ -102,6 +103,4 @@ class Over(deque[Any]):
         self.over()
 
 
-# Windows has no forks.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_in_child)
+at_fork(in_child=after_in_child)

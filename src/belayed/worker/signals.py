@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from belayed.forking import at_fork
 
 MEANINGLESS = ("SIGUSR1", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGXFSZ")
 """They would end the process, and say nothing to it. What reports a fault of its own (SIGSEGV, SIGABRT, SIGXCPU …)
@@ -151,6 +152,4 @@ def after_in_child() -> None:
     masks.clear()
 
 
-# Windows has no forks.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=before_fork, after_in_parent=after_in_parent, after_in_child=after_in_child)
+at_fork(before=before_fork, in_parent=after_in_parent, in_child=after_in_child)
