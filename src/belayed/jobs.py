@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, Unpack, cast
 
@@ -26,7 +27,7 @@ from belayed.options import (
     check_timeout,
     shortened,
 )
-from belayed.plugin import Plugin
+from belayed.plugin import NOTHING, Plugin
 from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
 from belayed.store.base import Counts, Overdue, WorkerRow
@@ -46,6 +47,13 @@ class Jobs(Saving):
 
     def prepare(self) -> None:
         """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
+
+    resting: Callable[[bool], None] | None = None
+    """Called in a thread of a worker that has had nothing to do for a while, or (True) has ended."""
+
+    def around_coroutine(self, run: Running) -> AbstractAsyncContextManager[None]:
+        """What an attempt of an `async def` job is within, from before its arguments are loaded."""
+        return NOTHING
 
     def loading(self, load: Callable[[], T]) -> T:
         """What *load* makes of a payload, which may be of objects that come from the application's database."""

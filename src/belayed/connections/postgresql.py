@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from belayed.addresses import hidden, quoting
 from belayed.connections.base import store_error
+from belayed.connections.sockets import readable
 from belayed.errors import AttemptStopped, ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
 
@@ -343,15 +343,6 @@ def is_direct(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], backe
 def idle(raw: Any) -> bool:
     # Of a connection that is closed it is UNKNOWN.
     return bool(raw.pgconn.transaction_status == TransactionStatus.IDLE)
-
-
-def readable(fd: int) -> bool:
-    """Whether something has come. By poll() where there is one: select() takes no descriptor above 1023."""
-    if not hasattr(select, "poll"):
-        return bool(select.select([fd], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def commits(request: Request, begun: bool) -> bool:

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.conf import settings
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from belayed.connections.leftovers import is_open
+from belayed.connections.sockets import readable
 from belayed.job import Job
 from belayed.plugin import Plugin
 from belayed.safelog import log
@@ -21,7 +23,10 @@ IDLE = 60.0
 
 
 class Upkeep(Plugin):
-    """Before a job: close what cannot be used or was idle. After it: roll back what it has left open."""
+    """Before a job: close what cannot be used, or is too old. After it: roll back what it has left open.
+
+    All of it is about the connections of the thread that it is called in, as Django's connections are of threads.
+    """
 
     def __init__(self) -> None:
         self.used = threading.local()
@@ -32,23 +37,67 @@ class Upkeep(Plugin):
         try:
             yield
         finally:
-            for one in connections.all(initialized_only=True):
-                cleaned(one, job)
-            self.used.at = time.monotonic()
+            self.clean(job)
 
     def freshen(self) -> None:
         """Close the connections that are of no use, and forget the queries that DEBUG keeps."""
-        idle = time.monotonic() - getattr(self.used, "at", 0.0) > IDLE
+        is_idle = time.monotonic() - getattr(self.used, "at", float("inf")) > IDLE
         for one in connections.all(initialized_only=True):
-            if one.in_atomic_block:
-                # A test's, around a job that runs in it.
-                continue
-            if idle or one.errors_occurred:
-                one.close_if_unusable_or_obsolete()
-            if idle:
-                one.close()
+            # A test's is in a transaction, around a job that runs in it.
+            if one.connection is not None and not one.in_atomic_block:
+                renewed(one, is_idle)
         if settings.DEBUG:
             reset_queries()
+
+    def clean(self, job: Job) -> None:
+        """Roll back what a job has left open, and give connections back to Django's pool."""
+        for one in connections.all(initialized_only=True):
+            cleaned(one, job)
+            if one.connection is not None and not one.in_atomic_block and has_pool(one):
+                one.close()
+        self.used.at = time.monotonic()
+
+    def rest(self, has_ended: bool) -> None:
+        """Close what this thread would keep without using it: all, if it has ended."""
+        for one in connections.all(initialized_only=True):
+            if one.connection is not None and not one.in_atomic_block and (has_ended or is_over(one, is_idle=True)):
+                one.close()
+
+
+def renewed(one: BaseDatabaseWrapper, is_idle: bool) -> None:
+    """Close a connection that is too old, or has been lost: the job opens another."""
+    # As Django does at each request; CONN_HEALTH_CHECKS asks the server then, when it is first used.
+    one.health_check_done = False
+    if is_over(one, is_idle):
+        one.close()
+    elif one.errors_occurred or has_news(one.connection):
+        one.errors_occurred = False
+        if not one.is_usable():
+            one.close()
+
+
+def is_over(one: BaseDatabaseWrapper, is_idle: bool) -> bool:
+    """Whether CONN_MAX_AGE has passed. Its 0, the default, is for requests: it would open one for each job."""
+    age = one.settings_dict["CONN_MAX_AGE"]
+    if age == 0:
+        return is_idle
+    return age is not None and one.close_at is not None and time.monotonic() >= one.close_at
+
+
+def has_news(raw: Any) -> bool:
+    """Whether the server has said something that nobody asked for: mostly its good-bye, as at a restart."""
+    try:
+        return readable(raw.fileno())
+    except AttributeError:
+        # A driver that does not tell its socket, or has none.
+        return False
+    except Exception:
+        return True
+
+
+def has_pool(one: BaseDatabaseWrapper) -> bool:
+    """Whether Django takes the connection from a pool, where each that is kept is one that others wait for."""
+    return bool(one.settings_dict.get("OPTIONS", {}).get("pool"))
 
 
 def cleaned(one: BaseDatabaseWrapper, job: Job) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from belayed.connections.sqlite import MEMORY
 from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
+from belayed.django.places import Places
 from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
@@ -118,7 +119,8 @@ class DjangoJobs(Jobs):
     def __init__(self, alias: str | None = None) -> None:
         self.alias = alias or conf.alias()
         self.migrate_command = f"python manage.py migrate{where(self.alias)}"
-        self.upkeep, self.in_worker = Upkeep(), False
+        self.upkeep = Upkeep()
+        self.places, self.resting = Places(self.upkeep), self.upkeep.rest
         plugins = [self.upkeep, *OF_TASKS, *conf.plugins()]
         try:
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
@@ -153,7 +155,6 @@ class DjangoJobs(Jobs):
             )
         self.check_schema()
         connections.close_all()
-        self.in_worker = True
 
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
@@ -182,15 +183,26 @@ class DjangoJobs(Jobs):
         ) from error
         yield
 
+    def around_coroutine(self, run: Running) -> AbstractAsyncContextManager[None]:
+        """A thread, and so connections, for an `async def` job of a worker."""
+        return self.places.place(run)
+
+    async def aclose(self) -> None:
+        """Close what is open in this event loop."""
+        self.places.close()
+        await super().aclose()
+
     def loading(self, load: Callable[[], T]) -> T:
         """What *load* makes of a payload, whose rows come through this thread's connection: made usable before."""
         self.upkeep.freshen()
         return load()
 
     async def aloading(self, load: Callable[[], T]) -> T:
-        """As `loading`, in a thread, as Django's connections are not for event loops: in a worker in any."""
-        # Elsewhere in that of the request or the test, whose transaction it may be that has the rows.
-        return cast(T, await sync_to_async(self.loading, thread_sensitive=not self.in_worker)(load))
+        """As `loading`, in the attempt's thread, as Django's connections are not for event loops.
+
+        Elsewhere than in a worker it is that of the request or the test, whose transaction may have the rows.
+        """
+        return cast(T, await sync_to_async(self.loading, thread_sensitive=True)(load))
 
     def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns. What it does in the database, it does on the connection of this thread."""

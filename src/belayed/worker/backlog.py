@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import queue
 from collections import deque
+from collections.abc import Callable
 
 from belayed.claim import Claimed
 
 SHORT = 0.0002
 """Seconds: jobs that take less, on average, are for one thread, as long as it gets on with them."""
+REST = 60.0
+"""Seconds without a job after which a thread rests."""
 STALL = 0.005
 """Seconds without a start after which all threads are woken: the one that is awake has met a longer job."""
 
@@ -20,8 +23,9 @@ STALL = 0.005
 class Backlog:
     """Jobs in the order of their claims, for so many threads."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, threads: int, rest: Callable[[bool], None] | None = None) -> None:
+        """*rest* is called in each thread that has had nothing to do for a while."""
+        self.threads, self.rest = threads, rest
         self.jobs: deque[Claimed] = deque()
         self.calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """One for each thread that is to look; False: it is to end."""
@@ -35,8 +39,17 @@ class Backlog:
             try:
                 return self.jobs.popleft()
             except IndexError:
-                if not self.calls.get():
+                if not self.called():
                     return None
+
+    def called(self) -> bool:
+        """Wait for a call: whether to look; else the thread is to end."""
+        if self.rest is not None:
+            try:
+                return self.calls.get(timeout=REST)
+            except queue.Empty:
+                self.rest(False)
+        return self.calls.get()
 
     def add(self, jobs: list[Claimed], pace: float | None) -> None:
         """Put in jobs, and have threads look for them; jobs take *pace* seconds each, if that is known."""

@@ -142,9 +142,10 @@ class LoopSlots:
                 # It came while this was handed over, or its start was logged.
                 run.stopping, run.reason = stop
                 raise AttemptStopped(stop[0].value, stop[1])
-            if loaded is None:
-                loaded = await slots.attempts.aload(run)
-            value, error = await slots.attempts.arun(run, loaded)
+            async with slots.attempts.jobs.around_coroutine(run):
+                if loaded is None:
+                    loaded = await slots.attempts.aload(run)
+                value, error = await slots.attempts.arun(run, loaded)
         except BaseException as raised:
             error = raised
         slots.end_copy(error)

@@ -56,7 +56,7 @@ class Slots:
         self.look: Callable[[], None] = nothing
         self.broke: Callable[[], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
-        self.waiting = Backlog(threads)
+        self.waiting = Backlog(threads, attempts.jobs.resting)
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
         self.given_up: list[ThreadSlot] = []
         """Threads that hang in a log handler."""

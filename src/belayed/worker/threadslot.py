@@ -39,6 +39,9 @@ class ThreadSlot:
                 claimed = None
         except BaseException as error:
             self.slots.died(self.thread.name, claimed, error)
+        else:
+            if (rest := self.slots.attempts.jobs.resting) is not None:
+                rest(True)
 
     def attempt(self, claimed: Claimed) -> None:
         """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -127,6 +129,63 @@ async def abegins_in_a_thread() -> None:
             completion.result = "in a thread"
 
     await sync_to_async(complete)()
+
+
+def of_server() -> int:
+    """What tells this thread's connection: the server's process, or the connection itself."""
+    Post.objects.count()
+    if connection.vendor == "sqlite":
+        return id(connection.connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
+@belayed_task
+def backend() -> int:
+    return of_server()
+
+
+@belayed_task
+async def abackend() -> int:
+    return await sync_to_async(of_server)()
+
+
+aconnection = abackend
+met: list = []
+
+
+@belayed_task
+async def ameet(others: int) -> int:
+    """The connection of a coroutine that has it while the others have theirs."""
+    found = await sync_to_async(of_server)()
+    met.append(found)
+    while len(met) < others:  # noqa: ASYNC110 (in several event loops)
+        await asyncio.sleep(0.001)
+    return found
+
+
+@belayed_task
+async def aleaves_open(by_hand: bool = False) -> None:
+    await sync_to_async(leaves_open.function)(by_hand)
+
+
+@belayed_task
+def creates(title: str) -> None:
+    Post.objects.create(title=title)
+
+
+@belayed_task
+async def acreates(title: str) -> None:
+    await Post.objects.acreate(title=title)
+
+
+gate = threading.Event()
+
+
+@belayed_task(max_run_time=timedelta(seconds=0.3), max_attempts=1)
+async def awaits_gate() -> None:
+    await sync_to_async(gate.wait)(60)
 
 
 @belayed_task
