@@ -22,7 +22,7 @@ from belayed.safelog import log
 from belayed.signature import GENERATORS
 from belayed.steps import awaited
 from belayed.worker.copies import end_instead, keep_from_copies
-from belayed.worker.verdict import Ended, formatted, untold, verdict
+from belayed.worker.verdict import Ended, cut_tracebacks, formatted, untold, verdict
 
 T = TypeVar("T")
 
@@ -177,6 +177,9 @@ class Attempts:
             return self.ended(run, loaded, error)
         except BaseException as broken:
             return self.untold(run, broken)
+        finally:
+            if error is not None:
+                cut_tracebacks(error)
 
     def untold(self, run: Running, broken: BaseException) -> Finished:
         """The verdict on an attempt of which *broken* was raised instead of a verdict."""

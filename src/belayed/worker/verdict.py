@@ -22,6 +22,8 @@ LONGEST_WAIT = 100 * 365.25 * 86400
 """Seconds: a hundred years."""
 UNKNOWN_WAIT = 5.0, 600.0
 """Seconds: the shortest and the longest wait of a job whose code no worker has known so far."""
+TRACEBACK, CAUSE, CONTEXT = (vars(BaseException)[f"__{name}__"] for name in ("traceback", "cause", "context"))
+MEMBERS = vars(BaseExceptionGroup)["exceptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +194,23 @@ def formatted(error: BaseException) -> str:
         return "".join(traceback.TracebackException(type(error), error, entry).format())
     except BaseException as broken:
         return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
+
+
+def cut_tracebacks(error: BaseException) -> None:
+    """Let go of what the functions held that have raised *error*, and all that it came from.
+
+    A traceback has their frames, and one of them mostly the error: only the garbage collector would free them, which
+    does not look at how large they are.
+    """
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        # Not the attributes of its own class, which is anybody's.
+        TRACEBACK.__set__(one, None)
+        left += CAUSE.__get__(one), CONTEXT.__get__(one)
+        if issubclass(type(one), BaseExceptionGroup):
+            left += MEMBERS.__get__(one)
