@@ -96,7 +96,7 @@ def too_long() -> None:
 
 async def atoo_long() -> None:
     held = Held()
-    while held:
+    while held:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

@@ -41,6 +41,8 @@ class Attempts:
         self.plain = not self.plugins.all
         if jobs.store.one_writer:
             leftovers.watch()
+        self.settled: dict[int, Finished] = {}
+        """The outcomes of attempts that have failed, while those are called who are to hear of it."""
         keep_from_copies(self)
 
     def leave_copy(self) -> None:
@@ -179,7 +181,15 @@ class Attempts:
             return self.untold(run, broken)
         finally:
             if error is not None:
+                self.settled.pop(run.claimed.id, None)
                 cut_tracebacks(error)
+
+    def outcome_of(self, run: Running) -> Finished:
+        """The outcome of an attempt whose end hangs in what is called then, as far as it is known."""
+        if run.completed is not None:
+            return run.completed
+        known = self.settled.get(run.claimed.id)
+        return known or untold(run.claimed, run.seconds, TimeoutError(), self.config)
 
     def untold(self, run: Running, broken: BaseException) -> Finished:
         """The verdict on an attempt of which *broken* was raised instead of a verdict."""
@@ -222,6 +232,7 @@ class Attempts:
 
     def notify(self, run: Running, loaded: Loaded | None, finished: Finished, error: BaseException) -> None:
         """Tell the job's own hook and the plugins of an attempt that failed. Raises nothing."""
+        self.settled[run.claimed.id] = finished
         if finished.outcome is Outcome.INTERRUPTED:
             return
         try:

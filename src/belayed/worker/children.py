@@ -20,7 +20,8 @@ from belayed.worker.frames import SHOWN, BadFrame, unheard_row
 from belayed.worker.handed import Child, Handed, Role
 from belayed.worker.heard import Success, completed_from, ended_from, kinds_from, successes_from
 from belayed.worker.page import Lease, clock
-from belayed.worker.slots import nothing, nothing_waits, released
+from belayed.worker.silence import nothing, nothing_waits
+from belayed.worker.slots import released
 from belayed.worker.suspects import WAIT, Suspects, may_end_workers
 
 AHEAD_OF_CHILD = 0.01
@@ -58,8 +59,7 @@ class Children:
         self.ended: deque[Finished] = deque()
         self.last_handed = time.monotonic()
         self.stopping = False
-        self.interrupted = ""
-        self.vacated = False
+        self.interrupted, self.vacated = "", False
         self.news: deque[Finished | int] = deque(maxlen=NEWS)
         """What plugins are to be told of, by the next child that is there."""
 

@@ -33,8 +33,6 @@ class LoopSlots:
         self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
         self.unbegun: dict[tuple[int, str], Claimed] = {}
         """Those of the tasks that have not begun, by job and claim. The thread that takes one out decides about it."""
-        self.judging: Running | None = None
-        """The attempt whose code has ended, and whose hooks and notices of its end run."""
         self.made = 0
         """Tasks of ours that have not ended: one that has its outcome still has to tell it."""
         self.lock = threading.Lock()
@@ -124,6 +122,7 @@ class LoopSlots:
             # It is freed with an event loop that some job has closed. Its outcome is settled.
             raise
         except BaseException as error:
+            self.saying.box.clear()
             self.slots.died(NAME, run.claimed, error)
 
     async def attempted(self, run: Running, loaded: Loaded | None) -> None:
@@ -152,9 +151,8 @@ class LoopSlots:
         if self.tasks.pop(claimed.id, None) is None:
             # The event loop was closed, this was given back, and now it is freed.
             return
-        self.judging = run
+        self.saying.judge(run)
         finished = slots.attempts.told(run, loaded, value, error)
-        self.judging = None
         slots.done(claimed, finished, self.saying, is_async=True)
 
     def over(self, claimed: Claimed, is_fresh: bool, task: asyncio.Task[None]) -> None:

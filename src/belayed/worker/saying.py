@@ -1,49 +1,79 @@
-"""Logs about an attempt in the thread that runs it: whatever the log's handlers do, the attempt goes on."""
+"""What is called around an attempt in the thread that runs it: if that hangs, the thread is given up, not the outcome.
+
+It is a log handler, or what is called when an attempt has ended: its hooks, plugins, the text of its error.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from belayed.claim import Claimed, Finished
+from belayed.claim import Claimed, Finished, Running
 from belayed.safelog import log
+from belayed.worker.silence import nothing
 
 HANGS = 5.0
 """Seconds after which a log handler hangs: its thread is given up, and the job goes on without it."""
+VERDICT = 60.0
+"""Seconds after which what is called at the end of an attempt hangs, unless its time limit is over before."""
 
-Said = tuple[Claimed, Finished | None]
-"""The job that a line is about, and its outcome if it has one."""
+Said = tuple[Claimed, Finished | Running | None]
+"""The job that is spoken of: with its outcome, or its attempt while the outcome is being found; None: it starts."""
 
 
 class Saying:
-    """One thread's calls of the log. Another thread looks from time to time whether one hangs."""
+    """One thread's calls of what may hang. Another thread looks from time to time whether one does."""
 
     def __init__(self) -> None:
         self.box: list[Said] = []
-        """What is being logged. Whoever takes it out, of the two threads, goes on with the job: no lock is needed."""
+        """What is going on. Whoever takes it out, of the two threads, goes on with the job: no lock is needed."""
         self.seen: Said | None = None
         self.seen_at = 0.0
         self.given_up = False
 
-    def say(self, call: Callable[[Any], None], claimed: Claimed, finished: Finished | None = None) -> bool:
-        """Log about an attempt that starts, or has *finished*, by *call*. Raises nothing.
+    def say(self, call: Callable[[Any], None], claimed: Claimed) -> bool:
+        """Log by *call* that an attempt starts. Raises nothing.
 
         False: it took so long that the thread was given up. Then the job is no longer this thread's.
         """
-        self.box.append((claimed, finished))
+        self.box.append((claimed, None))
+        return self.called(call, claimed)
+
+    def judge(self, run: Running) -> None:
+        """An attempt's code has ended; from here to `conclude` its outcome is found, and those are called who hear."""
+        self.box.append((run.claimed, run))
+
+    def conclude(self, call: Callable[[Any], None], claimed: Claimed, finished: Finished) -> bool:
+        """Log by *call* what the outcome is. Raises nothing; False as in `say`."""
         try:
-            call(finished or claimed)
-        except BaseException as error:
-            log.complain(error)
+            self.box[0] = claimed, finished
+        except IndexError:
+            return False
+        return self.called(call, finished)
+
+    def called(self, call: Callable[[Any], None], about: Any) -> bool:
+        if call is not nothing:
+            try:
+                call(about)
+            except BaseException as error:
+                log.complain(error)
         try:
             self.box.pop()
         except IndexError:
             return False
         return True
 
+    def judging(self) -> Running | None:
+        """The attempt whose code has ended, and whose outcome is not known yet."""
+        try:
+            about = self.box[0][1]
+        except IndexError:
+            return None
+        return about if isinstance(about, Running) else None
+
     def hung(self, now: float) -> Said | None:
-        """Give the thread up if it hangs in a log handler: the job that it was about, and its outcome."""
-        if not self.looks_busy(now) or now < self.seen_at + HANGS:
+        """Give the thread up if it hangs: the job that it was about, and what is known of it."""
+        if not self.looks_busy(now) or now < self.due():
             return None
         try:
             said = self.box.pop()
@@ -67,4 +97,17 @@ class Saying:
 
     def due(self) -> float:
         """When it is to be looked at again."""
-        return float("inf") if self.seen is None or self.given_up else self.seen_at + HANGS
+        if self.seen is None or self.given_up:
+            return float("inf")
+        about = self.seen[1]
+        if not isinstance(about, Running):
+            return self.seen_at + HANGS
+        end = self.seen_at + VERDICT
+        return end if about.deadline is None else max(self.seen_at + HANGS, min(end, about.deadline))
+
+
+def hanging(said: Said) -> str:
+    """What hangs, in words."""
+    if isinstance(said[1], Running):
+        return "what is called at the end of a job (its hooks, plugins, the text of its error) does not return"
+    return f"a log handler has not returned for {HANGS:g} s"

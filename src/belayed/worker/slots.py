@@ -20,7 +20,8 @@ from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
 from belayed.worker.page import Lease
-from belayed.worker.saying import HANGS, Saying
+from belayed.worker.saying import HANGS, Said, Saying, hanging
+from belayed.worker.silence import may_start, nothing, nothing_waits
 from belayed.worker.standstill import Standstill
 from belayed.worker.threadslot import ThreadSlot
 from belayed.worker.verdict import untold
@@ -59,7 +60,7 @@ class Slots:
         self.waiting = Backlog(threads, attempts.jobs.resting)
         self.threads = [ThreadSlot(self, number) for number in range(1, threads + 1)]
         self.given_up: list[ThreadSlot] = []
-        """Threads that hang in a log handler."""
+        """Threads that hang in what is called around a job."""
         self.broken = ""
         """Why no more jobs can be run here."""
         self.written: Callable[[], bool] = nothing_waits
@@ -143,7 +144,7 @@ class Slots:
         if claimed.suspect and finished.outcome is Outcome.INTERRUPTED:
             # It has not shown that it does no harm.
             finished.suspect = True
-        if self.tell is nothing or saying.say(self.tell, claimed, finished):
+        if saying.conclude(self.tell, claimed, finished):
             self.over(finished, is_async)
 
     def over(self, finished: Finished, is_async: bool) -> None:
@@ -279,30 +280,35 @@ class Slots:
         return apart.due
 
     def unhang(self, now: float) -> None:
-        """Go on without the threads that hang in a log handler: their jobs' outcomes are known, or they had none."""
+        """Go on without the threads that hang in what is called around jobs: outcomes are known, or there are none."""
         for number, slot in enumerate(self.threads):
             if (said := slot.saying.hung(now)) is not None:
-                self.resolve(*said, is_async=False)
+                self.resolve(said, is_async=False)
                 self.given_up = [one for one in self.given_up if one.thread.is_alive()]
                 self.given_up.append(slot)
                 if len(self.given_up) > len(self.threads):
-                    self.died(slot.thread.name, None, HangingLog("log handlers hang"))
+                    self.died(slot.thread.name, None, Hanging("what is called around jobs hangs"))
                     return
                 other = self.threads[number] = ThreadSlot(self, number + 1)
                 other.thread.start()
         if (said := self.loop.saying.hung(now)) is not None:
-            self.resolve(*said, is_async=True)
-            self.died("the event loop", None, HangingLog("a log handler hangs"))
+            self.resolve(said, is_async=True)
+            self.died("the event loop", None, Hanging("what is called around a job hangs"))
 
-    def resolve(self, claimed: Claimed, finished: Finished | None, is_async: bool) -> None:
+    def resolve(self, said: Said, is_async: bool) -> None:
         """Take the outcome of a job whose thread was given up; one that had not begun goes back."""
-        log_hangs = "a log handler has not returned for {:g} s: belayed goes on without its thread"
-        last_words.say(f"belayed: {log_hangs.format(HANGS)} ({claimed.task} #{claimed.id})")
-        if finished is None:
+        claimed, about = said
+        last_words.say(f"belayed: {hanging(said)}: belayed goes on without its thread ({claimed.name})")
+        if about is None:
             self.loop.tasks.pop(claimed.id, None)
             self.let_go(claimed)
-        else:
-            self.over(finished, is_async)
+            return
+        if isinstance(about, Running):
+            about = self.attempts.outcome_of(about)
+            about.job = claimed
+            # Here no handler is waited for.
+            self.tell(about)
+        self.over(about, is_async)
 
     def take_back(self) -> None:
         """Let go of the jobs that wait: they will not start here."""
@@ -322,7 +328,7 @@ class Slots:
 
     def judged(self) -> list[Running]:
         """The attempts whose code has ended, but not what is called at their end: it cannot be stopped here."""
-        found = [slot.judging for slot in self.threads] + [self.loop.judging]
+        found = [saying.judging() for saying in (*(slot.saying for slot in self.threads), self.loop.saying)]
         return [run for run in found if run is not None]
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> None:
@@ -374,20 +380,6 @@ class Slots:
         self.loop.close()
 
 
-def nothing(*_args: object) -> None:
-    """What is called where nobody listens."""
-
-
-def may_start(_id: int) -> bool:
-    """Where no supervisor takes jobs back."""
-    return True
-
-
-def nothing_waits() -> bool:
-    """Where nobody writes outcomes, none waits to be written."""
-    return True
-
-
 def released(job: Claimed) -> Finished:
     """A job that goes back without having been run: it costs it nothing."""
     finished = Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
@@ -395,8 +387,8 @@ def released(job: Claimed) -> Finished:
     return finished
 
 
-class HangingLog(Exception):
-    """What a thread is said to have died of that was given up because its log handler hangs."""
+class Hanging(Exception):
+    """What a thread is said to have died of that was given up because a log handler, a hook or a plugin hangs."""
 
 
 def shown(error: BaseException) -> str:

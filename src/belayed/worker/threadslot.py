@@ -23,8 +23,6 @@ class ThreadSlot:
     def __init__(self, slots: Host, number: int) -> None:
         self.slots = slots
         self.run: Running | None = None
-        self.judging: Running | None = None
-        """The attempt whose code has ended, and whose hooks and notices of its end run."""
         self.lock = threading.Lock()
         self.saying = Saying()
         # A daemon: a job that will not end must not keep the process from ending.
@@ -38,6 +36,7 @@ class ThreadSlot:
                 contextvars.Context().run(self.attempt, claimed)
                 claimed = None
         except BaseException as error:
+            self.saying.box.clear()
             self.slots.died(self.thread.name, claimed, error)
         else:
             if (rest := self.slots.attempts.jobs.resting) is not None:
@@ -89,9 +88,8 @@ class ThreadSlot:
                 slots.hand_over(run, loaded)
                 return
             error = AttemptStopped(run.stopping.value, run.reason)
-        self.judging = run
+        self.saying.judge(run)
         finished = slots.attempts.told(run, loaded, value, error)
-        self.judging = None
         slots.done(claimed, finished, self.saying, is_async=False)
 
     def stop(self, id: int, outcome: Outcome, reason: str) -> bool:

@@ -22,7 +22,8 @@ from belayed.worker.loop import Loop
 from belayed.worker.overseer import Overseer
 from belayed.worker.report import Summary
 from belayed.worker.signals import heeding
-from belayed.worker.slots import Slots, nothing
+from belayed.worker.silence import nothing
+from belayed.worker.slots import Slots
 
 
 class Worker:
