@@ -169,7 +169,8 @@ class Running:
     @property
     def seconds(self) -> float:
         """For how long it has run. A job may have replaced the clock, as tests do that freeze the time."""
-        return min(max(0.0, time.monotonic() - self.begun), LONGEST)
+        seconds = time.monotonic() - self.begun
+        return seconds if 0.0 <= seconds <= LONGEST else min(max(0.0, seconds), LONGEST)
 
     @property
     def job(self) -> CurrentJob:

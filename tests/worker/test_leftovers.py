@@ -13,11 +13,12 @@ import psycopg
 import pytest
 
 from belayed import State
+from belayed.claim import running
 from belayed.config import address
 from belayed.connections.leftovers import leftovers
 from belayed.jobs import Jobs
 from belayed.worker.attempt import Attempts
-from tests.worker.helpers import execute, states, worked
+from tests.worker.helpers import eventually, execute, states, worked
 from tests.worker.puppets import job
 from tests.worker.tasks import act, double
 
@@ -157,19 +158,50 @@ def test_a_transaction_of_postgresql_that_is_left_open_is_named(
     assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: {then}"]
 
 
-def test_attempts_of_two_stores_with_the_same_id_are_two(lite: Jobs) -> None:
+@pytest.mark.parametrize("in_thread", [True, False])
+def test_attempts_of_two_stores_with_the_same_id_are_two(lite: Jobs, in_thread: bool) -> None:
     attempts = Attempts(lite)
-    one, other = attempts.begun(job(1)), attempts.begun(job(1))
+    one, other = [attempts.begun(job(1), in_thread=in_thread) for _ in range(2)]
 
     leftovers.ended(one)
 
-    assert list(leftovers.running) == [other]
+    assert [leftovers.runs(one), leftovers.runs(other)] == [False, True]
+    leftovers.ended(other)
 
 
 def test_an_attempt_that_is_given_up_before_it_begins_is_forgotten(lite: Jobs) -> None:
-    Attempts(lite).begun(job(1))
+    attempts = Attempts(lite)
+    attempts.begun(job(1))
 
-    assert list(leftovers.running) == []
+    # As a thread does with a coroutine, which is given up in the event loop.
+    leftovers.handed_over(attempts.begun(job(2), in_thread=True))
+
+    assert leftovers.is_idle
+
+
+def test_an_attempt_begins_only_after_another_that_has_ended_has_looked(lite: Jobs) -> None:
+    attempts = Attempts(lite)
+    first = attempts.begun(job(1), in_thread=True)
+    begun = threading.Event()
+
+    def begins() -> None:
+        leftovers.ended(attempts.begun(job(2), in_thread=True))
+        begun.set()
+
+    token = running.set(first)
+    raw = sqlite3.connect(":memory:")
+    running.reset(token)
+    thread = threading.Thread(target=begins)
+    with closing(raw), leftovers.lock:
+        thread.start()
+        # It says that it is here before it waits, so who looks now leaves the connection alone.
+        eventually(lambda: len(leftovers.running) == 2)
+        waited = not begun.is_set()
+    thread.join()
+    leftovers.ended(first)
+
+    assert waited
+    assert begun.is_set()
 
 
 def test_others_begin_while_a_handler_hangs_that_logs_what_was_left_open(lite: Jobs, body: Any) -> None:

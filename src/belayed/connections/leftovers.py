@@ -39,8 +39,10 @@ class Leftovers:
 
     def __init__(self) -> None:
         self.opened: list[Opened] = []
-        # Weakly: an attempt may be given up before it has begun, and the jobs of two stores have the same ids.
-        self.running: WeakSet[Running] = WeakSet()
+        self.running: set[Running] = set()
+        """Those in threads: each comes to its end there, or to an event loop."""
+        # Weakly: an attempt may be given up before it has begun. A weak reference costs a job as much as its loading.
+        self.looping: WeakSet[Running] = WeakSet()
         self.watching = False
         self.lock = threading.RLock()
         self.of_thread = threading.local()
@@ -91,15 +93,38 @@ class Leftovers:
             self.opened = kept
         return lines
 
-    def begun(self, run: Running) -> None:
-        """An attempt begins."""
+    def begun(self, run: Running, *, in_thread: bool = False) -> None:
+        """An attempt begins: not while another one that has ended looks at the connections.
+
+        It says first that it is here, and looks then: so either the other sees it, or it sees that there are some.
+        """
         if self.watching:
-            with self.lock:
-                self.running.add(run)
+            (self.running if in_thread else self.looping).add(run)
+            if self.opened:
+                with self.lock:
+                    pass
+
+    def runs(self, run: Running) -> bool:
+        return run in self.running or run in self.looping
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no attempt runs."""
+        return not self.running and not self.looping
+
+    def handed_over(self, run: Running) -> None:
+        """An attempt goes on in an event loop."""
+        if self.watching:
+            self.looping.add(run)
+            self.running.discard(run)
 
     def ended(self, run: Running) -> None:
         """Roll back what an attempt that has ended left open, where that can be known. Called in its own thread."""
         self.running.discard(run)
+        if self.looping:
+            self.looping.discard(run)
+        if not (self.opened or run.given):
+            return
         lines = [
             left(run, "what it has locked stays locked until the connection ends it")
             for raw in run.given
@@ -107,10 +132,10 @@ class Leftovers:
         ]
         if self.opened:
             lines += self.unheld()
-            # Under the lock no attempt begins, nor does another one that ends look at the same.
+            # Under the lock no attempt goes on from its beginning, nor does another one that ends look at the same.
             with self.lock:
                 for one in self.opened:
-                    if one.by in self.running or not is_open(one.raw):
+                    if self.runs(one.by) or not is_open(one.raw):
                         one.left_by = None
                     elif self.is_over(one):
                         lines.append(rolled_back(one.left_by or run, one.raw))
@@ -123,7 +148,7 @@ class Leftovers:
 
     def is_over(self, one: Opened) -> bool:
         """Whether no attempt that runs can be using a connection."""
-        if not self.running:
+        if self.is_idle:
             return True
         # In an event loop's thread there are other attempts, and what all threads may use may be in their hands.
         if one.thread != threading.get_ident() or threading.current_thread().name == "belayed-loop":

@@ -14,7 +14,7 @@ from belayed.claim import MICROSECOND, Claimed, micros, moment
 from belayed.steps import Row, Steps
 from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.reading import claimed_row, micros_of
-from belayed.store.rows import as_json
+from belayed.store.rows import as_json, order_of_claims
 from belayed.store.sql import SqlStore
 
 LONG_AGO = -(2**63)
@@ -37,7 +37,17 @@ class SqliteStore(SqlStore):
         return micros_of(value)
 
     def claimed(self, rows: Iterable[Row]) -> list[Claimed]:
-        return super().claimed(map(claimed_row, rows))
+        # The times are microseconds already, and `claimed_row` has looked at them.
+        same = dict[str, str]().setdefault
+        jobs = [
+            Claimed._make((
+                row[0], same(row[1], row[1]), row[2], row[3], same(row[4], row[4]),
+                *row[5:17], same(row[17], row[17]), row[18],
+            ))
+            for row in map(claimed_row, rows)
+        ]  # fmt: skip
+        jobs.sort(key=order_of_claims)
+        return jobs
 
     def marked(self, at: int | None) -> Any:
         return at

@@ -49,12 +49,12 @@ class Attempts:
         """Let a copy end where its job ends: no hook, no notice and no other attempt is its own."""
         end_instead(self, ["begun", "after", "told"])
 
-    def begun(self, claimed: Claimed) -> Running:
-        """The attempt of a claimed job, which begins now."""
+    def begun(self, claimed: Claimed, *, in_thread: bool = False) -> Running:
+        """The attempt of a claimed job, which begins now: *in_thread* it is sure to come to `told`, or to a loop."""
         now, limit = time.monotonic(), self.limit_of(claimed)
         deadline = None if limit is None else now + limit
         run = Running(claimed, self.jobs, deadline, begun=now, on_completed=self.on_completed)
-        leftovers.begun(run)
+        leftovers.begun(run, in_thread=in_thread)
         return run
 
     def limit_of(self, claimed: Claimed) -> float | None:

@@ -78,6 +78,7 @@ class Child:
         self.report = Report(jobs.config)
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.tell, self.slots.done_with = self.tell, self.done_with
+        self.slots.is_quiet, self.slots.sum_up = self.report.is_full, self.report.sum_up
         self.slots.wake, self.slots.broke = self.wake, self.broken
         self.leftovers = Leftovers(self.slots)
         self.cells: dict[int, int] = {}

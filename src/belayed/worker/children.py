@@ -20,9 +20,9 @@ from belayed.worker.frames import SHOWN, BadFrame, unheard_row
 from belayed.worker.handed import Child, Handed, Role
 from belayed.worker.heard import Success, completed_from, ended_from, kinds_from, successes_from
 from belayed.worker.page import Lease, clock
-from belayed.worker.silence import nothing, nothing_waits
-from belayed.worker.slots import released
+from belayed.worker.silence import always, nothing
 from belayed.worker.suspects import WAIT, Suspects, may_end_workers
+from belayed.worker.verdict import released
 
 AHEAD_OF_CHILD = 0.01
 """Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
@@ -41,7 +41,7 @@ class Children:
         self.wake: Callable[[], None] = nothing
         self.began: Callable[[Claimed], None] = nothing
         self.stuck: Callable[[Claimed, float], None] = nothing
-        self.written: Callable[[], bool] = nothing_waits
+        self.written: Callable[[], bool] = always
         self.broken = ""
         """A child whose slots have died ends, and is replaced."""
         self.alarm: Callable[[], None] = nothing
@@ -95,12 +95,12 @@ class Children:
     def outcomes(self) -> list[Finished]:
         """What has ended since the last time."""
         with self.lock:
-            found = list(self.ended)
+            found, doubtful = list(self.ended), self.suspects.doubtful
             self.ended.clear()
             for one in found:
                 handed = self.jobs.pop(one.id, None)
-                if one.state.ended:
-                    self.suspects.doubtful.discard(one.id)
+                if doubtful and one.state.ended:
+                    doubtful.discard(one.id)
                 if handed is not None:
                     one.job = handed.job
         return found
@@ -267,9 +267,11 @@ class Children:
             # Asked once: whether a child takes jobs changes with the time.
             room = {child: self.room_of(child) for child in self.list if child.working}
             skipped: list[Handed] = []
-            left = sum(threads + loop for threads, loop in room.values())
             only = next(iter(room.items())) if len(room) == 1 else None
-            while self.waiting and left > 0:
+            # Of functions and of coroutines: how many more can be handed over, and so no more are looked at.
+            waiting = len(self.waiting) - self.waiting_coroutines, self.waiting_coroutines
+            left = [min(sum(free[kind] for free in room.values()), waiting[kind]) for kind in (False, True)]
+            while self.waiting and (left[0] > 0 or left[1] > 0):
                 one = self.waiting.popleft()
                 child, free = only or max(room.items(), key=lambda item: item[1][one.is_async])
                 if free[one.is_async] <= 0:
@@ -278,7 +280,7 @@ class Children:
                         break
                     continue
                 free[one.is_async] -= 1
-                left -= 1
+                left[one.is_async] -= 1
                 self.waiting_coroutines -= one.is_async
                 self.give(child, one, frames)
             self.waiting.extendleft(reversed(skipped))
@@ -387,8 +389,7 @@ class Children:
 
     def let_go(self, one: Handed, delay: float | None = None) -> None:
         """Give a job back that has not started: it costs it nothing."""
-        finished = released(one.job)
-        finished.delay = delay
+        finished = released(one.job, delay)
         self.ended.append(finished)
         self.wake()
 

@@ -55,7 +55,6 @@ class Host(Protocol):
 
     attempts: Attempts
     waiting: Backlog
-    began: Callable[[Claimed], None]
     look_at: float
     """When deadlines are looked at next."""
     look: Callable[[], None]
@@ -64,7 +63,7 @@ class Host(Protocol):
     stops: dict[int, tuple[Outcome, str]]
     """The stops of jobs that are here."""
 
-    def begin(self, claimed: Claimed) -> bool: ...
+    def begins(self, claimed: Claimed, saying: Saying) -> bool: ...
     def let_go(self, claimed: Claimed) -> None: ...
     def hand_over(self, run: Running, loaded: Loaded) -> None: ...
     def end_copy(self, error: BaseException | None) -> None: ...

@@ -17,8 +17,7 @@ from belayed.job import Outcome, State
 from belayed.results import MESSAGE_LIMIT, storable
 from belayed.worker.frames import FINISHED, BadFrame, finished_from, finished_row
 from belayed.worker.handed import Child, Handed
-from belayed.worker.slots import released
-from belayed.worker.verdict import LONGEST_WAIT, TRACEBACK_LIMIT
+from belayed.worker.verdict import LONGEST_WAIT, TRACEBACK_LIMIT, released
 
 LARGEST_HELLO = 1 << 22
 """Bytes of a frame of a child that has not said hello yet."""
@@ -61,7 +60,7 @@ def successes_from(body: Any, child: Child) -> list[Success]:
         raise BadFrame("no list of successes")
     found: list[Success] = []
     cells = set()
-    held, page, limit = child.handed, child.process.page, child.result_limit
+    held, ends, limit = child.handed, child.process.page.ends, child.result_limit
     result: str | None
     for row in body:
         if type(row) is not list:
@@ -80,7 +79,7 @@ def successes_from(body: Any, child: Child) -> list[Success]:
             raise BadFrame("a success without a time")
         if type(cell) is not int or cell not in held:
             raise BadFrame("a success of a job that it does not hold")
-        if not page.ended(cell):
+        if not ends[cell]:
             # The cell may have been another job's, whose success comes for the second time.
             raise BadFrame("a success of a job that has not ended")
         cells.add(cell)

@@ -25,8 +25,8 @@ from belayed.worker.mending import written
 from belayed.worker.page import clock
 from belayed.worker.record import Answer, Record
 from belayed.worker.report import Report, Summary
-from belayed.worker.slots import released
 from belayed.worker.upkeep import Upkeep
+from belayed.worker.verdict import released
 from belayed.worker.wakeup import Wakeup
 
 LINGER = 0.01

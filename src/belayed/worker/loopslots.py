@@ -133,7 +133,7 @@ class LoopSlots:
         if loaded is None and self.unbegun.pop((claimed.id, claimed.token), None) is None:
             # It was withdrawn.
             return
-        if loaded is None and not (slots.begin(claimed) and self.saying.say(slots.began, claimed)):
+        if loaded is None and not slots.begins(claimed, self.saying):
             self.tasks.pop(claimed.id, None)
             return
         try:

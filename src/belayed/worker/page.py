@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from math import copysign
 
 # It counts the time that the machine is suspended: a lease lapses meanwhile. On macOS CLOCK_MONOTONIC does.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
@@ -51,7 +50,10 @@ class Page(Lease):
         self.fd, self.cells = fd, cells
         self.map = mmap.mmap(fd, size(cells))
         self.numbers = memoryview(self.map).cast("d")
+        self.words = memoryview(self.map).cast("Q")
         self.marks = HEADER + 2 * cells
+        self.ends = self.numbers[HEADER + 1 : self.marks : 2]
+        """When the attempt of each cell ended."""
 
     def holds(self, claimed_at: float) -> bool:
         numbers = self.numbers
@@ -155,10 +157,11 @@ class Page(Lease):
     def untouched(self, cell: int) -> bool:
         """Whether a cell is as `clear` has left it. A zero with a sign is not."""
         at = HEADER + 2 * cell
-        return all(number == 0 and copysign(1, number) == 1 for number in self.numbers[at : at + 2])
+        return not (self.words[at] or self.words[at + 1])
 
     def close(self) -> None:
-        self.numbers.release()
+        for view in (self.ends, self.words, self.numbers):
+            view.release()
         self.map.close()
         os.close(self.fd)
 

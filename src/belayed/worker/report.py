@@ -140,6 +140,20 @@ class Report:
         self.lines += 1
         return self.lines <= MOST
 
+    def is_full(self) -> bool:
+        """Whether this second has had its lines: then `started` logs nothing, and `ended` only counts successes.
+
+        Asks nothing of logging, which is the application's: what does so may hang.
+        """
+        return self.lines > MOST and int(time.monotonic()) == self.second
+
+    def sum_up(self, one: Finished) -> bool:
+        """Count a success in a second that has had its lines; False: its outcome is to be logged."""
+        if one.state is not State.SUCCEEDED or one.told or not self.is_full():
+            return False
+        self.more += 1
+        return True
+
     def tick(self, last: bool = False) -> None:
         """Sum up the second that has passed, or what is left of the *last* one."""
         second = int(time.monotonic())

@@ -21,6 +21,10 @@ Said = tuple[Claimed, Finished | Running | None]
 """The job that is spoken of: with its outcome, or its attempt while the outcome is being found; None: it starts."""
 
 
+class Hanging(Exception):
+    """What a thread is said to have died of that was given up because a log handler, a hook or a plugin hangs."""
+
+
 class Saying:
     """One thread's calls of what may hang. Another thread looks from time to time whether one does."""
 
@@ -46,6 +50,9 @@ class Saying:
     def conclude(self, call: Callable[[Any], None], claimed: Claimed, finished: Finished) -> bool:
         """Log by *call* what the outcome is. Raises nothing; False as in `say`."""
         try:
+            if call is nothing:
+                self.box.pop()
+                return True
             self.box[0] = claimed, finished
         except IndexError:
             return False

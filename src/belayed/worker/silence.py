@@ -7,11 +7,11 @@ def nothing(*_args: object) -> None:
     """What is called where nobody listens."""
 
 
-def may_start(_id: int) -> bool:
-    """Where no supervisor takes jobs back."""
-    return True
+def never(*_args: object) -> bool:
+    """Where each line is to be logged."""
+    return False
 
 
-def nothing_waits() -> bool:
-    """Where nobody writes outcomes, none waits to be written."""
+def always(*_args: object) -> bool:
+    """Where no supervisor takes jobs back; and where nobody writes outcomes, so that none waits to be written."""
     return True

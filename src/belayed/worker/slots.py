@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from belayed.claim import Claimed, Finished, Running
-from belayed.job import Outcome, State
+from belayed.connections.leftovers import leftovers
+from belayed.job import Outcome
 from belayed.payload import Loaded, registry
 from belayed.safelog import last_words, name_of
 from belayed.worker.apart import Apart
@@ -20,11 +21,11 @@ from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
 from belayed.worker.page import Lease
-from belayed.worker.saying import HANGS, Said, Saying, hanging
-from belayed.worker.silence import may_start, nothing, nothing_waits
+from belayed.worker.saying import HANGS, Hanging, Said, Saying, hanging
+from belayed.worker.silence import always, never, nothing
 from belayed.worker.standstill import Standstill
 from belayed.worker.threadslot import ThreadSlot
-from belayed.worker.verdict import untold
+from belayed.worker.verdict import released, untold
 
 
 class Slots:
@@ -32,7 +33,8 @@ class Slots:
 
     `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at; it does not
     start where `mark` says no. `tell` and then `done_with` are called when its code has ended. `began` and `tell` log:
-    what they raise changes nothing.
+    what they raise changes nothing. While `is_quiet` says so, nothing is to be logged of starts; `sum_up` has logged a
+    success by counting it. Neither of these asks anything of logging.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Slots:
         self.attempts, self.patience, self.pid = attempts, patience, os.getpid()
         keep_from_copies(self)
         self.wake: Callable[[], None] = nothing
-        self.mark: Callable[[int], bool] = may_start
+        self.mark: Callable[[int], bool] = always
         self.began: Callable[[Claimed], None] = nothing
         self.tell: Callable[[Finished], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
+        self.is_quiet: Callable[[], bool] = never
+        self.sum_up: Callable[[Finished], bool] = never
         self.look_at = float("-inf")
         self.look: Callable[[], None] = nothing
         self.broke: Callable[[], None] = nothing
@@ -63,7 +67,7 @@ class Slots:
         """Threads that hang in what is called around a job."""
         self.broken = ""
         """Why no more jobs can be run here."""
-        self.written: Callable[[], bool] = nothing_waits
+        self.written: Callable[[], bool] = always
         self.apart = Apart() if apart else None
         """Holds back suspects until nothing else runs; where a supervisor does that, they run as they come."""
         self.news = News(attempts.jobs)
@@ -121,6 +125,7 @@ class Slots:
     def hand_over(self, run: Running, loaded: Loaded) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
         id = run.claimed.id
+        leftovers.handed_over(run)
         self.demand.learn({run.claimed.task: True})
         self.loop.add([(run.claimed, run, loaded)])
         if (stop := self.stops.get(id)) is not None:
@@ -136,7 +141,7 @@ class Slots:
 
     def leave_copy(self) -> None:
         """Let a copy run nothing but the code that has forked it, whoever has."""
-        end_instead(self, ["begin", "done", "tend"])
+        end_instead(self, ["begins", "done", "tend"])
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
         """Take an outcome. What logs it is the application's, and its code has ended only after that."""
@@ -144,7 +149,8 @@ class Slots:
         if claimed.suspect and finished.outcome is Outcome.INTERRUPTED:
             # It has not shown that it does no harm.
             finished.suspect = True
-        if saying.conclude(self.tell, claimed, finished):
+        tell = nothing if self.sum_up(finished) else self.tell
+        if saying.conclude(tell, claimed, finished):
             self.over(finished, is_async)
 
     def over(self, finished: Finished, is_async: bool) -> None:
@@ -217,21 +223,17 @@ class Slots:
         """Whether nothing runs, waits or has ended unnoticed."""
         return not self.claimed_at and not self.ended
 
-    def begin(self, claimed: Claimed) -> bool:
-        """Let an attempt start, unless its claim may have lapsed or it was stopped before: then the job is let go."""
+    def begins(self, claimed: Claimed, saying: Saying) -> bool:
+        """Let an attempt start and log it, unless its claim may have lapsed or it was stopped: then let the job go."""
         id = claimed.id
-        if id in self.stops or not self.lease.holds(self.claimed_at.get(id, 0.0)):
+        if id in self.stops or not self.lease.holds(self.claimed_at.get(id, 0.0)) or not self.mark(id):
             self.let_go(claimed)
             return False
-        if not self.mark(id):
-            self.let_go(claimed)
-            return False
-        return True
+        return self.is_quiet() or saying.say(self.began, claimed)
 
     def let_go(self, claimed: Claimed, delay: float | None = None) -> None:
         """Give a job back that has not started: it costs it nothing."""
-        finished = released(claimed)
-        finished.delay = delay
+        finished = released(claimed, delay)
         self.ended.append(finished)
         self.wake()
 
@@ -378,17 +380,6 @@ class Slots:
             if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
         self.loop.close()
-
-
-def released(job: Claimed) -> Finished:
-    """A job that goes back without having been run: it costs it nothing."""
-    finished = Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
-    finished.job = job
-    return finished
-
-
-class Hanging(Exception):
-    """What a thread is said to have died of that was given up because a log handler, a hook or a plugin hangs."""
 
 
 def shown(error: BaseException) -> str:

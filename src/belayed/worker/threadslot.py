@@ -46,9 +46,9 @@ class ThreadSlot:
         """Run one job to its outcome. A stop that arrives after its end is swallowed here, never by the next job."""
         slots = self.slots
         # Before a stop can come: one that came within the logging would leave its lock taken for ever.
-        if not slots.begin(claimed) or not self.saying.say(slots.began, claimed):
+        if not slots.begins(claimed, self.saying):
             return
-        run = slots.attempts.begun(claimed)
+        run = slots.attempts.begun(claimed, in_thread=True)
         loaded: Loaded | None = None
         value: Any = None
         error: BaseException | None = None

@@ -115,6 +115,13 @@ def untold(job: Claimed, seconds: float, broken: BaseException, config: Config) 
     )
 
 
+def released(job: Claimed, delay: float | None = None) -> Finished:
+    """A job that goes back without having been run: it costs it nothing."""
+    finished = Finished(job.id, job.token, Outcome.INTERRUPTED, State.READY, started=False, suspect=job.suspect)
+    finished.job, finished.delay = job, delay
+    return finished
+
+
 def unknown(job: Claimed, config: Config) -> Finished:
     """A job whose code this worker does not have goes back, uncharged, until the limit."""
     known_for = job.unknown_for or 0.0
