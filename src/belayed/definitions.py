@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -77,6 +77,18 @@ def attribute(cls: type, name: str) -> Any:
     return ABSENT
 
 
+def attributes(cls: type, names: Iterable[str]) -> dict[str, Any]:
+    """What `attribute` finds by each of these names, which `object` has not: those that there are, in their order."""
+    namespaces = [_namespace(base) for base in _mro(cls) if base is not object]
+    found: dict[str, Any] = {}
+    for name in names:
+        for namespace in namespaces:
+            if name in namespace:
+                found[name] = namespace[name]
+                break
+    return found
+
+
 def instance_dict(value: object) -> dict[str, Any] | None:
     """The `__dict__` that *value* really has; None if it has none."""
     for base in _mro(type(value)):
@@ -124,7 +136,8 @@ def is_method(raw: object) -> bool:
 
 def bound(raw: Any, subject: object) -> Any:
     """What `subject.name` would be for an attribute *raw* of its class, or of *subject* if that is the class."""
-    if attribute(type(raw), "__get__") is ABSENT:
+    kind = type(raw)
+    if kind is not FunctionType and attribute(kind, "__get__") is ABSENT:
         return raw
     return raw.__get__(None, subject) if is_class(subject) else raw.__get__(subject, type(subject))
 

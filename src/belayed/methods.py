@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from belayed.definitions import ABSENT, attribute, bound, instance_dict, is_class, is_method, module_of, qualname
+from belayed.definitions import (
+    ABSENT,
+    attribute,
+    attributes,
+    bound,
+    instance_dict,
+    is_class,
+    is_method,
+    module_of,
+    qualname,
+)
 from belayed.errors import UnknownTask, UntrustedPayload
 from belayed.retry import Rules
 from belayed.trust import Trust, home
@@ -53,31 +64,32 @@ def hook_of(subject: object, name: str) -> Any:
     return bound(raw, subject) if raw is not ABSENT and is_method(raw) and not is_class(raw) else None
 
 
+def hooks_of(subject: object) -> list[tuple[str, Any]]:
+    """The hooks that a custom job has, by their names, each as `hook_of` gives it."""
+    found = attributes(class_of(subject), HOOKS)
+    return [(name, bound(raw, subject)) for name, raw in found.items() if is_method(raw) and not is_class(raw)]
+
+
 def check_hooks(subject: object, trust: Trust) -> None:
     """Raise UntrustedPayload if a custom job has a hook that workers may not run."""
-    cls = class_of(subject)
-    for name in HOOKS:
-        raw = attribute(cls, name)
-        if raw is not ABSENT and is_method(raw) and not trust.runs(raw):
+    for name, raw in attributes(class_of(subject), HOOKS).items():
+        if is_method(raw) and not trust.runs(raw):
             judged(raw, subject, name, trust)
 
 
 def rules_of(subject: object, trust: Trust) -> Rules:
     """The rules that the class of a custom job states as attributes. Raises UntrustedPayload for a foreign backoff."""
-    cls = class_of(subject)
-    given: dict[str, Any] = {}
-    for name in RULES:
-        raw = attribute(cls, name)
-        if raw is not ABSENT and raw is not None:
-            given[name] = raw
+    found = attributes(class_of(subject), RULES)
+    given: dict[str, Any] = {name: raw for name, raw in found.items() if raw is not None}
     if "backoff" in given and is_method(given["backoff"]):
         given["backoff"] = judged(given["backoff"], subject, "backoff", trust)
     return Rules(**given) if given else NO_RULES
 
 
-def on_the_object(subject: object, name: str) -> bool:
-    """Whether an object itself has something to call by *name*, which no worker would."""
-    return callable((instance_dict(subject) or {}).get(name)) and not is_class(subject)
+def on_the_object(subject: object, names: Sequence[str]) -> str | None:
+    """By which of these *names* an object itself has something to call, which no worker would; None: by none."""
+    own = None if is_class(subject) else instance_dict(subject)
+    return next((name for name in names if name in own and callable(own[name])), None) if own else None
 
 
 def class_of(subject: Any) -> type:

@@ -35,6 +35,7 @@ from belayed.methods import (
     check_hooks,
     class_of,
     hook_of,
+    hooks_of,
     method_of,
     on_the_object,
     rules_of,
@@ -137,7 +138,7 @@ class MethodCall:
             method_of(self.subject, self.method, codec.trust)
         except PayloadError as error:
             raise NotTrusted(f"delay({short(self.subject)}).{self.method}: {error}") from error
-        if on_the_object(self.subject, self.method):
+        if on_the_object(self.subject, [self.method]):
             raise NotTrusted(
                 f"delay({short(self.subject)}).{self.method}: it is an attribute of this object, and workers call what "
                 "its class has by that name; write it as a method, or call it something else"
@@ -169,35 +170,38 @@ class Performance:
             rules_of(self.subject, codec.trust)
         except PayloadError as error:
             raise NotTrusted(f"cannot enqueue {short(self.subject)}: {error}") from error
-        try:
-            perform = codec.encode(self.subject, "job")
-        except NotSerializable as error:
-            # Any object with perform() may be a job: what the codec cannot rebuild is rebuilt from its attributes.
-            if error.path != "job" or not has_attributes_only(cls):
-                raise
-            ref = codec.rebuilt(cls)
-            state = check_state(self.subject, codec.trust, "job")
-            fields = {name: codec.encode(value, f"job.{name}") for name, value in state.items()}
-            return codec.text({"v": VERSION, "class": ref, "fields": fields})
-        return codec.text({"v": VERSION, "perform": perform})
+        # Any object with perform() may be a job: what the codec cannot rebuild is rebuilt from its attributes.
+        if not codec.is_formless(self.subject) or not has_attributes_only(cls):
+            try:
+                perform = codec.encode(self.subject, "job")
+            except NotSerializable as error:
+                if error.path != "job" or not has_attributes_only(cls):
+                    raise
+            else:
+                return codec.text({"v": VERSION, "perform": perform})
+        ref = codec.rebuilt(cls)
+        state = check_state(self.subject, codec.trust, "job")
+        fields = {name: codec.encode(value, f"job.{name}") for name, value in state.items()}
+        return codec.text({"v": VERSION, "class": ref, "fields": fields})
 
 
 def performance(subject: Any) -> Performance:
     """The payload of an object with perform(). Raises OptionError for anything else."""
-    if is_class(subject) or not callable(hook_of(subject, "perform")):
+    perform = hook_of(subject, "perform")
+    if is_class(subject) or not callable(perform):
         hint = ": write it as an instance" if is_class(subject) else ""
         raise OptionError(
             f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
             "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
         )
-    if own := [name for name in ("perform", *HOOKS) if on_the_object(subject, name)]:
+    if own := on_the_object(subject, ("perform", *HOOKS)):
         raise OptionError(
-            f"cannot enqueue {short(subject)}: its {own[0]} is an attribute of this object, and workers call what its "
+            f"cannot enqueue {short(subject)}: its {own} is an attribute of this object, and workers call what its "
             "class has by that name; write it as a method, or call it something else"
         )
-    if signature_of(hook_of(subject, "perform")).generates:
+    if signature_of(perform).generates:
         raise OptionError(f"cannot enqueue {short(subject)}: its perform() {GENERATOR}")
-    if unheard := [name for name in HOOKS if inspect.iscoroutinefunction(hook_of(subject, name))]:
+    if unheard := [name for name, hook in hooks_of(subject) if inspect.iscoroutinefunction(hook)]:
         raise OptionError(
             f"cannot enqueue {short(subject)}: its hook {unheard[0]} is async def, which nobody would await; write a "
             "plain def (perform itself may be async def)"

@@ -44,6 +44,17 @@ class Codec:
         except RecursionError:
             raise NotSerializable(path, "is nested too deeply to be read here", _FLATTEN) from None
 
+    def is_formless(self, value: object) -> bool:
+        """Whether `encode` would refuse an object of a class of the application's: for none of its parts."""
+        kind = type(value)
+        return (
+            record_of(kind) is None
+            and registered_for(kind) is None
+            and behind(value) is value
+            and not issubclass(kind, (*_CODE, enum.Enum, *_PLAIN, *TO_PLAIN, list, dict, tuple, set, frozenset))
+            and not _stands_for_code(value)
+        )
+
     def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The plain structures of a call's arguments, called `args[0]` … and by their keywords in errors."""
         if _are_flat(args) and _are_flat(kwargs.values()) and all(map(str.isidentifier, kwargs)):
