@@ -22,6 +22,8 @@ DAY = timedelta(days=1)
 
 LONGEST_PREFIX = 49
 """Bytes: with what the longest name of a table or an index adds, it has the 63 that PostgreSQL keeps of a name."""
+LONGEST_NAME = 63
+"""Bytes that PostgreSQL keeps of a name."""
 LARGEST_PAYLOAD = 64 * 1024 * 1024
 """Bytes: the tables take no larger payload or result."""
 
@@ -73,15 +75,14 @@ class Config:
     store_timeout: timedelta | None = timedelta(seconds=30)
     """How long to wait for an answer of the database. None: for ever."""
     hints: bool = True
-    """PostgreSQL only: whether an enqueue wakes workers (by NOTIFY, which a prepared transaction may not contain)."""
+    """PostgreSQL only: whether workers are woken (by NOTIFY, which a prepared transaction may not contain)."""
     synchronous: str = "full"
     """SQLite only: `full` (an accepted job survives a power cut) or `normal` (it survives a crash)."""
 
     def __post_init__(self) -> None:
         check_name("prefix", self.prefix, LONGEST_PREFIX)
         if self.schema is not None:
-            # Of both a channel is named, after which hints are sent.
-            check_name("schema", self.schema, 58 - len(self.prefix.encode()))
+            check_name("schema", self.schema, LONGEST_NAME)
         limits = 0 < self.payload_limit <= LARGEST_PAYLOAD
         check(limits, "payload_limit", self.payload_limit, f"a number of bytes from 1 to {LARGEST_PAYLOAD:,}")
         check(self.max_attempts > 0, "max_attempts", self.max_attempts, "a whole number above 0")

@@ -43,7 +43,10 @@ class Database:
 
     def place(self, url: str) -> None:
         self.url, self.address = url, address(url)
-        self.store: Store = open_store(self.address.dialect, prefix=self.config.prefix, schema=self.config.schema)
+        config = self.config
+        self.store: Store = open_store(
+            self.address.dialect, prefix=config.prefix, schema=config.schema, hints=config.hints
+        )
         self.connections = connections(self.address, self.config)
 
     def move(self, url: str) -> None:

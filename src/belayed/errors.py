@@ -144,6 +144,11 @@ class AttemptCrashed(BelayedError):
 class StoreError(BelayedError):
     """The database refused a statement. Its own error is the `__cause__`."""
 
+    of_hint = False
+    """Whether it only refused to wake workers (NOTIFY)."""
+    again = False
+    """If so, whether all of the transaction is undone, so that it may be asked for again without the hint."""
+
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached. `uncertain` says that a COMMIT may or may not have been carried out."""

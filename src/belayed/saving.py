@@ -14,7 +14,7 @@ from belayed.codec import Codec
 from belayed.config import Config
 from belayed.database import Database
 from belayed.drafts import Many, completed, draft_of
-from belayed.errors import ConfigError, OptionError, SchemaMissing
+from belayed.errors import ConfigError, OptionError, SchemaMissing, StoreError
 from belayed.garbage import uncollected
 from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
@@ -162,6 +162,9 @@ class Saving(Database):
         except SchemaMissing as error:
             insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
             return self._saved(draft, *run(insert, self._perform))
+        except StoreError as error:
+            self.store.silenced(error)
+            return self._saved(draft, *self._perform(self.store.insert(draft)))
         job.id, job.created_at = self.store.plainly_inserted(rows[0])
         job.run_at = job.created_at
         if log.isEnabledFor(logging.INFO):

@@ -361,3 +361,37 @@ class InTransactionTestCase(TransactionTestCase):
 
     def test_the_tables_are_emptied_between_tests(self):
         assert current().find() == []
+
+
+@pytest.fixture
+def refused_hint():
+    """The next COMMIT is refused as if the NOTIFY queue were full."""
+    if connection.vendor != "postgresql":
+        pytest.skip("hints are PostgreSQL's")
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            CREATE SEQUENCE refusals;
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('refusals') = 1 THEN
+                    RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000';
+                END IF;
+                RETURN NULL;
+            END $$;
+            CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON belayed_jobs DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION refuse()
+        """)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION refuse CASCADE; DROP SEQUENCE refusals")
+
+
+@COMMITS
+@pytest.mark.parametrize("number", [1, 2, 60])
+def test_a_hint_that_is_refused_at_the_commit_is_left_out(refused_hint, number):
+    current().hints.held.clear()  # It is not held back, nor kept silent by the last refusal.
+    current().store.silent_until = 0.0
+
+    jobs = enqueue_many([greet.draft("ada") for _ in range(number)])
+
+    assert current().counts().live[0].jobs == len(jobs) == number
+    assert not connection.in_atomic_block

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from belayed.connections.base import ENDED, OPEN, store_error
+from belayed.connections.base import ENDED, OPEN, none_heard, store_error
 from belayed.errors import BelayedError, StoreError
-from belayed.steps import Answer, Load, Request, Steps, arun
+from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun
 
 T = TypeVar("T")
 
@@ -38,11 +38,17 @@ class CallersAsyncpg:
                 return [[]]
             answer = []
             for statement, params in request.calls:
-                rows = await self.raw.fetch(statement.numeric, *(params[name] for name in statement.order))
-                answer.append([tuple(row) for row in rows])
+                answer.append(await self.answer(statement, params))
             return answer
         except ERRORS as error:
             raise translated(error, self.raw) from error
+
+    async def answer(self, statement: Statement, params: Params) -> list[Row]:
+        try:
+            rows = await self.raw.fetch(statement.numeric, *(params[name] for name in statement.order))
+            return [tuple(row) for row in rows]
+        except ERRORS as error:
+            return none_heard(statement, translated(error, self.raw), error)
 
     async def begin(self) -> None:
         try:
@@ -78,4 +84,6 @@ def translated(error: Exception, raw: Any, *, uncertain: bool = False) -> StoreE
     # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
     misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)
     gone = isinstance(error, OSError) or not misused and raw.is_closed()
-    return store_error(error, sqlstate=sqlstate, gone=gone, uncertain=uncertain and gone)
+    found = store_error(error, sqlstate=sqlstate, gone=gone, uncertain=uncertain and gone)
+    found.again = not gone and not misused and not raw.is_in_transaction()
+    return found

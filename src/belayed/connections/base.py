@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
-from belayed.steps import Steps
+from belayed.steps import Row, Statement, Steps
 
 T = TypeVar("T")
 
@@ -78,4 +78,24 @@ def store_error(
     )
     if gone or again:
         return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain)
-    return StoreError(f"{place} refused a statement: {text}")
+    refusal = StoreError(f"{place} refused a statement: {text}")
+    refusal.of_hint = is_of_hint(sqlstate, text)
+    return refusal
+
+
+def is_of_hint(sqlstate: str | None, text: str) -> bool:
+    """Whether a server has refused a NOTIFY: its queue is full, or the role may not call pg_notify().
+
+    Both words stand in its messages in every language.
+    """
+    return (sqlstate == "54000" and "NOTIFY" in text) or (sqlstate == "42501" and "pg_notify" in text)
+
+
+def none_heard(statement: Statement, refusal: StoreError, cause: Exception) -> list[Row]:
+    """The answer of a refused NOTIFY that was a transaction by itself, as in autocommit: what it is about is saved.
+
+    Raises any other refusal.
+    """
+    if statement.name == "notify" and refusal.of_hint and refusal.again:
+        return []
+    raise refusal from cause

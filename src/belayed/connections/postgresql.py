@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from belayed.addresses import hidden, quoting
-from belayed.connections.base import store_error
+from belayed.connections.base import is_of_hint, store_error
 from belayed.connections.sockets import readable
 from belayed.errors import AttemptStopped, ConfigError, StoreError, StoreUnavailable
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -22,6 +21,7 @@ try:
     from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, connect_timeout
     from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
     from belayed.connections.prepared import Prepared, Unwritten
+    from belayed.connections.unreachable import quotable, unreachable
 except ImportError as error:
     raise ConfigError(
         f"PostgreSQL needs psycopg, which cannot be imported ({error}): pip install 'belayed[postgres]'"
@@ -105,6 +105,8 @@ class OwnPsycopg:
             # The job was stopped while it waited, and psycopg could not leave the pipeline in good order.
             raise error.__context__ from None
         if error.sqlstate not in VICTIM or not again:
+            if is_of_hint(error.sqlstate, str(error)):
+                self.roll_back()
             raise translated(error, self.raw, uncertain=uncertain) from error
         self.roll_back()
 
@@ -244,6 +246,8 @@ class OwnAsyncPsycopg:
                 raise store_error(error) from error
             except psycopg.Error as error:
                 if error.sqlstate not in VICTIM or not tries:
+                    if is_of_hint(error.sqlstate, str(error)):
+                        await self.roll_back()
                     raise translated(error, self.raw, uncertain=commits(request, self.begun)) from error
                 if self.begun:
                     await self.end("ROLLBACK")
@@ -324,9 +328,15 @@ class Listener:
 
     def notify(self, sender: OwnPsycopg, text: str) -> None:
         try:
-            sender.raw.execute("SELECT pg_notify(%s, %s)", (self.channel, text))
+            # Proved is what senders do: they keep silent once the queue is half full.
+            half = sender.raw.execute(
+                "SELECT pg_notify(%s, %s) FROM (SELECT) AS one WHERE pg_notification_queue_usage() < 0.5",
+                (self.channel, text),
+            ).fetchone()
         except psycopg.Error as error:
             raise translated(error, sender.raw) from error
+        if half is None:
+            raise StoreUnavailable("its NOTIFY queue is half full, so nobody sends hints: see `belayed doctor`")
 
     def close(self) -> None:
         self.own.close()
@@ -362,25 +372,6 @@ def is_single(request: Request) -> bool:
 def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> StoreError:
     """The error of ours for what psycopg raised on *raw*."""
     gone = raw.closed or isinstance(error, psycopg.InterfaceError)
-    return store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
-
-
-def unreachable(error: Exception, url: str) -> StoreUnavailable | ConfigError:
-    """The error of ours for a connection that could not be opened."""
-    text = quoting(str(error).strip() or type(error).__name__, url)
-    if text is None:
-        text = f"{UNSAID} ({hidden(url)})"
-    if isinstance(error, psycopg.ProgrammingError | UnicodeError):
-        return ConfigError(f"the database URL is not one that PostgreSQL understands: {text}")
-    return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")
-
-
-UNSAID = (
-    "why is not said here, as it may quote the password; in the user, the password and parameters of a URL write @ as "
-    "%40, / as %2F, ? as %3F, & as %26 and % as %25; a port is a number, and the parameters are those of libpq"
-)
-
-
-def quotable(error: Exception, url: str) -> Exception | None:
-    """The error as a cause, which is printed with a traceback; None where it may quote a password."""
-    return error if quoting(str(error), url) == str(error) else None
+    found = store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
+    found.again = idle(raw)
+    return found

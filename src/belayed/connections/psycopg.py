@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from belayed.connections.base import ENDED, OPEN
+from belayed.connections.base import ENDED, OPEN, none_heard
 from belayed.connections.executing import acopied, aexecuted, copied, executed
 from belayed.connections.postgresql import translated
 from belayed.errors import BelayedError, StoreUnavailable
-from belayed.steps import Answer, Load, Request, Steps, arun, run
+from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
 T = TypeVar("T")
 
@@ -36,9 +36,15 @@ class CallersPsycopg:
         try:
             if isinstance(request, Load):
                 return [copied(self.raw, request)]
-            return [executed(self.raw, statement.pyformat, params) for statement, params in request.calls]
+            return [self.answer(*call) for call in request.calls]
         except psycopg.Error as error:
             raise translated(error, self.raw) from error
+
+    def answer(self, statement: Statement, params: Params) -> list[Row]:
+        try:
+            return executed(self.raw, statement.pyformat, params)
+        except psycopg.Error as error:
+            return none_heard(statement, translated(error, self.raw), error)
 
     def begin(self) -> None:
         refuse_busy(self.raw)
@@ -83,9 +89,15 @@ class CallersAsyncPsycopg:
         try:
             if isinstance(request, Load):
                 return [await acopied(self.raw, request)]
-            return [await aexecuted(self.raw, statement.pyformat, params) for statement, params in request.calls]
+            return [await self.answer(*call) for call in request.calls]
         except psycopg.Error as error:
             raise translated(error, self.raw) from error
+
+    async def answer(self, statement: Statement, params: Params) -> list[Row]:
+        try:
+            return await aexecuted(self.raw, statement.pyformat, params)
+        except psycopg.Error as error:
+            return none_heard(statement, translated(error, self.raw), error)
 
     async def begin(self) -> None:
         refuse_busy(self.raw)

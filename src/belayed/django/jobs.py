@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 
 from belayed.claim import Running
 from belayed.completion import JobTransaction
 from belayed.config import current
 from belayed.connections import wrap
-from belayed.connections.base import ENDED, OPEN
+from belayed.connections.base import ENDED, OPEN, is_of_hint, store_error
 from belayed.connections.sqlite import MEMORY
 from belayed.database import Operation, Plan
 from belayed.django import conf
@@ -56,12 +56,29 @@ class DjangoConnection:
                 if not (outer.in_atomic_block or alone):
                     stack.enter_context(transaction.atomic(using=self.alias))
                 try:
-                    return inner.send(request)
+                    answer = inner.send(request)
                 except StoreError:
                     outer.errors_occurred = True
                     raise
+                if request.last:
+                    # Here, where the operation hears of it: what its commit refuses, it may do without.
+                    ended(stack)
+                return answer
 
             return run(steps, send)
+
+
+def ended(stack: ExitStack) -> None:
+    """Commit what was begun for an operation, if anything was. Raises StoreError."""
+    try:
+        stack.close()
+    except DatabaseError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        sqlstate = getattr(cause, "sqlstate", None)
+        gone = isinstance(error, OperationalError) and not is_of_hint(sqlstate, str(cause))
+        refusal = store_error(cause, sqlstate=sqlstate, gone=gone, uncertain=True)
+        refusal.again = True
+        raise refusal from error
 
 
 class DjangoBlock:

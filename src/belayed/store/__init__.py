@@ -12,6 +12,11 @@ __all__ = ["Store", "open_store"]
 STORES: dict[str, type[SqliteStore | PostgresStore]] = {"sqlite": SqliteStore, "postgresql": PostgresStore}
 
 
-def open_store(dialect: str, *, prefix: str = "belayed_", schema: str | None = None) -> Store:
-    """The store for a dialect, its tables named with *prefix*, in *schema* where there are such."""
-    return STORES[dialect](Tables(prefix, schema))
+def open_store(dialect: str, *, prefix: str = "belayed_", schema: str | None = None, hints: bool = True) -> Store:
+    """The store for a dialect, its tables named with *prefix*, in *schema* where there are such.
+
+    Without *hints*, no operation wakes workers.
+    """
+    store = STORES[dialect](Tables(prefix, schema))
+    store.hints = hints
+    return store

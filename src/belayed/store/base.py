@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from belayed.claim import Claimed, Finished
+from belayed.errors import StoreError
 from belayed.job import Attempt, Draft, Filter, Job, State
 from belayed.steps import Params, Row, Statement, Steps
 from belayed.store.lanes import Lanes, Serving
@@ -151,6 +152,8 @@ class Store(ABC):
     dialect: str
     one_writer = False
     """Whether a transaction that has written keeps everybody else from writing."""
+    hints = True
+    """Whether operations may wake workers by a hint, where the store can."""
     ahead = timedelta()
     """How much later than it is the store takes it to be: for tests that travel in time."""
     overlaps = False
@@ -171,6 +174,13 @@ class Store(ABC):
     @abstractmethod
     def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
         """The id and the time of creation, from the row that answers the statement of `plain_insert`."""
+
+    @abstractmethod
+    def silenced(self, error: StoreError) -> None:
+        """Send no hints for a while if the database refused one. Raises *error* unless it is of that kind alone.
+
+        Then all is undone, and the operation may be asked for again, without.
+        """
 
     @abstractmethod
     def insert_many(

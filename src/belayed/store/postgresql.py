@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
 from belayed.store.dialect import Call
 from belayed.store.sql import SqlStore
+from belayed.store.statements import Tables
 
 NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 TO_2000 = 946_684_800_000_000
 """The microseconds from 1970 to 2000, from which PostgreSQL counts: connections of ours read times as it does."""
 SINCE_2000 = moment(TO_2000)
+
+
+LONGEST_CHANNEL = 63
+"""Bytes that PostgreSQL takes for the name of a channel."""
+
+
+def channel_of(tables: Tables) -> str:
+    """The name of a channel of the tables' own. One that would be too long is a digest of itself."""
+    name = f"{tables.schema or ''}.{tables.prefix}jobs"
+    if len(name.encode()) <= LONGEST_CHANNEL:
+        return name
+    return f"belayed.{sha256(name.encode()).hexdigest()[:40]}"
 
 
 class PostgresStore(SqlStore):
@@ -23,10 +37,10 @@ class PostgresStore(SqlStore):
     dialect = "postgresql"
     overlaps = True
 
-    @property
-    def channel(self) -> str:
+    def __init__(self, tables: Tables | None = None) -> None:
+        super().__init__(tables)
+        self.channel = channel_of(self.tables)
         """The channel that hints are sent on."""
-        return f"{self.tables.schema or ''}.{self.tables.prefix}jobs"
 
     def time(self, value: Any) -> datetime:
         # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow. But
@@ -51,7 +65,7 @@ class PostgresStore(SqlStore):
         return {"channel": self.channel, "hint": hint}
 
     def notify(self, hint: str | None) -> list[Call]:
-        return self.calls("notify", channel=self.channel, hint=hint) if hint is not None else []
+        return [] if self.told(hint) is None else self.calls("notify", channel=self.channel, hint=hint)
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
         ((first, told, at),) = yield from self.ask(

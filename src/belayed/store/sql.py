@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from belayed.claim import Finished
-from belayed.errors import BrokenPayload
+from belayed.errors import BrokenPayload, StoreError
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
@@ -33,7 +33,8 @@ from belayed.store.base import (
     WorkerRow,
     inserted_only,
 )
-from belayed.store.dialect import Call, Dialect
+from belayed.store.dialect import Call
+from belayed.store.hinting import Hinting
 from belayed.store.lanes import Lanes, Serving
 from belayed.store.reading import number_of, seconds_of, state_of, text_of
 from belayed.store.rows import LOADED, Again, as_json, loaded_row, order_of_claims, outcomes, placed
@@ -45,7 +46,7 @@ FAR = 8
 POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
 
 
-class SqlStore(Dialect):
+class SqlStore(Hinting):
     """A store in a SQL database: the operations, as belayed.store.base describes them."""
 
     def claiming(self, wanted: Wanted, now: Any) -> Steps[list[Call]]:
@@ -83,14 +84,18 @@ class SqlStore(Dialect):
 
     def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
         if now is None and (call := self.plain_insert(draft, hint)) is not None:
-            answers = yield Ask([call], last=True)
+            try:
+                answers = yield Ask([call], last=True)
+            except StoreError as error:
+                self.silenced(error)
+                return (yield from self.insert(draft))
             id, created_at = self.plainly_inserted(answers[0][0])
             return Inserted(id, State.READY, created_at, created_at)
         at = self.clock(now)
         run_at = draft.run_at
         due = self.bind(run_at) if isinstance(run_at, datetime) else None
-        params = {"run_at": due, "now": at, **self.columns(draft), **self.hinted(hint)}
-        answers = yield Ask([(statement, params) for statement in self.statements["insert"]], last=True)
+        params = {"run_at": due, "now": at, **self.columns(draft), **self.hinted(self.told(hint))}
+        answers = yield from self.written(self.calls("insert", **params))
         return self.inserted(answers[-1][0])
 
     def plain_insert(self, draft: Draft, hint: str | None) -> Call | None:
@@ -104,9 +109,9 @@ class SqlStore(Dialect):
             "payload": draft.text,
             "now": self.clock(None),
         }
-        if hint is None or not (told := self.hinted(hint)):
+        if self.told(hint) is None or not (binds := self.hinted(hint)):
             return self.statements["insert_ready"][0], params
-        return self.statements["insert_told"][0], {**params, **told}
+        return self.statements["insert_told"][0], {**params, **binds}
 
     def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
         """What the call of `plain_insert` has answered: the id, and when the job was created."""
@@ -124,7 +129,7 @@ class SqlStore(Dialect):
             whole = list(drafts)
             rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(whole)])
             calls = self.calls("insert_many", rows=rows, now=self.clock(now))
-            answers = yield Ask([*calls, *self.notify(hint)], last=True)
+            answers = yield from self.written([*calls, *self.notify(hint)])
             saved = sorted(self.inserted(row) for row in answers[len(calls) - 1])
             return [made(draft, *one) for draft, one in zip(whole, saved, strict=True)]
         ids, created_at = yield from self.reserved(len(drafts), now)
@@ -144,9 +149,14 @@ class SqlStore(Dialect):
 
         (load,) = self.statements["load"]
         names = (self.tables.schema, f"{self.tables.prefix}jobs")
-        yield Load(load, LOADED, Again(rows_of), names, last=hint is None)
-        if hint is not None:
-            yield Ask(self.notify(hint), last=True)
+        telling = self.notify(hint)
+        yield Load(load, LOADED, Again(rows_of), names, last=not telling)
+        if telling:
+            try:
+                yield Ask(telling, last=True)
+            except StoreError as error:
+                self.silenced(error)
+                return (yield from self.insert_many(drafts, made=made, now=now))
         return found
 
     def turn(
@@ -174,7 +184,7 @@ class SqlStore(Dialect):
             if lanes is not None:
                 lanes.short = True
             return Turn(set(), [])
-        answers = yield Ask(calls, last=True)
+        answers = yield from self.written(calls)
         held = {row[0] for nth in answering for row in answers[nth]}
         if not wanted or not lanes or not lanes.lanes:
             return Turn(held, [])
@@ -319,7 +329,7 @@ class SqlStore(Dialect):
         at = self.clock(now)
         ended = self.calls("retry_ended", ids=as_json(list(ids)), now=at)
         waiting = self.calls("retry_waiting", ids=as_json(list(ids)), now=at)
-        answers = yield Ask([*ended, *waiting, *self.notify(LOOK)], last=True)
+        answers = yield from self.written([*ended, *waiting, *self.notify(LOOK)])
         waited = answers[len(ended) + len(waiting) - 1]
         return [row[0] for row in (*answers[len(ended) - 1], *waited)]
 
@@ -340,16 +350,9 @@ class SqlStore(Dialect):
         delay: float | None = None,
         now: datetime | None = None,
     ) -> Steps[list[int]]:
-        changing = self.calls(
-            "change",
-            ids=as_json(list(ids)),
-            queue=queue,
-            priority=priority,
-            run_at=self.bind(run_at),
-            delay=delay,
-            now=self.clock(now),
-        )
-        answers = yield Ask([*changing, *self.notify(LOOK)], last=True)
+        to = {"queue": queue, "priority": priority, "run_at": self.bind(run_at), "delay": delay}
+        changing = self.calls("change", ids=as_json(list(ids)), now=self.clock(now), **to)
+        answers = yield from self.written([*changing, *self.notify(LOOK)])
         return [row[0] for row in answers[len(changing) - 1]]
 
     def mend(self, ids: Sequence[int]) -> Steps[None]:
@@ -359,7 +362,7 @@ class SqlStore(Dialect):
         yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))
 
     def resume(self, queue: str) -> Steps[None]:
-        yield Ask([*self.calls("resume", queue=queue), *self.notify(LOOK)], last=True)
+        yield from self.written([*self.calls("resume", queue=queue), *self.notify(LOOK)])
 
     def paused(self) -> Steps[list[str]]:
         rows = yield from self.ask("paused", last=True, read=True)
