@@ -14,7 +14,7 @@ from belayed.store.statements import Tables, catalogue, split, statement
 DIALECTS = tuple(STORES)
 ONLY = {
     # Schemas and hints are PostgreSQL's.
-    "postgresql": {"create_schema", "insert_told", "notify", "look_lanes", "claim_lanes"},
+    "postgresql": {"has_schema", "create_schema", "insert_told", "notify", "look_lanes", "claim_lanes"},
     # The merge of several lanes is the store's own there.
     "sqlite": {"peek"},
 }

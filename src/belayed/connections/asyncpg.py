@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from belayed.connections.base import ENDED, OPEN, none_heard, store_error
+from belayed.connections.base import ENDED, OPEN, none_heard, store_error, unwritable
 from belayed.errors import BelayedError, StoreError
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun
 
@@ -80,6 +80,8 @@ class CallersAsyncpg:
 
 def translated(error: Exception, raw: Any, *, uncertain: bool = False) -> StoreError:
     """The error of ours for what asyncpg raised on *raw*."""
+    if isinstance(error.__cause__, UnicodeEncodeError):
+        return unwritable(error.__cause__)
     sqlstate = getattr(error, "sqlstate", None)
     # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
     misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)

@@ -99,3 +99,12 @@ def none_heard(statement: Statement, refusal: StoreError, cause: Exception) -> l
     if statement.name == "notify" and refusal.of_hint and refusal.again:
         return []
     raise refusal from cause
+
+
+def unwritable(error: UnicodeEncodeError) -> StoreError:
+    """The error of ours for a text that the encoding of the caller's connection lacks."""
+    lacking = error.object[error.start : error.start + 1]
+    return StoreError(
+        f"this connection's client_encoding ({error.encoding}) has no {lacking!a}, which is in a job: nothing was "
+        "saved; set it before: SET client_encoding TO 'UTF8'"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -55,18 +55,23 @@ def none_answered(error: psycopg.ProgrammingError) -> list[Row]:
     return []
 
 
-def pieces(rows: Iterable[Row]) -> Iterator[str]:
-    """The text of *rows* for COPY, bit by bit: the database works on one while the next is made."""
-    left = iter(rows)
+def pieces(load: Load, encoding: str) -> Iterator[bytes]:
+    """The text of a load's rows for COPY, bit by bit: the database works on one while the next is made."""
+    left = iter(load.rows)
     while some := list(islice(left, PIECE)):
-        yield copy_text(some)
+        yield copy_text(some).encode(encoding)
+
+
+def encoding_of(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> str:
+    """How texts are written on a connection; as UTF-8 where it says SQL_ASCII, with which nothing is converted."""
+    return raw.info.encoding if raw.info.encoding != "ascii" else "utf-8"
 
 
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
     text = load.statement.pyformat.encode()
     # In this order: what COPY waits for before it begins is no time without a search for garbage.
     with psycopg.Cursor(raw) as cursor, cursor.copy(text) as copy, uncollected():
-        for piece in pieces(load.rows):
+        for piece in pieces(load, encoding_of(raw)):
             copy.write(piece)
     return []
 
@@ -75,6 +80,6 @@ async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
     text = load.statement.pyformat.encode()
     async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(text) as copy:
         with uncollected():
-            for piece in pieces(load.rows):
+            for piece in pieces(load, encoding_of(raw)):
                 await copy.write(piece)
     return []

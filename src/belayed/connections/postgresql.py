@@ -58,6 +58,7 @@ class OwnPsycopg:
                 prepare_threshold=None,
                 connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
+                client_encoding="utf-8",  # whatever the role, the database or the environment say
             )
             self.raw.timeout = timeout
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
@@ -215,6 +216,7 @@ class OwnAsyncPsycopg:
                 prepare_threshold=None,
                 connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
+                client_encoding="utf-8",  # whatever the role, the database or the environment say
             )
             raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             own = cls(raw, timeout)

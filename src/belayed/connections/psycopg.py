@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from belayed.connections.base import ENDED, OPEN, none_heard
-from belayed.connections.executing import acopied, aexecuted, copied, executed
+from belayed.connections.base import ENDED, OPEN, none_heard, unwritable
+from belayed.connections.executing import acopied, aexecuted, copied, encoding_of, executed, pieces
 from belayed.connections.postgresql import translated
 from belayed.errors import BelayedError, StoreUnavailable
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -35,14 +35,17 @@ class CallersPsycopg:
     def send(self, request: Request) -> Answer:
         try:
             if isinstance(request, Load):
+                refuse_unwritable(self.raw, request)
                 return [copied(self.raw, request)]
             return [self.answer(*call) for call in request.calls]
         except psycopg.Error as error:
             raise translated(error, self.raw) from error
+        except UnicodeEncodeError as error:
+            raise unwritable(error) from error
 
     def answer(self, statement: Statement, params: Params) -> list[Row]:
         try:
-            return executed(self.raw, statement.pyformat, params)
+            return texts(executed(self.raw, statement.pyformat, params), self.raw)
         except psycopg.Error as error:
             return none_heard(statement, translated(error, self.raw), error)
 
@@ -88,14 +91,17 @@ class CallersAsyncPsycopg:
     async def send(self, request: Request) -> Answer:
         try:
             if isinstance(request, Load):
+                refuse_unwritable(self.raw, request)
                 return [await acopied(self.raw, request)]
             return [await self.answer(*call) for call in request.calls]
         except psycopg.Error as error:
             raise translated(error, self.raw) from error
+        except UnicodeEncodeError as error:
+            raise unwritable(error) from error
 
     async def answer(self, statement: Statement, params: Params) -> list[Row]:
         try:
-            return await aexecuted(self.raw, statement.pyformat, params)
+            return texts(await aexecuted(self.raw, statement.pyformat, params), self.raw)
         except psycopg.Error as error:
             return none_heard(statement, translated(error, self.raw), error)
 
@@ -146,3 +152,22 @@ def refuse_lost(raw: Any) -> None:
     """Raise StoreUnavailable for a lost connection: psycopg's block ends on one as if all were well."""
     if raw.closed:
         raise StoreUnavailable(LOST, uncertain=True)
+
+
+def texts(rows: list[Row], raw: Any) -> list[Row]:
+    """*rows* with texts as such: on a connection that says SQL_ASCII, psycopg leaves them as bytes."""
+    if raw.info.encoding != "ascii":
+        return rows
+    return [tuple(map(text_of, row)) for row in rows]
+
+
+def text_of(value: Any) -> Any:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def refuse_unwritable(raw: Any, load: Load) -> None:
+    """Raise UnicodeEncodeError for a text that the connection's encoding lacks: within COPY it would be too late."""
+    encoding = encoding_of(raw)
+    if encoding != "utf-8":
+        for _ in pieces(load, encoding):
+            pass

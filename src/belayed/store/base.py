@@ -330,6 +330,10 @@ class Store(ABC):
     def check(self) -> Steps[Checked]:
         """What the database says of itself; its tables need not be there."""
 
+    def unfit(self, checked: Checked) -> str | None:
+        """Why no tables are to be made in such a database, and what to do about it; None: it is good."""
+        return None
+
     @abstractmethod
     def version(self) -> Steps[int | None]:
         """The version of the tables. Raises SchemaMissing without them, SchemaNewer for a newer version's."""

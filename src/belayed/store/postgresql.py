@@ -9,6 +9,7 @@ from typing import Any
 
 from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
+from belayed.store.base import Checked
 from belayed.store.dialect import Call
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
@@ -66,6 +67,14 @@ class PostgresStore(SqlStore):
 
     def notify(self, hint: str | None) -> list[Call]:
         return [] if self.told(hint) is None else self.calls("notify", channel=self.channel, hint=hint)
+
+    def unfit(self, checked: Checked) -> str | None:
+        if checked.encoding != "SQL_ASCII":
+            return None
+        return (
+            "its encoding is SQL_ASCII, which keeps any bytes and knows no characters, so that one program's texts may "
+            "not be readable to another; make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
         ((first, told, at),) = yield from self.ask(

@@ -6,8 +6,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from belayed.errors import SchemaMissing, SchemaNewer
+from belayed.errors import ConfigError, SchemaMissing, SchemaNewer
 from belayed.steps import Ask, Statement, Steps
+from belayed.store.base import Checked
 from belayed.store.statements import COMMENT, Tables, split, statement
 
 
@@ -44,18 +45,35 @@ def checked(version: int | None, dialect: str) -> int:
 
 def migrate(store: Any, upto: int | None = None) -> Steps[list[int]]:
     """Apply what is missing, in one transaction, for as long as it takes: it may build an index on a big table."""
-    table = store.tables.named("versions")
-    yield Ask(store.calls("lock_versions", table=table), patient=True)
-    if store.tables.schema and "create_schema" in store.statements:
-        yield Ask(store.calls("create_schema"), patient=True)
-    yield Ask(store.calls("create_versions"), patient=True)
-    have = (yield Ask(store.calls("version"), patient=True))[-1][0][0]
-    if have is not None and have > latest(store.dialect):
-        checked(have, store.dialect)
-    applied = []
-    for number, statements in migrations(store.dialect, store.tables).items():
-        if (have is None or number > have) and (upto is None or number <= upto):
-            calls = [*((one, {}) for one in statements), *store.calls("migrated", version=number)]
-            yield Ask(calls, patient=True)
-            applied.append(number)
-    return applied
+    tables = store.tables
+    yield Ask(store.calls("lock_versions", table=tables.named("versions")), patient=True)
+    have = None
+    there = yield from found(store, "has_versions", table=tables.named("versions"))
+    if there:
+        have = yield from found(store, "version")
+        if have is not None and have > latest(store.dialect):
+            checked(have, store.dialect)
+    missing = {
+        number: statements
+        for number, statements in migrations(store.dialect, tables).items()
+        if (have is None or number > have) and (upto is None or number <= upto)
+    }
+    # Nothing is made that is there: IF NOT EXISTS asks for the right to make it, too.
+    if missing and not there:
+        (row,) = (yield Ask(store.calls("check"), patient=True))[-1]
+        if fault := store.unfit(Checked(*row)):
+            raise ConfigError(f"Belayed makes no tables in this database: {fault}")
+        if tables.schema and "create_schema" in store.statements:
+            if not (yield from found(store, "has_schema", name=tables.schema)):
+                yield Ask(store.calls("create_schema"), patient=True)
+        yield Ask(store.calls("create_versions"), patient=True)
+    for number, statements in missing.items():
+        calls = [*((one, {}) for one in statements), *store.calls("migrated", version=number)]
+        yield Ask(calls, patient=True)
+    return [*missing]
+
+
+def found(store: Any, name: str, /, **params: Any) -> Steps[Any]:
+    """The one value that a statement of the catalogue answers, for as long as it takes."""
+    ((value,),) = (yield Ask(store.calls(name, **params), patient=True))[-1]
+    return value

@@ -188,8 +188,14 @@ ON CONFLICT (id) DO UPDATE SET
     task = excluded.task, worker = excluded.worker, meta = excluded.meta, error = excluded.error,
     payload = excluded.payload, result = excluded.result
 
+-- name: has_schema
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :name);
+
 -- name: create_schema
 CREATE SCHEMA IF NOT EXISTS {schema};
+
+-- name: has_versions
+SELECT to_regclass(CAST(:table AS text)) IS NOT NULL;
 
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());

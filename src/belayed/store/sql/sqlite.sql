@@ -99,6 +99,9 @@ ON CONFLICT (id) DO UPDATE SET
     task = excluded.task, worker = excluded.worker, meta = excluded.meta, error = excluded.error,
     payload = excluded.payload, result = excluded.result
 
+-- name: has_versions
+SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND '"' || name || '"' = :table);
+
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at text NOT NULL DEFAULT CURRENT_TIMESTAMP);
 
