@@ -259,3 +259,19 @@ def test_a_listener_whose_connection_is_cut_says_so(connections, proxy):
         listener.echo("x")
 
     listener.close()
+
+
+def test_an_answer_of_which_the_end_is_missing_is_given_up_too(proxy):
+    connections = Connections(address(proxy.url), timeout=LIMIT)
+    connections.perform(STORE.migrate())
+    for _ in range(2):
+        connections.perform(STORE.insert(draft()))
+    whole, ready = proxy._answer, b"Z\0\0\0\5I"
+    proxy._answer = lambda link, data: whole(link, data).removesuffix(ready)
+
+    # Without a look whether more has come, libpq would wait for it for ever, and keep all threads waiting.
+    with at_most(SOON), pytest.raises(StoreUnavailable, match="no answer") as caught:
+        connections.perform(STORE.insert(draft()))
+
+    assert caught.value.uncertain
+    connections.close()

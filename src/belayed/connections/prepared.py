@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 from datetime import datetime
 from math import ceil, inf
+from secrets import token_hex
 from struct import unpack
 from time import monotonic
 from typing import Any
@@ -48,6 +49,8 @@ class Prepared:
         self.columns: dict[str, list[tuple[int, int]]] = {}
         """What each statement answers with: places and types, 0 for whole numbers."""
         self.made = 0
+        self.own = token_hex(4)
+        """Part of each name: should a pooler lend the session all the same, nobody gets another's statement."""
         # Windows has no poll(); select() takes no descriptor above 1023.
         self.poll = select.poll() if hasattr(select, "poll") else None
         if self.poll is not None:
@@ -77,12 +80,15 @@ class Prepared:
         limit = None if timeout is None else ceil(timeout * 1000)
         if pgconn.flush():
             self.flushed(limit)
-        while pgconn.is_busy():
-            if not poll.poll(limit):
-                raise late(limit)
-            pgconn.consume_input()
-        result: Any = pgconn.get_result()
-        while (another := pgconn.get_result()) is not None:
+        result: Any = None
+        while True:
+            # Before each: libpq waits without a limit, and with Python's lock, for what the network has split off.
+            while pgconn.is_busy():
+                if not poll.poll(limit):
+                    raise late(limit)
+                pgconn.consume_input()
+            if (another := pgconn.get_result()) is None:
+                break
             result = another
         if result.status != TUPLES and self.forgotten(statement, result):
             raise Unwritten
@@ -121,7 +127,7 @@ class Prepared:
             name = None
         if name is None:
             self.made += 1
-            name = f"belayed_{statement.name}_{self.made}".encode()
+            name = f"belayed_{statement.name}_{self.own}_{self.made}".encode()
             self.pgconn.send_prepare(name, statement.numeric.encode(self.encoding))
             result = (yield from execute(self.pgconn))[-1]
             if result.status != pq.ExecStatus.COMMAND_OK:
