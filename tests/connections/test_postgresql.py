@@ -14,7 +14,8 @@ import pytest
 
 from belayed.config import address
 from belayed.connections import Connections
-from belayed.connections.postgresql import Listener, OwnPsycopg
+from belayed.connections.listening import Listener
+from belayed.connections.postgresql import OwnPsycopg
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import Draft
 from belayed.steps import Ask, Steps

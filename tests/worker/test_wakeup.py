@@ -90,7 +90,7 @@ def test_on_postgresql_hints_are_proved_at_the_start(postgres: Jobs) -> None:
 
 @pytest.mark.dj(117)
 def test_a_worker_that_hears_nothing_polls_ten_times_a_second(postgres: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout: None)
+    monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout, beside: None)
     with worker(postgres, poll_interval=SELDOM) as running:
         waits = waited(running)
 

@@ -140,13 +140,16 @@ class Connections:
             return Shared(self.pool)
         return opened(self.address, self.synchronous, self.shortest(timeout))
 
-    def listener(self, channel: str, timeout: float | None = None) -> Any:
-        """What hears the hints of a channel, or None where there are none. *timeout* is as for `open()`."""
+    def listener(self, channel: str, timeout: float | None = None, beside: Any = None) -> Any:
+        """What hears the hints of a channel, or None where there are none. *timeout* is as for `open()`.
+
+        Raises SharedSession where a pooler may be in between; *beside* is an idle connection of `open()` for the proof.
+        """
         if self.address.dialect != "postgresql":
             return None
-        from belayed.connections.postgresql import Listener
+        from belayed.connections.listening import Listener
 
-        return Listener(self.address.target, channel, timeout=self.shortest(timeout))
+        return Listener(self.address.target, channel, timeout=self.shortest(timeout), beside=beside)
 
     def shortest(self, timeout: float | None) -> float | None:
         return min((one for one in (timeout, self.timeout) if one is not None), default=None)

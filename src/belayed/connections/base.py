@@ -21,6 +21,10 @@ ENDED = (
 )
 
 
+class SharedSession(StoreError):
+    """The session of a connection may be lent to others, so that nothing may be left in it."""
+
+
 class Connection(Protocol):
     """A connection of the application's whose driver waits in the calling thread."""
 

@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 from belayed.connections.base import is_of_hint, store_error
 from belayed.connections.sockets import readable
-from belayed.errors import AttemptStopped, ConfigError, StoreError, StoreUnavailable
+from belayed.errors import AttemptStopped, ConfigError, StoreError
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
 
 try:
     import psycopg
-    from psycopg import sql
     from psycopg.pq import TransactionStatus
     from psycopg.rows import tuple_row
     from psycopg.types.numeric import Int8BinaryLoader
@@ -292,56 +291,6 @@ class OwnAsyncPsycopg:
 
     async def close(self) -> None:
         await self.raw.close()
-
-
-class Listener:
-    """A connection of its own that hears the hints of a channel."""
-
-    def __init__(self, url: str, channel: str, *, timeout: float | None = None) -> None:
-        self.own = OwnPsycopg(url, timeout=timeout)
-        self.url, self.channel, self.timeout = url, channel, timeout
-        try:
-            self.own.raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        except psycopg.Error as error:
-            self.own.close()
-            raise translated(error, self.own.raw) from error
-
-    def fileno(self) -> int:
-        return self.own.raw.fileno()
-
-    def hints(self) -> list[str]:
-        """What has come since the last time, without waiting. Raises StoreUnavailable when the connection is lost."""
-        try:
-            return [note.payload for note in self.own.raw.notifies(timeout=0)]
-        except psycopg.Error as error:
-            raise translated(error, self.own.raw) from error
-
-    def echo(self, text: str) -> None:
-        """Send a hint to oneself: heard, it proves that hints arrive (through PgBouncer they may not)."""
-        if self.own.direct:
-            self.notify(self.own, text)
-            return
-        # By another connection: what one sends to itself comes back even through a pooler that drops hints.
-        other = OwnPsycopg(self.url, timeout=self.timeout)
-        try:
-            self.notify(other, text)
-        finally:
-            other.close()
-
-    def notify(self, sender: OwnPsycopg, text: str) -> None:
-        try:
-            # Proved is what senders do: they keep silent once the queue is half full.
-            half = sender.raw.execute(
-                "SELECT pg_notify(%s, %s) FROM (SELECT) AS one WHERE pg_notification_queue_usage() < 0.5",
-                (self.channel, text),
-            ).fetchone()
-        except psycopg.Error as error:
-            raise translated(error, sender.raw) from error
-        if half is None:
-            raise StoreUnavailable("its NOTIFY queue is half full, so nobody sends hints: see `belayed doctor`")
-
-    def close(self) -> None:
-        self.own.close()
 
 
 def is_direct(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], backend: Any) -> bool:

@@ -18,6 +18,8 @@ class Line:
     def __init__(self, jobs: Database, timeout: float) -> None:
         self.jobs, self.timeout = jobs, timeout
         self.connection: Any = None
+        self.opened: Callable[[], object] = lambda: None
+        """Called when it was opened anew, perhaps at another server."""
 
     def perform(self, steps: Steps[T], meanwhile: Callable[[], None] | None = None) -> T:
         """An operation's answer. Raises StoreError.
@@ -25,9 +27,7 @@ class Line:
         *meanwhile* is called once in any case: while the database is at work, where the driver lets us.
         """
         try:
-            if self.connection is None or not self.connection.usable():
-                self.close()
-                self.connection = self.jobs.connections.open(self.timeout)
+            self.open()
             if meanwhile is not None and self.connection.dialect == "postgresql":
                 self.connection.meanwhile, meanwhile = meanwhile, None
         finally:
@@ -35,15 +35,28 @@ class Line:
                 meanwhile()
         return self.connection.perform(steps)  # type: ignore[no-any-return]
 
+    def open(self) -> None:
+        """Open it, if it is not or has become unusable."""
+        if self.connection is None or not self.connection.usable():
+            self.close()
+            self.connection = self.jobs.connections.open(self.timeout)
+            self.opened()
+
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
 
     def listener(self) -> Any:
-        """A connection that hears of news, where the database can tell any; None where it cannot."""
+        """A connection that hears of news, where the database can tell any; None where it cannot.
+
+        Raises SharedSession where a pooler may be in between.
+        """
         channel = getattr(self.jobs.store, "channel", None)
-        return None if channel is None else self.jobs.connections.listener(channel, self.timeout)
+        if channel is None:
+            return None
+        self.open()
+        return self.jobs.connections.listener(channel, self.timeout, self.connection)
 
     @property
     def watched(self) -> bool:

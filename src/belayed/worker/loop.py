@@ -55,6 +55,7 @@ class Loop:
         self.longest_pause = min(5.0, config.lapse.total_seconds() / 6)
         self.report = Report(jobs.config)
         self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds(), self.line.watched)
+        self.line.opened = self.wakeup.doubt
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         slots.written = lambda: not (self.collecting or self.unwritten)
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
@@ -168,7 +169,8 @@ class Loop:
             self.wind_up(now)
         self.tend_at = self.slots.tend(now)
         self.collect()
-        self.take(self.wakeup.listen(now))
+        if not self.outages:
+            self.take(self.wakeup.listen(now))
         if now >= self.upkeep.next_at():
             if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
                 self.poll_at = 0.0
@@ -254,9 +256,10 @@ class Loop:
         now = self.wrote_at = time.monotonic()
         if wanted is not None:
             self.poll_at = now
-            if turn.claimed and self.wakeup.hears:
-                self.heard_at = now
-            elif not turn.claimed:
+            if turn.claimed:
+                self.wakeup.found(now, told=look_after(now, self.heard_at) is not None)
+                self.heard_at = now if self.wakeup.hears else self.heard_at
+            else:
                 self.poll_at += look_after(now, self.heard_at) or self.wakeup.poll_after()
                 if self.lanes.scanned_at >= self.passed_at:
                     self.upkeep.looked(self.lanes.next_due, self.poll_at)

@@ -9,14 +9,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from belayed.connections.base import SharedSession
 from belayed.errors import StoreError
 from belayed.safelog import log
 from belayed.store.base import LOOK
 
 PROOF = 60.0
 """Seconds between two proofs that hints arrive."""
+SURPRISED = 15.0
+"""The same, if jobs are found that no hint has told of."""
+OFTEN, SELDOM = 1.0, 30.0
+"""Seconds until a listener that was lost is opened again: twice as many each time, at most so many."""
 BLIND = 0.1
 """The longest poll, in seconds, where no hints arrive (behind PgBouncer, or until they are proved)."""
+SHARE, SPARING = 0.1, 1.0
+"""Behind a pooler, where nothing comes, a poll may last for this share of the time since something did; its most."""
 WATCH, CLOSELY = 0.005, 0.002
 """Seconds between two looks at whether another connection has written (SQLite), and if one has lately."""
 LATELY = 1.0
@@ -37,8 +44,14 @@ class Wakeup:
         self.selector.register(self.reading, selectors.EVENT_READ)
         self.listener: Any = None
         self.listening: int | None = None
-        self.hears = False
+        self.hears = self.shared = False
         self.prove_at = 0.0
+        self.proved_at = self.opened_at = float("-inf")
+        """When an echo was sent last; and when a listener was opened, or tried."""
+        self.busy_at = time.monotonic()
+        """When there was a job last, or a reason to expect one."""
+        self.lost = 0
+        """How often in a row the listener was lost before it was proved."""
         self.echo = ""
         self.changed_at = float("-inf")
         self.asleep = False
@@ -58,16 +71,34 @@ class Wakeup:
 
     def poll_after(self) -> float:
         """Seconds until the next look at the store with nothing heard: spread, so that workers do not look together."""
-        interval = self.poll_interval if self.hears or self.watched else min(self.poll_interval, BLIND)
+        interval = self.poll_interval
+        if not self.hears and not self.watched:
+            quiet = time.monotonic() - self.busy_at if self.shared else 0.0
+            interval = min(interval, max(BLIND, min(SHARE * quiet, SPARING)))
         return interval * random.uniform(0.8, 1.2)
+
+    def found(self, now: float, told: bool) -> None:
+        """There was a job. If nobody has *told*: perhaps hints do not arrive any more."""
+        self.busy_at = now
+        if self.hears and not told and now > self.proved_at + SURPRISED:
+            self.prove_at = now
+
+    def doubt(self) -> None:
+        """Open the listener anew: the store may have moved, and with it the place where hints arrive."""
+        self.hang_up()
+        self.busy_at = time.monotonic()
+        self.prove_at = self.opened_at + OFTEN
 
     def listen(self, now: float) -> list[str]:
         """Open the listener, and from time to time prove that hints arrive by one to ourselves; the hints heard."""
         if now < self.prove_at:
             return []
         try:
-            if self.listener is None:
+            opened = self.listener is None
+            if opened:
+                self.opened_at = now
                 self.listener = self.open_listener()
+                self.shared = False
                 if self.listener is None:
                     self.prove_at = float("inf")
                     return []
@@ -78,9 +109,17 @@ class Wakeup:
                 return self.lose("no hints arrive any more", now)
             self.echo = f"echo {random.getrandbits(64):x}"
             self.listener.echo(self.echo)
-            self.prove_at = now + PROOF
+            self.proved_at, self.prove_at = now, now + PROOF
             # What comes while the echo is sent is the driver's already: the socket will not tell of it.
-            return self.heard([self.listener.fileno()])
+            hints = self.heard([self.listener.fileno()])
+            # Of what came before, nothing was heard.
+            return [LOOK, *hints] if opened else hints
+        except SharedSession:
+            if not self.shared:
+                log.info("the database is behind a pooler, through which no hints arrive: looking for new jobs")
+            self.shared = True
+            self.prove_at = now + PROOF
+            return [LOOK]
         except StoreError as error:
             return self.lose(error, now)
 
@@ -89,12 +128,13 @@ class Wakeup:
         if self.hears:
             log.warning("the connection that hears of new jobs was lost; polling until it is back: %s", why)
         self.hang_up()
-        self.hears, self.echo = False, ""
-        self.prove_at = now + 1
+        self.prove_at = now + min(OFTEN * 2**self.lost, SELDOM)
+        self.lost = min(self.lost + 1, 10)
         return [LOOK]
 
     def hang_up(self) -> None:
-        """Close the listener, if there is one."""
+        """Close the listener, if there is one, and hear nothing."""
+        self.hears, self.echo = False, ""
         if self.listening is not None:
             self.selector.unregister(self.listening)
         if self.listener is not None:
@@ -137,7 +177,7 @@ class Wakeup:
             except StoreError as error:
                 return self.lose(error, time.monotonic())
         if self.echo and self.echo in hints:
-            self.hears, self.echo = True, ""
+            self.hears, self.echo, self.lost = True, "", 0
         return [hint for hint in hints if not hint.startswith("echo ")]
 
     def close(self) -> None:
