@@ -11,7 +11,7 @@ import pytest
 
 from belayed.config import address
 from belayed.connections import Connections, wrap
-from belayed.connections.postgresql import Listener
+from belayed.connections.listening import Listener
 from belayed.job import Draft
 from belayed.store.postgresql import PostgresStore
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from belayed import Jobs, State, Worker
-from belayed.connections.postgresql import Listener
+from belayed.connections.listening import Listener
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.store.base import Wanted
 from belayed.store.hinting import SILENCE
