@@ -121,14 +121,18 @@ class Finished:
     attempt: int = 0
     suspect: bool = False
     """One of several that ran when their child died."""
-    told: bool = False
-    """Its child has logged it."""
     written: bool = False
     """The job's own transaction has committed it."""
     unheard: bool = False
     """Its plugins have yet to hear of this: it was decided without its code."""
     job: Claimed | None = None
-    """The job, once it is known here: it does not travel."""
+    """The job, once it is known here. This and what follows do not travel."""
+    child: Any = None
+    """The child process that it came from."""
+    recorded: bool = True
+    """Something is written of its attempt; not where the database refuses that."""
+    hinted: bool = True
+    """Other workers may get a hint; not where the database refuses that."""
 
     @classmethod
     def succeeded(cls, id: int, token: str, seconds: float, result: str | None, keep: bool, attempt: int) -> Finished:

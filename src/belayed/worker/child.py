@@ -77,8 +77,7 @@ class Child:
         )
         self.report = Report(jobs.config)
         self.slots.mark, self.slots.began = self.mark, self.report.started
-        self.slots.tell, self.slots.done_with = self.tell, self.done_with
-        self.slots.is_quiet, self.slots.sum_up = self.report.is_full, self.report.sum_up
+        self.slots.done_with, self.slots.is_quiet = self.done_with, self.report.is_full
         self.slots.wake, self.slots.broke = self.wake, self.broken
         self.leftovers = Leftovers(self.slots)
         self.cells: dict[int, int] = {}
@@ -106,12 +105,6 @@ class Child:
     def mark(self, id: int) -> bool:
         """Write in the page that an attempt starts; False: the supervisor has taken the job back."""
         return self.page.start(self.cells[id])
-
-    def tell(self, finished: Finished) -> None:
-        """Log how an attempt has ended: in its thread."""
-        if finished.started:
-            self.report.ended(finished)
-            finished.told = True
 
     def done_with(self, finished: Finished) -> None:
         """Write in the page that an attempt has ended: nothing of the application's runs for it any more."""
@@ -202,13 +195,10 @@ class Child:
                 self.tend_at = self.slots.tend(time.monotonic())
                 self.send()
                 channel.flush()
-                self.report.tick()
 
     def pause(self) -> float | None:
         """Seconds until something is due; None: nothing is."""
         due = self.tend_at
-        if self.report.more:
-            due = min(due, time.monotonic() + 1)
         if self.slots.idle():
             self.limit = float("inf")
         else:
@@ -259,11 +249,10 @@ class Child:
         elif kind == "back":
             self.slots.take_back()
         elif kind == "news":
-            try:
-                news = body if isinstance(body, int) else unheard_from(*body)
-            except (TypeError, ValueError) as error:
-                raise BadFrame("news of nothing") from error
-            self.slots.notify(news)
+            self.slots.notify(body if isinstance(body, int) else told_of(body))
+        elif kind == "written":
+            for row in body if isinstance(body, list) else ():
+                self.report.say(told_of(row))
         elif kind == "end":
             self.ending = True
 
@@ -273,6 +262,14 @@ class Child:
         self.cells[job.id] = cell
         self.limit = min(self.limit, self.attempts.limit_of(job) or self.limit)
         return job
+
+
+def told_of(row: Any) -> Finished:
+    """An outcome that the supervisor tells of."""
+    try:
+        return unheard_from(*row)
+    except (TypeError, ValueError) as error:
+        raise BadFrame("news of nothing") from error
 
 
 def by_size(rows: list[Any]) -> Iterator[list[Any]]:

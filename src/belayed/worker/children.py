@@ -344,7 +344,7 @@ class Children:
             child.drop(one)
             job = one.job
             finished = Finished.succeeded(job.id, job.token, took / 1e6, result, keep, job.attempt + 1)
-            finished.told, finished.job = True, job
+            finished.child, finished.job = child, job
             self.ended.append(finished)
             counts[one.is_async] += 1
             micros[one.is_async] += took
@@ -374,6 +374,7 @@ class Children:
             if one.job.suspect and finished.outcome is Outcome.INTERRUPTED:
                 # It has not shown that it does no harm.
                 finished.suspect = True
+            finished.child = child
             self.ended.append(finished)
 
     def returned(self, one: Handed) -> None:

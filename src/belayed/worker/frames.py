@@ -180,7 +180,9 @@ class Channel:
 
 # Jobs and outcomes as lists: names would cost more than the values.
 
-FINISHED = tuple(field.name for field in fields(Finished) if field.name != "job")
+HERE = {"job", "child", "recorded", "hinted"}
+"""What is known of an outcome in this process only."""
+FINISHED = tuple(field.name for field in fields(Finished) if field.name not in HERE)
 FLAGS = {field.name for field in fields(Finished) if field.type == "bool"}
 
 
@@ -199,13 +201,11 @@ def finished_from(row: list[Any]) -> Finished:
     """The outcome that `finished_row` wrote."""
     one = Finished(*row)
     one.outcome, one.state = Outcome(one.outcome), State(one.state)
-    # Of what it did not start a child says nothing.
-    one.told = one.started
     return one
 
 
 def unheard_row(one: Finished) -> list[Any]:
-    """An outcome with its job, for a child whose plugins are to hear of it."""
+    """An outcome with its job, for a child that is to tell its plugins or its log of it."""
     return [finished_row(one), one.job]
 
 

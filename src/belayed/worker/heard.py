@@ -236,7 +236,6 @@ PARTS: dict[str, Check] = {
     "traceback": is_text(TRACEBACK_LIMIT),
     "attempt": lambda value, job: type(value) is int and value in (0, job.attempt + 1),
     "suspect": lambda value, job: type(value) is bool and value <= job.suspect,
-    "told": is_bool,
     "written": is_bool,
     "unheard": is_false,
 }

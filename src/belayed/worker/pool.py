@@ -16,6 +16,7 @@ from belayed.worker.loop import Loop
 from belayed.worker.nursery import Nursery
 from belayed.worker.output import Output
 from belayed.worker.report import Summary
+from belayed.worker.telling import Telling
 from belayed.worker.worker import row_of
 
 Started = Callable[[Database, WorkerConfig], None]
@@ -92,6 +93,7 @@ class Pool:
         if started is not None:
             started(database, self.config)
         self.loop = Loop(database, self.config, row_of(self.config), self.children)
+        self.loop.report.elsewhere = Telling(self.children).pass_on
         if self.stopping:
             self.loop.stop()
         if self.paused:

@@ -40,14 +40,12 @@ class Record:
         if refused := [one for one in finished if one.id not in held]:
             self.refused += refused
             finished = [one for one in finished if one.id in held]
+        self.report.written(finished)
         for one in finished:
             if one.state is State.SUCCEEDED:
                 self.summary.succeeded += 1
-                if not one.told:
-                    self.report.ended(one)
                 continue
             self.summary.count(one)
-            self.report.ended(one)
             self.ended(one)
         if not self.refused:
             self.sent.clear()
@@ -63,7 +61,7 @@ class Record:
             state = settled.get(one.id)
             if state is None or state is one.state:
                 self.summary.count(one)
-                self.report.ended(one)
+                self.report.written([one])
             elif state is State.SUCCEEDED:
                 # It completed in its own transaction, and then its process died, or the commit's answer was lost.
                 self.summary.succeeded += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,22 +68,53 @@ class Report:
         self.second = self.summed = 0
         self.lines = self.more = 0
         self.complained: dict[int, float] = {}
+        self.elsewhere: Callable[[list[Finished]], list[Finished]] = none_passed_on
+        """Has outcomes logged by the children that they came from, where the application may have set up logging.
+        Returns those that it could not pass on."""
         self.paced_at, self.paced = time.monotonic(), (0, 0)
         """When the pace was last told, and how many had ended and failed by then."""
 
-    def ended(self, one: Finished) -> None:
-        """Log an outcome, unless its child has."""
-        if one.told:
+    def written(self, outcomes: Sequence[Finished]) -> None:
+        """Log outcomes that are written, all but successes beyond the most of a second: these are summed up."""
+        if not log.isEnabledFor(logging.INFO):
+            outcomes = [one for one in outcomes if one.state is not State.SUCCEEDED]
+        elif not log.isEnabledFor(logging.DEBUG):
+            outcomes = self.bounded(outcomes)
+        if not outcomes:
             return
+        here = [one for one in outcomes if one.child is None or not one.started]
+        if len(here) < len(outcomes):
+            here += self.elsewhere([one for one in outcomes if one.child is not None and one.started])
+        for one in here:
+            self.say(one)
+
+    def bounded(self, outcomes: Sequence[Finished]) -> Sequence[Finished]:
+        """Those for whose lines there is room in this second. Called for each batch, of which most are of successes."""
+        self.turn_second()
+        successes = sum(one.state is State.SUCCEEDED for one in outcomes)
+        room = max(0, MOST - self.lines)
+        self.lines += successes
+        if successes <= room:
+            return outcomes
+        self.more += successes - room
+        if not room and successes == len(outcomes):
+            return ()
+        found = []
+        for one in outcomes:
+            if one.state is State.SUCCEEDED:
+                room -= 1
+                if room < 0:
+                    continue
+            found.append(one)
+        return found
+
+    def say(self, one: Finished) -> None:
+        """Log an outcome."""
         name, queue, failures = known(one)
-        if one.state is State.SUCCEEDED:
-            if log.isEnabledFor(logging.INFO):
-                if self.open():
-                    log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds), extra=about(one, name, queue))
-                else:
-                    self.more += 1
-            return
         extra = about(one, name, queue)
+        if one.state is State.SUCCEEDED:
+            log.info("%s #%d succeeded in %s", name, one.id, humane(one.seconds), extra=extra)
+            return
         if one.outcome is Outcome.INTERRUPTED and one.message is None:
             log.debug("%s #%d went back to its queue, not started", name, one.id, extra=extra)
         elif one.unknown and one.state is State.READY:
@@ -134,25 +165,22 @@ class Report:
         """Whether there is room for a line in this second; in DEBUG there always is."""
         if log.isEnabledFor(logging.DEBUG):
             return True
-        second = int(time.monotonic())
-        if second != self.second:
-            self.second, self.lines = second, 0
+        self.turn_second()
         self.lines += 1
         return self.lines <= MOST
 
+    def turn_second(self) -> None:
+        """Begin to count again if another second has begun."""
+        second = int(time.monotonic())
+        if second != self.second:
+            self.second, self.lines = second, 0
+
     def is_full(self) -> bool:
-        """Whether this second has had its lines: then `started` logs nothing, and `ended` only counts successes.
+        """Whether this second has had its lines, so that `started` logs nothing.
 
         Asks nothing of logging, which is the application's: what does so may hang.
         """
         return self.lines > MOST and int(time.monotonic()) == self.second
-
-    def sum_up(self, one: Finished) -> bool:
-        """Count a success in a second that has had its lines; False: its outcome is to be logged."""
-        if one.state is not State.SUCCEEDED or one.told or not self.is_full():
-            return False
-        self.more += 1
-        return True
 
     def tick(self, last: bool = False) -> None:
         """Sum up the second that has passed, or what is left of the *last* one."""
@@ -184,6 +212,11 @@ class Report:
             self.complained[job.id] = now
             text = "%s #%d does not end, after %s: this worker keeps its claim until it does"
             log.warning(text, job.task, job.id, humane(seconds), extra=job.extra)
+
+
+def none_passed_on(outcomes: list[Finished]) -> list[Finished]:
+    """For a worker without children."""
+    return outcomes
 
 
 def permanently(one: Finished, failures: int, what: str) -> str:

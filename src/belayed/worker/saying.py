@@ -6,9 +6,8 @@ It is a log handler, or what is called when an attempt has ended: its hooks, plu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from belayed.claim import Claimed, Finished, Running
+from belayed.claim import Claimed, Running
 from belayed.safelog import log
 from belayed.worker.silence import nothing
 
@@ -17,8 +16,8 @@ HANGS = 5.0
 VERDICT = 60.0
 """Seconds after which what is called at the end of an attempt hangs, unless its time limit is over before."""
 
-Said = tuple[Claimed, Finished | Running | None]
-"""The job that is spoken of: with its outcome, or its attempt while the outcome is being found; None: it starts."""
+Said = tuple[Claimed, Running | None]
+"""The job that is spoken of, with its attempt while the outcome is being found; None: it starts."""
 
 
 class Hanging(Exception):
@@ -35,35 +34,25 @@ class Saying:
         self.seen_at = 0.0
         self.given_up = False
 
-    def say(self, call: Callable[[Any], None], claimed: Claimed) -> bool:
+    def say(self, call: Callable[[Claimed], None], claimed: Claimed) -> bool:
         """Log by *call* that an attempt starts. Raises nothing.
 
         False: it took so long that the thread was given up. Then the job is no longer this thread's.
         """
         self.box.append((claimed, None))
-        return self.called(call, claimed)
+        if call is not nothing:
+            try:
+                call(claimed)
+            except BaseException as error:
+                log.complain(error)
+        return self.conclude()
 
     def judge(self, run: Running) -> None:
         """An attempt's code has ended; from here to `conclude` its outcome is found, and those are called who hear."""
         self.box.append((run.claimed, run))
 
-    def conclude(self, call: Callable[[Any], None], claimed: Claimed, finished: Finished) -> bool:
-        """Log by *call* what the outcome is. Raises nothing; False as in `say`."""
-        try:
-            if call is nothing:
-                self.box.pop()
-                return True
-            self.box[0] = claimed, finished
-        except IndexError:
-            return False
-        return self.called(call, finished)
-
-    def called(self, call: Callable[[Any], None], about: Any) -> bool:
-        if call is not nothing:
-            try:
-                call(about)
-            except BaseException as error:
-                log.complain(error)
+    def conclude(self) -> bool:
+        """What was going on has come to its end; False as in `say`."""
         try:
             self.box.pop()
         except IndexError:
@@ -73,10 +62,9 @@ class Saying:
     def judging(self) -> Running | None:
         """The attempt whose code has ended, and whose outcome is not known yet."""
         try:
-            about = self.box[0][1]
+            return self.box[0][1]
         except IndexError:
             return None
-        return about if isinstance(about, Running) else None
 
     def hung(self, now: float) -> Said | None:
         """Give the thread up if it hangs: the job that it was about, and what is known of it."""
@@ -107,7 +95,7 @@ class Saying:
         if self.seen is None or self.given_up:
             return float("inf")
         about = self.seen[1]
-        if not isinstance(about, Running):
+        if about is None:
             return self.seen_at + HANGS
         end = self.seen_at + VERDICT
         return end if about.deadline is None else max(self.seen_at + HANGS, min(end, about.deadline))
@@ -115,6 +103,6 @@ class Saying:
 
 def hanging(said: Said) -> str:
     """What hangs, in words."""
-    if isinstance(said[1], Running):
+    if said[1] is not None:
         return "what is called at the end of a job (its hooks, plugins, the text of its error) does not return"
     return f"a log handler has not returned for {HANGS:g} s"

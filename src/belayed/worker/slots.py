@@ -32,9 +32,8 @@ class Slots:
     """Slots in this process. `wake` is called when an outcome is there, `broke` when a slot has died.
 
     `mark` and then `began` are called when a job starts, in its thread, before anything of it is looked at; it does not
-    start where `mark` says no. `tell` and then `done_with` are called when its code has ended. `began` and `tell` log:
-    what they raise changes nothing. While `is_quiet` says so, nothing is to be logged of starts; `sum_up` has logged a
-    success by counting it. Neither of these asks anything of logging.
+    start where `mark` says no. `done_with` is called when its code has ended. `began` logs: what it raises changes
+    nothing. While `is_quiet` says so, no start is to be logged; that asks nothing of logging.
     """
 
     def __init__(
@@ -53,10 +52,8 @@ class Slots:
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], bool] = always
         self.began: Callable[[Claimed], None] = nothing
-        self.tell: Callable[[Finished], None] = nothing
         self.done_with: Callable[[Finished], None] = nothing
         self.is_quiet: Callable[[], bool] = never
-        self.sum_up: Callable[[Finished], bool] = never
         self.look_at = float("-inf")
         self.look: Callable[[], None] = nothing
         self.broke: Callable[[], None] = nothing
@@ -144,19 +141,18 @@ class Slots:
         end_instead(self, ["begins", "done", "tend"])
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
-        """Take an outcome. What logs it is the application's, and its code has ended only after that."""
+        """Take an outcome, unless it took so long to find it that the thread was given up."""
         finished.job = claimed
         if claimed.suspect and finished.outcome is Outcome.INTERRUPTED:
             # It has not shown that it does no harm.
             finished.suspect = True
-        tell = nothing if self.sum_up(finished) else self.tell
-        if saying.conclude(tell, claimed, finished):
+        if saying.conclude():
             self.over(finished, is_async)
 
     def over(self, finished: Finished, is_async: bool) -> None:
         """Pass on the outcome of an attempt that had begun: all of them come by here.
 
-        A supervisor believes none before it has seen that the code has ended. It has, but for a log handler that hangs.
+        A supervisor believes none before it has seen that the code has ended.
         """
         self.done_with(finished)
         self.demand.took(is_async, finished.seconds)
@@ -305,12 +301,9 @@ class Slots:
             self.loop.tasks.pop(claimed.id, None)
             self.let_go(claimed)
             return
-        if isinstance(about, Running):
-            about = self.attempts.outcome_of(about)
-            about.job = claimed
-            # Here no handler is waited for.
-            self.tell(about)
-        self.over(about, is_async)
+        finished = self.attempts.outcome_of(about)
+        finished.job = claimed
+        self.over(finished, is_async)
 
     def take_back(self) -> None:
         """Let go of the jobs that wait: they will not start here."""
