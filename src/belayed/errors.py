@@ -35,6 +35,10 @@ an attempt from outside, is a BaseException, so that no `except Exception` in a 
 
 from __future__ import annotations
 
+from typing import Literal
+
+Why = Literal["away", "late", "locked", "refused"]
+
 
 class BelayedError(Exception):
     """Base of all errors of Belayed."""
@@ -153,9 +157,12 @@ class StoreError(BelayedError):
 class StoreUnavailable(StoreError):
     """The database cannot be reached. `uncertain` says that a COMMIT may or may not have been carried out."""
 
-    def __init__(self, message: str, *, uncertain: bool = False) -> None:
+    def __init__(self, message: str, *, uncertain: bool = False, why: Why = "away") -> None:
         super().__init__(message)
         self.uncertain = uncertain
+        self.why: Why = why
+        """`away`: nothing can be written; `late`: no answer came in time; `locked`, `refused`: the database is there,
+        and may take something else."""
 
 
 class SchemaMissing(StoreError):

@@ -18,7 +18,7 @@ from belayed.cli import main
 from belayed.connections.postgresql import OwnPsycopg
 from belayed.connections.sqlite import OwnSqlite
 from belayed.errors import StoreUnavailable
-from belayed.worker import upkeep
+from belayed.worker import pruning
 
 local = threading.local()
 reached: dict[str, int] = {}
@@ -86,5 +86,5 @@ if __name__ == "__main__":
     wrap(OwnSqlite, "send", "commit")
     wrap(OwnPsycopg, "send", "end")
     # Old history is looked for at once, and again and again.
-    upkeep.PRUNE_EVERY = 0.05
+    pruning.PRUNE_EVERY = 0.05
     main(prog_name="belayed")

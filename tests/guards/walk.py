@@ -198,6 +198,10 @@ def everything(store: Driven) -> None:
     store.counts(most=BATCH)
     store.overdue(60.0)
     store.now()
+    store.promote(count=BATCH, only=waiting)
+    store.scheduled(count=BATCH)
+    store.locked(waiting)
+    store.held_by(["w1"], count=BATCH)
     store.strays("w1", waiting)
     store.claimed(BATCH, by="w2")
     # All workers are silent but one.

@@ -105,6 +105,11 @@ class Driven:
 
         return performed
 
+    def prune_excess(self, most: int, count: int = 1000) -> int:
+        """Delete succeeded jobs beyond the newest *most*."""
+        edge = self.perform(self.store.passed(None, most + 1))
+        return 0 if edge is None else int(self.perform(self.store.prune_excess(edge, count=count)))
+
     def rescue(self, *, most: int = 10, lapse: float = 30.0) -> Rescued:
         """Rescue from workers whose sign of life is older than they gave; unregistered ones gave *lapse* seconds."""
         dead = silent(self.store, self.signs().workers, self.time or datetime.now(UTC), lapse)

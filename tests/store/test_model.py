@@ -260,7 +260,8 @@ class Queue(RuleBasedStateMachine):
 
     @rule(most=st.integers(0, 3), count=counts)
     def prune_excess(self, most: int, count: int) -> None:
-        answer = self.perform(self.store.prune_excess(most, count=count))
+        edge = self.perform(self.store.passed(None, most + 1))
+        answer = 0 if edge is None else self.perform(self.store.prune_excess(edge, count=count))
 
         assert answer == self.model.prune_excess(most, count)
 

@@ -129,7 +129,7 @@ def test_every_operation_of_a_store_passes_over_odd_rows(field: Field) -> None:
             field.jobs.do(lambda: store.payload(job.id, job.token))  # noqa: B023
             one = ends[nth % len(ends)](job, keep=True)
             one.delay = 3600.0 if one.state is State.READY else None
-            held = written(field.jobs.connections.perform, store, one).held
+            held = written(field.jobs.connections.perform, store, one)
             assert held == {job.id}
     driven.prune(State.SUCCEEDED, 0.0), driven.prune_excess(0)
     ids = list(by_id)

@@ -10,7 +10,7 @@ import pytest
 
 from belayed import State, enqueue_many
 from belayed.jobs import Jobs
-from belayed.worker import upkeep
+from belayed.worker import pruning
 from tests.worker.helpers import eventually, execute, worked, worker
 from tests.worker.tasks import double, fails, raises
 
@@ -35,7 +35,7 @@ def of_each(jobs: Jobs, number: int = 3) -> None:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "PRUNE_EVERY", 0.05)
+    monkeypatch.setattr(pruning, "PRUNE_EVERY", 0.05)
 
 
 @pytest.mark.dj(115, 126)
@@ -87,7 +87,7 @@ def test_pruning_goes_batch_by_batch_and_says_when_it_is_behind(
     lite: Jobs, opened: Opened, at_once: None, monkeypatch: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(upkeep, "PRUNE_BATCH", 100)
+    monkeypatch.setattr(pruning, "PRUNE_BATCH", 100)
     jobs = opened(lite.url, keep_succeeded=HOUR)
     enqueue_many(double.draft(number) for number in range(1000))
     worked(jobs)

@@ -81,13 +81,13 @@ class Shared:
         """The pool keeps it."""
 
 
-def opened(address: Address, synchronous: str, timeout: float | None) -> Any:
+def opened(address: Address, synchronous: str, timeout: float | None, lock_timeout: float | None = None) -> Any:
     """A connection of ours, for threads."""
     if address.dialect == "sqlite":
         return OwnSqlite(address.target, synchronous=synchronous, timeout=timeout)
     from belayed.connections.postgresql import OwnPsycopg
 
-    return OwnPsycopg(address.target, timeout=timeout)
+    return OwnPsycopg(address.target, timeout=timeout, lock_timeout=lock_timeout)
 
 
 def asked(connection: Any, call: tuple[Statement, Params]) -> list[Row]:
@@ -131,14 +131,15 @@ class Connections:
             return await asyncio.to_thread(self.pool.perform, steps)
         return await self.apool.perform(steps)
 
-    def open(self, timeout: float | None = None) -> Any:
+    def open(self, timeout: float | None = None, lock_timeout: float | None = None) -> Any:
         """A connection that is not of the pool: a worker's own. Of a database in memory there is only the pool's.
 
-        It waits at most *timeout* seconds for an answer, if that is less than the other connections do.
+        It waits at most *timeout* seconds for an answer, if that is less than the other connections do; and at most
+        *lock_timeout* seconds for a lock of a row or a table, where the database has such.
         """
         if self.address.target == MEMORY:
             return Shared(self.pool)
-        return opened(self.address, self.synchronous, self.shortest(timeout))
+        return opened(self.address, self.synchronous, self.shortest(timeout), lock_timeout)
 
     def listener(self, channel: str, timeout: float | None = None, beside: Any = None) -> Any:
         """What hears the hints of a channel, or None where there are none. *timeout* is as for `open()`.

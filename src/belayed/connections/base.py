@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import SchemaMissing, StoreError, StoreUnavailable, Why
 from belayed.steps import Row, Statement, Steps
 
 T = TypeVar("T")
@@ -68,10 +68,14 @@ def store_error(
     *,
     sqlstate: str | None = None,
     gone: bool = False,
+    late: bool = False,
     uncertain: bool = False,
     place: str = "the database",
 ) -> StoreError:
-    """The error of ours for what a driver raised; *gone* says that the connection is lost, *place* where to."""
+    """The error of ours for what a driver raised; *gone* says that the connection is lost, *place* where to.
+
+    *late* says that it was given up, as no answer came in time.
+    """
     text = str(error).strip() or type(error).__name__
     if sqlstate in ("42P01", "3F000"):
         return SchemaMissing(f"{NO_TABLES} ({text.splitlines()[0]})")
@@ -81,7 +85,12 @@ def store_error(
         sqlstate[:2] in ("08", "53", "40") or sqlstate[:4] == "57P0" or sqlstate in ("25006", "55P03", "57014")
     )
     if gone or again:
-        return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain)
+        why: Why = "late" if late else "away"
+        if not gone and sqlstate == "55P03":
+            why = "locked"
+        elif not gone and sqlstate is not None and (sqlstate == "57014" or sqlstate[:2] == "40"):
+            why = "refused"
+        return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain, why=why)
     refusal = StoreError(f"{place} refused a statement: {text}")
     refusal.of_hint = is_of_hint(sqlstate, text)
     return refusal

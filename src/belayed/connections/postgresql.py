@@ -29,6 +29,7 @@ except ImportError as error:
 T = TypeVar("T")
 
 WHO = "SELECT pg_backend_pid()"
+LOCK_TIMEOUT = "SET {}lock_timeout = '{:.0f}ms'"
 VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
@@ -48,8 +49,11 @@ class OwnPsycopg:
 
     dialect = "postgresql"
 
-    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+    def __init__(self, url: str, *, timeout: float | None = None, lock_timeout: float | None = None) -> None:
+        """*timeout* is how many seconds an answer may take, *lock_timeout* how many a statement may wait for a lock."""
         self.timeout = timeout
+        self.limit_of_locks: bytes | None = None
+        """What each transaction begins with, where the session is not our own."""
         try:
             self.raw = Connection.connect(
                 url,
@@ -63,6 +67,10 @@ class OwnPsycopg:
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
             self.prepared = Prepared(self.raw) if self.direct else None
+            if lock_timeout is not None and self.direct:
+                self.raw.execute(LOCK_TIMEOUT.format("", lock_timeout * 1000).encode())
+            elif lock_timeout is not None:
+                self.limit_of_locks = LOCK_TIMEOUT.format("LOCAL ", lock_timeout * 1000).encode()
         except (psycopg.Error, UnicodeError) as error:
             raise unreachable(error, url) from quotable(error, url)
         self.begun = False
@@ -127,12 +135,14 @@ class OwnPsycopg:
                 self.refused(error, uncertain=commits(request, self.begun), again=tries > 0)
 
     def sent(self, request: Request) -> Answer:
-        if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and (request.read or request.last):
-            ((statement, params),) = request.calls
-            return [self.alone(statement, params)]
+        unlimited = request.read or self.limit_of_locks is None
+        if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and unlimited:
+            if request.read or request.last:
+                ((statement, params),) = request.calls
+                return [self.alone(statement, params)]
         # One statement alone commits by itself. Several are a transaction by name: a pipeline would be one, too, but an
         # error on this side of it (a text that the server's encoding lacks) would commit what was sent before.
-        alone = not self.begun and (request.read or (request.last and is_whole(request)))
+        alone = not self.begun and (request.read or (request.last and is_whole(request) and unlimited))
         opening = not self.begun and not alone
         closing = request.last and not alone
         if isinstance(request, Load):
@@ -172,6 +182,8 @@ class OwnPsycopg:
     def begin(self) -> None:
         self.raw.execute("BEGIN")
         self.begun = True
+        if self.limit_of_locks is not None:
+            self.raw.execute(self.limit_of_locks)
 
     def end(self, how: str) -> None:
         self.begun = False
@@ -323,6 +335,7 @@ def is_single(request: Request) -> bool:
 def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> StoreError:
     """The error of ours for what psycopg raised on *raw*."""
     gone = raw.closed or isinstance(error, psycopg.InterfaceError)
-    found = store_error(error, sqlstate=error.sqlstate, gone=gone, uncertain=uncertain and gone)
+    late = isinstance(error, NoAnswer)
+    found = store_error(error, sqlstate=error.sqlstate, gone=gone, late=late, uncertain=uncertain and gone)
     found.again = idle(raw)
     return found

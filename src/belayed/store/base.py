@@ -115,6 +115,13 @@ class WorkerRow:
     """Seconds without a beat after which its claims lapse."""
 
 
+class Place(NamedTuple):
+    """Of a job in the history: by when it ended, and its id."""
+
+    finished_at: datetime
+    id: int
+
+
 class QueueCount(NamedTuple):
     queue: str
     state: State
@@ -230,20 +237,43 @@ class Store(ABC):
         """The last sign of life of each worker that is registered or holds claims; and the jobs that *worker* holds."""
 
     @abstractmethod
-    def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
+    def rescue(
+        self,
+        dead: Sequence[Sign],
+        *,
+        most: int = 10,
+        only: Sequence[int] | None = None,
+        recorded: bool = True,
+        now: datetime | None = None,
+    ) -> Steps[Rescued]:
         """Give back the jobs of workers that were seen *dead*: of those that still show the same sign of life.
 
         At most 1000 jobs in one go; a worker stays as it is until all of its are back. A job that was rescued *most*
-        times fails as poison; one that was asked to be cancelled is cancelled.
+        times fails as poison; one that was asked to be cancelled is cancelled. *only* these jobs, if given; and without
+        a record of their attempts if not *recorded*.
         """
+
+    @abstractmethod
+    def held_by(self, workers: Sequence[str], *, count: int = 1000) -> Steps[list[int]]:
+        """At most *count* of the jobs that these workers hold."""
+
+    @abstractmethod
+    def locked(self, ids: Sequence[int]) -> Steps[list[int]]:
+        """Those of these jobs whose rows another transaction keeps from being written now. Waits for none of them."""
 
     @abstractmethod
     def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
         """Give back, uncharged, what *worker* has claimed but does not know of; the ids."""
 
     @abstractmethod
-    def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
-        """Make at most *count* scheduled jobs that are due ready."""
+    def promote(
+        self, *, count: int = 1000, only: Sequence[int] | None = None, now: datetime | None = None
+    ) -> Steps[Promoted]:
+        """Make at most *count* scheduled jobs that are due ready; *only* these, if given."""
+
+    @abstractmethod
+    def scheduled(self, *, count: int = 1000, now: datetime | None = None) -> Steps[list[tuple[int, float]]]:
+        """The jobs that are due next, at most *count*, and in how many seconds each is."""
 
     @abstractmethod
     def get(self, id: int) -> Steps[tuple[Job, list[Attempt]] | None]:
@@ -319,8 +349,15 @@ class Store(ABC):
         """Delete at most *count* jobs that ended in *state* more than *age* seconds ago; how many it was."""
 
     @abstractmethod
-    def prune_excess(self, most: int, *, count: int = 1000) -> Steps[int]:
-        """Delete at most *count* of the succeeded jobs beyond the newest *most*; how many it was."""
+    def passed(self, place: Place | None, count: int) -> Steps[Place | None]:
+        """The place of the succeeded job that is *count* older than the one at *place*; None: there is none.
+
+        Without a *place* the newest is the first. Its cost grows with *count*.
+        """
+
+    @abstractmethod
+    def prune_excess(self, edge: Place, *, count: int = 1000) -> Steps[int]:
+        """Delete at most *count* of the succeeded jobs from *edge* on, the oldest first; how many it was."""
 
     @abstractmethod
     def now(self) -> Steps[datetime]:

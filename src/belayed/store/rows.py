@@ -96,7 +96,8 @@ def outcomes(finished: Sequence[Finished]) -> Iterable[tuple[str, list[Finished]
 def succeeded_text(group: Sequence[Finished]) -> str:
     """The JSON of successes: written by hand, as an encoder takes three times as long for this."""
     return "[" + ",".join([
-        f'{{"id":{one.id},"token":"{one.token}","seconds":{one.seconds!r},"keep":{"true" if one.keep else "false"},'
+        f'{{"id":{one.id},"token":"{one.token}","seconds":{one.seconds!r},'
+        f'"keep":{"true" if one.keep else "false" if one.recorded else "null"},'
         f'"result":{"null" if one.result is None else as_json(one.result)}}}'
         for one in group
     ]) + "]"  # fmt: skip
@@ -113,6 +114,7 @@ def ended_row(one: Finished) -> dict[str, Any]:
         "failed": one.failed,
         "crashed": one.crashed,
         "keep": one.keep,
+        "recorded": one.recorded,
         "error": summary(one),
         "error_type": one.error_type,
         "message": one.message,

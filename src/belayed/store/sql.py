@@ -23,6 +23,7 @@ from belayed.store.base import (
     Inserted,
     Made,
     Overdue,
+    Place,
     Promoted,
     QueueCount,
     Rescued,
@@ -170,10 +171,12 @@ class SqlStore(Hinting):
             answering.append(len(calls) - 1)
             if name == "back":
                 calls += self.calls("settle", ids=as_json([one.id for one in group]), now=at)
-                if any(one.started and not one.delay for one in group):
+                if any(one.started and not one.delay and one.hinted for one in group):
                     # Ready at once, after an interruption: for another worker, if this one is about to end.
                     calls += self.notify(LOOK)
-        if many := [one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED]:
+        if many := [
+            one.id for one in finished if one.attempt > 25 and one.outcome is not Outcome.SUCCEEDED and one.recorded
+        ]:
             calls += self.calls("trim", ids=as_json(many))
         lanes = wanted.lanes if wanted and wanted.count > 0 else None
         if wanted and lanes is not None and not lanes.following(wanted.count) and lanes.due():
@@ -254,7 +257,15 @@ class SqlStore(Hinting):
         workers = [Sign(text_of(row[0]), text_of(row[1]), seconds_of(row[2])) for row in rows if row[0] is not None]
         return Signs(workers, [row[3] for row in rows if row[0] is None])
 
-    def rescue(self, dead: Sequence[Sign], *, most: int = 10, now: datetime | None = None) -> Steps[Rescued]:
+    def rescue(
+        self,
+        dead: Sequence[Sign],
+        *,
+        most: int = 10,
+        only: Sequence[int] | None = None,
+        recorded: bool = True,
+        now: datetime | None = None,
+    ) -> Steps[Rescued]:
         at = self.clock(now)
         seen = as_json([{"worker": one.worker, "sign": one.sign} for one in dead])
         # Under a lock: a worker that beats from here on waits, and does not lose what it holds. It does not matter how
@@ -262,7 +273,14 @@ class SqlStore(Hinting):
         asking = [*self.calls("lapsed", signs=seen), *self.calls("orphaned", signs=seen)]
         lapsed, orphaned = [[row[0] for row in rows] for rows in (yield Ask(asking))]
         workers = [*lapsed, *orphaned]
-        which = {"workers": as_json(workers), "most": most, "count": 1000, "now": at}
+        which = {
+            "workers": as_json(workers),
+            "only": None if only is None else as_json(list(only)),
+            "most": most,
+            "recorded": recorded,
+            "count": 1000,
+            "now": at,
+        }
         saving = self.calls("rescue", **which)
         poisoning = self.calls("poison", error=POISON.format(most=most), **which)
         answers = yield Ask([*saving, *poisoning])
@@ -271,19 +289,35 @@ class SqlStore(Hinting):
         yield Ask([*settling, *self.calls("bury", workers=as_json(lapsed))], last=True)
         return Rescued(saved, [row[0] for row in answers[-1]], workers)
 
+    def held_by(self, workers: Sequence[str], *, count: int = 1000) -> Steps[list[int]]:
+        rows = yield from self.ask("held_by", last=True, read=True, workers=as_json(list(workers)), count=count)
+        return [row[0] for row in rows]
+
+    def locked(self, ids: Sequence[int]) -> Steps[list[int]]:
+        rows = yield from self.ask("locked", last=True, ids=as_json(list(ids)))
+        return [row[0] for row in rows]
+
     def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
         rows = yield from self.ask("strays", worker=worker, ids=as_json(list(known)))
         ids = [row[0] for row in rows]
         yield Ask(self.calls("settle", ids=as_json(ids), now=self.clock(now)), last=True)
         return ids
 
-    def promote(self, *, count: int = 1000, now: datetime | None = None) -> Steps[Promoted]:
+    def promote(
+        self, *, count: int = 1000, only: Sequence[int] | None = None, now: datetime | None = None
+    ) -> Steps[Promoted]:
         at = self.clock(now)
         due = yield from self.ask("next_due", last=True, read=True, now=at)
         if not due or due[0][0] > 0:
             return Promoted(0, due[0][0] if due else None)
-        answers = yield Ask([*self.calls("promote", count=count, now=at), *self.calls("next_due", now=at)], last=True)
+        listed = None if only is None else as_json(list(only))
+        promoting = self.calls("promote", only=listed, count=count, now=at)
+        answers = yield Ask([*promoting, *self.calls("next_due", now=at)], last=True)
         return Promoted(len(answers[0]), answers[1][0][0] if answers[1] else None)
+
+    def scheduled(self, *, count: int = 1000, now: datetime | None = None) -> Steps[list[tuple[int, float]]]:
+        rows = yield from self.ask("scheduled", last=True, read=True, count=count, now=self.clock(now))
+        return [(row[0], row[1]) for row in rows]
 
     def get(self, id: int) -> Steps[tuple[Job, list[Attempt]] | None]:
         answers = yield Ask([*self.calls("get", id=id), *self.calls("attempts", id=id)], last=True, read=True)
@@ -373,12 +407,14 @@ class SqlStore(Hinting):
         rows = yield from self.ask("prune", last=True, state=state.value, age=float(age), count=count, now=at)
         return len(rows)
 
-    def prune_excess(self, most: int, *, count: int = 1000) -> Steps[int]:
-        edge = yield from self.ask("edge", last=True, read=True, most=most)
-        if not edge:
-            return 0
-        finished_at = self.bind(self.time(edge[0][0]))
-        rows = yield from self.ask("prune_excess", last=True, finished_at=finished_at, id=edge[0][1], count=count)
+    def passed(self, place: Place | None, count: int) -> Steps[Place | None]:
+        finished_at, id = (None, 2**63 - 1) if place is None else (self.bind(place.finished_at), place.id)
+        rows = yield from self.ask("passed", last=True, read=True, finished_at=finished_at, id=id, count=count)
+        return Place(self.time(rows[0][0]), rows[0][1]) if rows else None
+
+    def prune_excess(self, edge: Place, *, count: int = 1000) -> Steps[int]:
+        place = {"finished_at": self.bind(edge.finished_at), "id": edge.id}
+        rows = yield from self.ask("prune_excess", last=True, count=count, **place)
         return len(rows)
 
     def now(self) -> Steps[datetime]:

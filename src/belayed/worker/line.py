@@ -11,6 +11,9 @@ from belayed.steps import Steps
 
 T = TypeVar("T")
 
+LOCK_TIMEOUT = 1.0
+"""Seconds that a statement may wait for somebody else's lock, at most: for so long nothing else is written."""
+
 
 class Line:
     """A connection to the jobs' database for one thread, whose answers may take *timeout* seconds each."""
@@ -39,7 +42,7 @@ class Line:
         """Open it, if it is not or has become unusable."""
         if self.connection is None or not self.connection.usable():
             self.close()
-            self.connection = self.jobs.connections.open(self.timeout)
+            self.connection = self.jobs.connections.open(self.timeout, min(LOCK_TIMEOUT, self.timeout / 2))
             self.opened()
 
     def close(self) -> None:

@@ -21,10 +21,10 @@ from belayed.store.lanes import Serving
 from belayed.worker.contract import Slots
 from belayed.worker.ending import Ending, unsound
 from belayed.worker.line import Line
-from belayed.worker.mending import written
 from belayed.worker.page import clock
 from belayed.worker.record import Answer, Record
 from belayed.worker.report import Report, Summary
+from belayed.worker.setaside import SetAside
 from belayed.worker.upkeep import Upkeep
 from belayed.worker.verdict import released
 from belayed.worker.wakeup import Wakeup
@@ -57,8 +57,9 @@ class Loop:
         self.wakeup = Wakeup(self.line.listener, config.poll_interval.total_seconds(), self.line.watched)
         self.line.opened = self.wakeup.doubt
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
-        slots.written = lambda: not (self.collecting or self.unwritten)
+        slots.written = lambda: not (self.collecting or self.unwritten or self.aside.parts)
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
+        self.aside = SetAside(self.perform, self.store, self.took, self.upkeep.prove)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
         self.record = Record(self.report, self.went_on)
         self.unwritten: list[Finished] = []
@@ -89,6 +90,7 @@ class Loop:
         finally:
             self.leave()
         self.summary.seconds = time.monotonic() - begun
+        self.failure = self.failure or self.aside.left()
         if self.failure is not None:
             raise self.failure
         return self.summary
@@ -117,7 +119,7 @@ class Loop:
     @property
     def closed(self) -> bool:
         """Whether nothing is to be claimed."""
-        return self.stop_asked or self.paused
+        return self.stop_asked or self.paused or self.aside.full
 
     def guarded(self, one_pass: Callable[[], None]) -> None:
         """One pass; an outage of the store is waited out, and what has ended meanwhile is kept."""
@@ -175,6 +177,8 @@ class Loop:
             if self.upkeep.tend(now, self.perform, self.slots, self.known, self.wakeup.poll_after()):
                 self.poll_at = 0.0
                 self.lanes.forget()
+        if now >= self.aside.due_at:
+            self.aside.tend(now)
         if self.turn_is_due(time.monotonic()):
             self.turns()
         self.report.tick()
@@ -182,7 +186,7 @@ class Loop:
 
     def known(self) -> set[int]:
         """The jobs that this worker holds claims of."""
-        return self.slots.known() | {one.id for one in self.unwritten}
+        return self.slots.known() | {one.id for one in self.unwritten} | self.aside.ids
 
     def collect(self) -> None:
         """Fetch what has ended."""
@@ -243,13 +247,12 @@ class Loop:
         claimed_at = clock()
         try:
             turn: Turn = self.perform(self.store.turn(finished, wanted), lambda: self.take_in(last))
-        except (StoreUnavailable, SchemaMissing):
-            self.record.unanswered(finished)
-            raise
         except Exception as error:
-            if not finished:
+            if isinstance(error, StoreUnavailable):
+                self.record.unanswered(finished)
+            if not self.aside.took_over(finished, error):
                 raise
-            self.write_each(error)
+            del self.unwritten[: len(finished)]
             return None
         del self.unwritten[: len(finished)]
         self.together = len(finished)
@@ -281,15 +284,11 @@ class Loop:
             claimed = [job for job in claimed if not self.slots.holds(job.id)]
         self.slots.start(claimed, claimed_at)
 
-    def write_each(self, error: Exception) -> None:
-        """Write what has ended one by one: the database has refused one of the outcomes, and would for ever."""
-        log.warning("the database refused an outcome: %s", error)
-        while self.unwritten:
-            one = self.unwritten[0]
-            turn = written(self.perform, self.store, one)
-            self.record.take([self.unwritten.pop(0)], turn.held)
-            if self.record.refused:
-                self.look_closer()
+    def took(self, finished: list[Finished], held: set[int]) -> None:
+        """Outcomes were written that had been refused together with others."""
+        self.record.take(finished, held)
+        if self.record.refused:
+            self.look_closer()
 
     def went_on(self, one: Finished) -> None:
         """An outcome was written that is no success."""
@@ -316,9 +315,9 @@ class Loop:
             if not self.turn_is_due(now):
                 time.sleep(0.001)
             return
-        if (self.until_empty or self.stop_asked) and self.slots.idle():
+        if (self.until_empty or self.stop_asked) and self.slots.idle() and not self.aside:
             return
-        due = [self.upkeep.next_at(), self.wakeup.prove_at, self.tend_at, now + 60.0]
+        due = [self.upkeep.next_at(), self.wakeup.prove_at, self.tend_at, self.aside.due_at, now + 60.0]
         if not self.closed and self.slots.room() > 0:
             due.append(self.poll_at)
         if self.stop_by is not None:
@@ -358,14 +357,15 @@ class Loop:
         """Whether the run has come to its end."""
         if self.unwritten or not self.slots.idle():
             return False
+        by = time.monotonic() + self.config.grace.total_seconds() if self.stop_by is None else self.stop_by
         if self.stop_asked:
-            return True
+            return self.aside.is_over(by, self.ending.now)
         # Without room nobody knows: a child may just be on its way.
         if not self.until_empty or self.paused or self.slots.room() <= 0:
             return False
         self.lanes.forget()
         self.guarded(self.last_look)
-        return not self.outages and not self.unwritten and self.slots.idle()
+        return not self.outages and not self.unwritten and self.slots.idle() and self.aside.is_over(by, self.ending.now)
 
     def last_look(self) -> None:
         """Whether there is anything left: what is due, too, and nobody has made ready yet."""
@@ -387,7 +387,7 @@ class Loop:
     def leave(self) -> None:
         """Say good-bye to the store, if it is there and nothing is held any more."""
         try:
-            if self.slots.idle() and not self.unwritten:
+            if self.slots.idle() and not self.unwritten and not self.aside:
                 self.perform(self.store.retire(self.row.id))
         except StoreError as error:
             log.warning("could not sign off from the store: %s", error)

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
-from datetime import timedelta
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from belayed.config import Config, WorkerConfig
+from belayed.errors import StoreError
 from belayed.hints import EAGER
-from belayed.job import Outcome, State
+from belayed.job import Outcome
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.store.base import WorkerRow
+from belayed.store.base import Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.worker.contract import Slots
-from belayed.worker.mending import rescued
+from belayed.worker.duties import Duties, HeldBack
+from belayed.worker.mending import Perform, each, is_locked, is_refusal, rescued
 from belayed.worker.page import clock
+from belayed.worker.pruning import Pruning
 from belayed.worker.watch import Watch
 
 LOOKS_LATE = 0.5
 """Seconds by which a look for ready jobs may be late before this asks for what is due by itself."""
-PRUNE_EVERY = 180.0
-PRUNE_BATCH = 1000
-PRUNE_SHARE = 20
-"""Pruning takes at most one part in so many of the time: it pauses so many times what its last batch took."""
-
-Perform = Callable[[Any], Any]
+PROMOTE_BATCH = 1000
+LOOKING, STRAYS = "looking for dead workers", "giving back claims that did not reach this worker"
+RESCUE, PROMOTE = "rescuing the jobs of dead workers", "making scheduled jobs ready"
 
 
 class Beaten(NamedTuple):
@@ -48,11 +47,14 @@ class Upkeep:
         self.lapse = worker.lapse.total_seconds()
         self.beat_at = self.rescue_at = self.promote_at = 0.0
         self.told_at = float("-inf")
-        self.prune_at = time.monotonic() + random.uniform(0, PRUNE_EVERY)
+        self.duties = Duties(store, self.prove)
+        self.pruning = Pruning(store, config, self.duties)
+        self.prune_at = time.monotonic() + self.pruning.pause() * random.random()
+        self.stuck_rescues, self.stuck_strays = HeldBack("rescue"), HeldBack("give back")
+        self.stuck_promotions = HeldBack("make ready")
         self.beating_since: float | None = None
         self.last_beat = 0.0
         self.watch = Watch(row.id, self.lapse, self.beat_every)
-        self.behind = False
 
     def next_at(self) -> float:
         """When the next duty is due, on the monotonic clock."""
@@ -61,7 +63,11 @@ class Upkeep:
     def tend(
         self, now: float, perform: Perform, slots: Slots, known: Callable[[], Collection[int]], longest: float
     ) -> bool:
-        """Do the duties whose timers have run out; whether jobs have become ready. *longest* is as of `promote`."""
+        """Do the duties whose timers have run out; whether jobs have become ready. *longest* is as of `promote`.
+
+        A duty that the database refuses, or does not answer in time, is put off, and keeps no other from being done.
+        Raises the error of a store that is away, or that refuses the beat.
+        """
         news = False
         if now >= self.beat_at:
             lease = self.beat(perform)
@@ -77,6 +83,10 @@ class Upkeep:
         if now >= self.prune_at:
             self.prune(perform)
         return news
+
+    def prove(self) -> None:
+        """Beat before anything else is asked: it shows whether the database is there."""
+        self.beat_at = 0.0
 
     def told(self) -> None:
         """A hint tells of a new time to be due: for a while there may be others, whose hints are held back."""
@@ -113,17 +123,19 @@ class Upkeep:
         """
         asked = time.monotonic()
         self.rescue_at = asked + self.beat_every * random.uniform(0.9, 1.1)
-        signs = perform(self.store.signs(self.row.id))
+        signs: Signs | None = self.duties.attempt(LOOKING, perform, lambda: perform(self.store.signs(self.row.id)))
+        if signs is None:
+            return False, []
         dead = self.watch.dead(signs.workers, asked, time.monotonic())
-        strays = []
-        if set(signs.held).difference(held):
-            strays = perform(self.store.strays(self.row.id, list(held)))
+        strays = self.duties.attempt(STRAYS, perform, lambda: self.strays(perform, signs.held, held))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
         self.rescue_at = min(self.rescue_at, self.watch.due + 0.001)
         if not dead or not self.may_rescue():
             return bool(strays), []
-        saved = rescued(perform, self.store, dead)
+        saved = self.duties.attempt(RESCUE, perform, lambda: self.saved(perform, dead))
+        if saved is None:
+            return bool(strays), []
         if count := len(saved.saved):
             log.warning(
                 "rescued %d job%s of workers that stopped beating: %s",
@@ -136,41 +148,87 @@ class Upkeep:
             log.error(text, id, extra={"job_id": id})
         return bool(strays or saved.saved), saved.poisoned
 
+    def strays(self, perform: Perform, claimed: Collection[int], held: Collection[int]) -> list[int]:
+        """Give back those of the *claimed* jobs that are not *held*, as far as the database lets them go."""
+        known = {*held, *self.stuck_strays.ids()}
+        left = set(claimed).difference(known)
+        if not left:
+            return []
+        try:
+            return perform(self.store.strays(self.row.id, list(known)))  # type: ignore[no-any-return]
+        except StoreError as error:
+            if not is_refusal(error):
+                raise
+
+        def given_back(some: Sequence[int]) -> list[int]:
+            others = known.union(left).difference(some)
+            return perform(self.store.strays(self.row.id, list(others)))  # type: ignore[no-any-return]
+
+        return [id for ids in self.stuck_strays.sort_out(each(given_back, sorted(left))) for id in ids]
+
+    def saved(self, perform: Perform, dead: Sequence[Sign]) -> Rescued:
+        """Rescue the jobs of dead workers, as far as the database lets them go."""
+        if not self.stuck_rescues:
+            try:
+                return rescued(perform, self.store, dead)
+            except StoreError as error:
+                if not is_refusal(error) or is_locked(error):
+                    raise
+        passed_over = self.stuck_rescues.ids()
+        ids = perform(self.store.held_by([one.worker for one in dead]))
+        ids = [id for id in ids if id not in passed_over]
+        parts = self.stuck_rescues.sort_out(each(lambda some: rescued(perform, self.store, dead, some), ids))
+        return Rescued(
+            [id for part in parts for id in part.saved],
+            [id for part in parts for id in part.poisoned],
+            sorted({worker for part in parts for worker in part.workers}),
+        )
+
     def promote(self, perform: Perform, longest: float) -> bool:
         """Make due jobs ready; whether there were any. The next look is when one is due, or after *longest* seconds.
 
         Jobs come without a hint too: from a process whose hint was held back, from a worker that has died since.
         """
-        promoted = perform(self.store.promote())
+        self.promote_at = time.monotonic() + longest
+        promoted = self.duties.attempt(PROMOTE, perform, lambda: self.promoted(perform))
+        if promoted is None:
+            self.promote_at = max(self.promote_at, self.duties.due(PROMOTE))
+            return False
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
         now = time.monotonic()
         self.promote_at = now + (min(wait, EAGER) if now < self.told_at + EAGER else wait)
         return bool(promoted.jobs)
+
+    def promoted(self, perform: Perform) -> Promoted:
+        """Make due jobs ready, as far as the database lets them be."""
+        if not self.stuck_promotions:
+            try:
+                return perform(self.store.promote())  # type: ignore[no-any-return]
+            except StoreError as error:
+                if not is_refusal(error):
+                    raise
+        passed_over = self.stuck_promotions.ids()
+        rows = perform(self.store.scheduled(count=PROMOTE_BATCH + len(passed_over)))
+        rows = [row for row in rows if row[0] not in passed_over]
+        due = [id for id, seconds in rows if seconds <= 0]
+        parts: list[Promoted] = []
+        if due:
+            parts = self.stuck_promotions.sort_out(each(lambda some: perform(self.store.promote(only=some)), due))
+        return Promoted(sum(part.jobs for part in parts), next((row[1] for row in rows if row[1] > 0), None))
 
     def looked(self, next_due: float | None, poll_at: float) -> None:
         """A look for ready jobs has just seen when the next scheduled one is due, and the next look will see it again.
 
         If there is one: while all slots are busy there is none.
         """
+        if self.stuck_promotions and next_due is not None and next_due <= 0:
+            # It may be one that is passed over.
+            self.promote_at = min(self.promote_at, poll_at + LOOKS_LATE)
+            return
         due = float("inf") if next_due is None else time.monotonic() + next_due
-        self.promote_at = min(due, poll_at + LOOKS_LATE)
+        self.promote_at = max(self.duties.due(PROMOTE), min(due, poll_at + LOOKS_LATE))
 
     def prune(self, perform: Perform) -> None:
         """Delete a batch of what the history need not keep."""
-        begun = time.monotonic()
-        full = False
-        for state, keep in (
-            (State.SUCCEEDED, self.config.keep_succeeded),
-            (State.FAILED, self.config.keep_failed),
-            (State.CANCELLED, self.config.keep_cancelled),
-        ):
-            if isinstance(keep, timedelta):
-                full |= perform(self.store.prune(state, keep.total_seconds(), count=PRUNE_BATCH)) == PRUNE_BATCH
-        if self.config.keep_succeeded is not True:
-            full |= perform(self.store.prune_excess(self.config.max_succeeded, count=PRUNE_BATCH)) == PRUNE_BATCH
-        took = time.monotonic() - begun
-        pause = max(took * PRUNE_SHARE, 0.0 if full else PRUNE_EVERY * random.uniform(0.8, 1.2))
-        self.prune_at = time.monotonic() + pause
-        if full != self.behind:
-            self.behind = full
-            log.info("pruning the history %s", "is behind: more ends than it may delete" if full else "has caught up")
+        self.prune_at = time.monotonic() + self.pruning.pause()
+        self.prune_at = time.monotonic() + self.pruning.slice(perform)

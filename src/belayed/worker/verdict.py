@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -176,8 +177,9 @@ def described(finished: Finished, ended: Ended) -> None:
         finished.traceback = storable(formatted(error), TRACEBACK_LIMIT)
 
 
-def plain(finished: Finished, refusal: Exception) -> Finished:
+def plain(outcome: Finished, refusal: Exception) -> Finished:
     """The outcome as any database takes it, for one that has refused it: one in LATIN1 has no emoji."""
+    finished = copy(outcome)
     finished.seconds = finished.seconds if 0 <= finished.seconds <= LONGEST_WAIT else 0.0
     for name in ("error_type", "message", "traceback"):
         if (text := getattr(finished, name)) is not None:

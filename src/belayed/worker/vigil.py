@@ -142,6 +142,8 @@ class Vigil:
                 return "it is starting"
             if loop.outages:
                 return "the database is not available"
+            if loop.aside.full:
+                return "the database refuses outcomes, and no more jobs are claimed: its log names them"
             if loop.paused:
                 return "it is paused"
             if why := one.no_slots():

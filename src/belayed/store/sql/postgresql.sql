@@ -6,6 +6,10 @@ COALESCE(CAST(:now AS timestamptz), statement_timestamp())
 -- part: ids
 ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS listed(value)))
 
+-- part: only
+-- A bind that is NULL asks nothing.
+(CAST(:only AS text) IS NULL OR id = ANY (ARRAY(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:only AS json)) AS listed(value))))
+
 -- part: most
 -- No counter passes its type's end, whatever another program has written: an error would keep all that ends with it.
 2147483646
@@ -467,12 +471,14 @@ SELECT id
 FROM gone;
 
 -- name: finish
--- Jobs that ended otherwise than by success.
+-- Jobs that ended otherwise than by success. Where the database refuses what is to be done with a job's attempts, it is
+-- not done (`recorded`, and in succeed a `keep` that is NULL): the job ends all the same.
 WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
         id bigint, token text COLLATE "C", state text, outcome text, started boolean, seconds double precision,
-        failed boolean, crashed boolean, keep boolean, error text, error_type text, message text, traceback text)
+        failed boolean, crashed boolean, keep boolean, recorded boolean, error text, error_type text, message text,
+        traceback text)
 ),
 gone AS (
     DELETE FROM {jobs} AS j
@@ -480,7 +486,7 @@ gone AS (
     WHERE j.id = ANY (ARRAY(SELECT id FROM done)) AND j.id = done.id AND j.token = done.token
     RETURNING j.id, j.run_at, j.created_at, j.claimed_at, j.max_run_time, j.priority, j.attempt, j.failures, j.crashes,
               j.rescues, j.free_retries, j.max_attempts, j.keep_failed, j.queue, j.task, j.worker, j.meta, j.payload,
-              done.state, done.outcome, done.started, done.seconds, done.failed, done.crashed, done.keep,
+              done.state, done.outcome, done.started, done.seconds, done.failed, done.crashed, done.keep, done.recorded,
               done.error, done.error_type, done.message, done.traceback
 ),
 kept AS (
@@ -500,11 +506,11 @@ tried AS (
     SELECT id, {now} - make_interval(secs => seconds), {now}, LEAST(attempt, {most}) + 1, outcome, worker,
            error_type, message, traceback
     FROM gone
-    WHERE keep AND started
+    WHERE keep AND started AND recorded
 ),
 forgotten AS (
     DELETE FROM {attempts}
-    WHERE job_id = ANY (ARRAY(SELECT id FROM gone WHERE NOT keep))
+    WHERE job_id = ANY (ARRAY(SELECT id FROM gone WHERE NOT keep AND recorded))
 )
 SELECT id
 FROM gone;
@@ -516,12 +522,12 @@ WITH done AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS d(
         id bigint, token text COLLATE "C", outcome text, started boolean, seconds double precision,
-        delay double precision, failed boolean, crashed boolean, free boolean, unknown boolean, suspect boolean,
-        error text, error_type text, message text, traceback text)
+        delay double precision, failed boolean, crashed boolean, recorded boolean, free boolean, unknown boolean,
+        suspect boolean, error text, error_type text, message text, traceback text)
 ),
 held AS MATERIALIZED (
-    SELECT j.id, j.attempt, j.worker, done.outcome, done.started, done.seconds, done.error_type, done.message,
-           done.traceback
+    SELECT j.id, j.attempt, j.worker, done.outcome, done.started AND done.recorded AS recorded, done.seconds,
+           done.error_type, done.message, done.traceback
     FROM {jobs} AS j
     JOIN done ON j.id = done.id AND j.token = done.token
     WHERE j.id = ANY (ARRAY(SELECT id FROM done))
@@ -533,7 +539,7 @@ recorded AS (
     SELECT id, {now} - make_interval(secs => seconds), {now}, LEAST(attempt, {most}) + 1, outcome, worker,
            error_type, message, traceback
     FROM held
-    WHERE started
+    WHERE recorded
 )
 UPDATE {jobs} AS j
 SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
@@ -552,6 +558,18 @@ SET state = CASE WHEN done.delay > 0 THEN 'scheduled' ELSE 'ready' END,
 FROM done
 WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = done.id AND j.token = done.token
 RETURNING j.id;
+
+-- name: locked
+-- Those of the jobs whose rows somebody else holds a lock of: nothing can be written of these now.
+WITH free AS MATERIALIZED (
+    SELECT id
+    FROM {jobs}
+    WHERE id = {ids}
+    FOR UPDATE SKIP LOCKED
+)
+SELECT id
+FROM {jobs}
+WHERE id = {ids} AND NOT (id = ANY (ARRAY(SELECT id FROM free)));
 
 -- name: settle
 -- A job that was asked to be cancelled while it ran, and has come back, is cancelled now.
@@ -658,12 +676,14 @@ WHERE NOT EXISTS (SELECT FROM {workers} AS w WHERE w.id = s.worker)
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
 -- unless it was asked to be cancelled: that is what it will be. Until then it is a suspect, which runs alone: the next
--- time that its worker dies, those that were claimed beside it are not counted.
+-- time that its worker dies, those that were claimed beside it are not counted. What the database refuses is done for a
+-- few of them (:only), or without its record.
 WITH picked AS MATERIALIZED (
     SELECT id, worker, attempt
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+      AND {only}
       AND (LEAST(rescues, {most}) + 1 < :most OR cancel_requested)
     ORDER BY worker, id
     LIMIT :count
@@ -673,6 +693,7 @@ tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
     SELECT id, {now}, LEAST(attempt, {most}) + 1, 'lost', worker, NULL, 'the worker stopped beating'
     FROM picked
+    WHERE CAST(:recorded AS boolean)
 )
 UPDATE {jobs} AS j
 SET state = 'ready', rescues = LEAST(j.rescues, {most}) + 1, suspect = true, worker = NULL, token = NULL,
@@ -686,6 +707,7 @@ WITH picked AS MATERIALIZED (
     FROM {jobs}
     WHERE state = 'running'
       AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+      AND {only}
       AND LEAST(rescues, {most}) + 1 >= :most AND NOT cancel_requested
     ORDER BY worker, id
     LIMIT :count
@@ -710,9 +732,19 @@ tried AS (
     INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
     SELECT id, {now}, LEAST(attempt, {most}) + 1, 'lost', worker, NULL, :error
     FROM gone
+    WHERE CAST(:recorded AS boolean)
 )
 SELECT id
 FROM gone;
+
+-- name: held_by
+-- What these workers hold.
+SELECT id
+FROM {jobs}
+WHERE state = 'running'
+  AND worker IN (SELECT json_array_elements_text(CAST(:workers AS json)))
+ORDER BY worker, id
+LIMIT :count;
 
 -- name: strays
 -- Claims of a worker that it does not know: the answer to its claim was lost. And jobs that run nowhere, as their row
@@ -749,7 +781,7 @@ WHERE w.id IN (SELECT json_array_elements_text(CAST(:workers AS json)))
 WITH due AS MATERIALIZED (
     SELECT id
     FROM {jobs}
-    WHERE state = 'scheduled' AND run_at <= {now}
+    WHERE state = 'scheduled' AND run_at <= {now} AND {only}
     ORDER BY run_at, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
@@ -765,6 +797,14 @@ FROM {jobs}
 WHERE state = 'scheduled'
 ORDER BY run_at, id
 LIMIT 1;
+
+-- name: scheduled
+-- The jobs that are due next, and in how many seconds: to look past those that cannot be made ready.
+SELECT id, CAST(EXTRACT(EPOCH FROM {within:run_at} - {now}) AS double precision)
+FROM {jobs}
+WHERE state = 'scheduled'
+ORDER BY run_at, id
+LIMIT :count;
 
 -- name: get
 SELECT {live}
@@ -984,16 +1024,17 @@ forgotten AS (
 SELECT id
 FROM gone;
 
--- name: edge
--- The newest succeeded job beyond the newest :most.
+-- name: passed
+-- The place of a succeeded job that is so many older than another one, or than all. Step by step: to pass over a million
+-- in one go takes half a second.
 SELECT {utc:finished_at}, id
 FROM {history}
-WHERE state = 'succeeded'
+WHERE state = 'succeeded' AND (finished_at, id) < (COALESCE(CAST(:finished_at AS timestamptz), 'infinity'), :id)
 ORDER BY finished_at DESC, id DESC
-LIMIT 1 OFFSET :most;
+LIMIT 1 OFFSET CAST(:count AS bigint) - 1;
 
 -- name: prune_excess
--- The succeeded jobs beyond the newest :most.
+-- The succeeded jobs from a place on, the oldest first.
 WITH old AS MATERIALIZED (
     SELECT id
     FROM {history}

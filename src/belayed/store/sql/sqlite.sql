@@ -28,6 +28,10 @@ CASE WHEN length(CAST({it} AS blob)) <= 65536 THEN {it} ELSE substr({it}, 1, 100
 -- A meta: one that is cut is no JSON any more, and shown as unreadable.
 CASE WHEN length(CAST({it} AS blob)) <= 16384 THEN {it} ELSE substr({it}, 1, 200) END
 
+-- part: only
+-- A bind that is NULL asks nothing.
+(:only IS NULL OR id IN (SELECT value FROM json_each(:only)))
+
 -- part: counter
 -- A whole number of times.
 CAST(min(max({it}, 0), 1000000000) AS integer)
@@ -87,7 +91,7 @@ json_each(:outcomes) AS d
 -- The jobs of lapsed workers.
 SELECT id
     FROM {jobs}
-    WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers))
+    WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers)) AND {only}
 
 -- part: newest
 -- An id may have been given twice, where the database was restored or failed over: the later end is the one that counts.
@@ -325,7 +329,8 @@ WHERE id IN (SELECT j.id FROM {done})
 RETURNING id;
 
 -- name: finish
--- Jobs that ended otherwise than by success.
+-- Jobs that ended otherwise than by success. Where the database refuses what is to be done with a job's attempts, it is
+-- not done (`recorded`, and in succeed a `keep` that is NULL): the job ends all the same.
 INSERT INTO {history} (id, run_at, created_at, claimed_at, finished_at, seconds, max_run_time, priority, attempt,
                        failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
                        worker, meta, error, payload)
@@ -343,10 +348,14 @@ SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS intege
        json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
        json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
 FROM {done}
-WHERE json_extract(d.value, '$.keep') AND json_extract(d.value, '$.started');
+WHERE json_extract(d.value, '$.keep') AND json_extract(d.value, '$.started') AND json_extract(d.value, '$.recorded');
 
 DELETE FROM {attempts}
-WHERE job_id IN (SELECT j.id FROM {done} WHERE NOT json_extract(d.value, '$.keep'));
+WHERE job_id IN (
+    SELECT j.id
+    FROM {done}
+    WHERE NOT json_extract(d.value, '$.keep') AND json_extract(d.value, '$.recorded')
+);
 
 DELETE FROM {jobs}
 WHERE id IN (SELECT j.id FROM {done})
@@ -359,7 +368,7 @@ SELECT j.id, {now} - CAST(json_extract(d.value, '$.seconds') * 1000000 AS intege
        json_extract(d.value, '$.outcome'), j.worker, json_extract(d.value, '$.error_type'),
        json_extract(d.value, '$.message'), json_extract(d.value, '$.traceback')
 FROM {done}
-WHERE json_extract(d.value, '$.started');
+WHERE json_extract(d.value, '$.started') AND json_extract(d.value, '$.recorded');
 
 UPDATE {jobs} AS t
 SET state = CASE WHEN c.delay > 0 THEN 'scheduled' ELSE 'ready' END,
@@ -389,6 +398,12 @@ FROM (
 ) AS c
 WHERE t.id = c.id
 RETURNING id;
+
+-- name: locked
+-- There are no locks of rows here: who writes keeps all others from it.
+SELECT id
+FROM {jobs}
+WHERE id {ids} AND false;
 
 -- name: settle
 -- A job that was asked to be cancelled while it ran, and has come back, is cancelled now.
@@ -491,11 +506,12 @@ WHERE NOT EXISTS (SELECT 1 FROM {workers} WHERE id = json_extract(value, '$.work
 -- name: rescue
 -- Whether its attempt had started is unknown, so it is no failure; but at :most rescues a job is put aside as poison,
 -- unless it was asked to be cancelled: that is what it will be. Until then it is a suspect, which runs alone: the next
--- time that its worker dies, those that were claimed beside it are not counted.
+-- time that its worker dies, those that were claimed beside it are not counted. What the database refuses is done for a
+-- few of them (:only), or without its record.
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, min(attempt, {most}) + 1, 'lost', worker, NULL, 'the worker stopped beating'
 FROM {jobs}
-WHERE id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count);
+WHERE :recorded AND id IN ({lost} AND (rescues + 1 < :most OR cancel_requested) ORDER BY worker, id LIMIT :count);
 
 UPDATE {jobs}
 SET state = 'ready', rescues = min(rescues, {most}) + 1, suspect = 1, worker = NULL, token = NULL, claimed_at = NULL
@@ -516,11 +532,19 @@ WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY w
 INSERT INTO {attempts} (job_id, ended_at, number, outcome, worker, error_type, message)
 SELECT id, {now}, min(attempt, {most}) + 1, 'lost', worker, NULL, :error
 FROM {jobs}
-WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
+WHERE :recorded AND id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count);
 
 DELETE FROM {jobs}
 WHERE id IN ({lost} AND rescues + 1 >= :most AND NOT cancel_requested ORDER BY worker, id LIMIT :count)
 RETURNING id;
+
+-- name: held_by
+-- What these workers hold.
+SELECT id
+FROM {jobs}
+WHERE state = 'running' AND worker IN (SELECT value FROM json_each(:workers))
+ORDER BY worker, id
+LIMIT :count;
 
 -- name: strays
 -- Claims of a worker that it does not know: the answer to its claim was lost. And jobs that run nowhere, as their row says.
@@ -541,7 +565,7 @@ SET state = 'ready'
 WHERE id IN (
     SELECT id
     FROM {jobs}
-    WHERE state = 'scheduled' AND run_at <= {now}
+    WHERE state = 'scheduled' AND run_at <= {now} AND {only}
     ORDER BY run_at, id
     LIMIT :count
 )
@@ -553,6 +577,14 @@ FROM {jobs}
 WHERE state = 'scheduled'
 ORDER BY run_at, id
 LIMIT 1;
+
+-- name: scheduled
+-- The jobs that are due next, and in how many seconds: to look past those that cannot be made ready.
+SELECT id, ({within:run_at} - {now}) / 1000000.0
+FROM {jobs}
+WHERE state = 'scheduled'
+ORDER BY run_at, id
+LIMIT :count;
 
 -- name: get
 SELECT {live}
@@ -776,16 +808,17 @@ WHERE id IN (
 )
 RETURNING id;
 
--- name: edge
--- The newest succeeded job beyond the newest :most.
+-- name: passed
+-- The place of a succeeded job that is so many older than another one, or than all. Step by step: to pass over a million
+-- in one go takes half a second.
 SELECT finished_at, id
 FROM {history}
-WHERE state = 'succeeded'
+WHERE state = 'succeeded' AND (finished_at, id) < (COALESCE(:finished_at, 9223372036854775807), :id)
 ORDER BY finished_at DESC, id DESC
-LIMIT 1 OFFSET :most;
+LIMIT 1 OFFSET :count - 1;
 
 -- name: prune_excess
--- The succeeded jobs beyond the newest :most.
+-- The succeeded jobs from a place on, the oldest first.
 DELETE FROM {attempts}
 WHERE job_id IN (
     SELECT id
