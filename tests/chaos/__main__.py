@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import click
 import psycopg
@@ -26,6 +27,7 @@ from tests.chaos.kinds import PARTS
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.places import EFFECTS, Postgres, Sqlite
+from tests.chaos.refusals import Refusals, unrecorded
 from tests.chaos.verdict import Fault, Verdict, judged, lapses
 from tests.chaos.workers import Workers
 
@@ -144,6 +146,9 @@ class Run:
         raw = place.open()
         raw.execute(EFFECTS)
         raw.close()
+        self.refusals = Refusals(place)
+        if "refusals" in parts:
+            self.refusals.install()
         self.load = Load(self.jobs, place, app, rate, seed, longest, parts)
         options = ["--grace", "5s"] if defaults else BRISK
         self.workers = Workers(place.url, folder, workers, options, parts)
@@ -177,6 +182,8 @@ class Run:
             self.load.thread.join(60)
             for thread in self.others:
                 thread.join(30)
+            if "refusals" in self.parts:
+                self.refusals.lift()
             if self.load.failure is not None:
                 raise self.load.failure
             if "imports" in self.parts:
@@ -194,8 +201,9 @@ class Run:
         known = [*self.faults, *ended, *lapses(self.folder.glob("worker-*.log"))]
         raw = self.place.open()
         try:
-            verdict = judged(accepted, ledger, known, raw, self.seed)
-            innocents.charges(verdict, accepted, ledger, known, self.workers.exits, raw)
+            missing = unrecorded(self.folder.glob("worker-*.log"))
+            verdict = judged(accepted, ledger, known, raw, self.seed, missing)
+            innocents.charges(verdict, accepted, ledger, known, self.workers.exits, raw, missing)
         finally:
             raw.close()
         innocents.waits(verdict, accepted, ledger, known, now, self.waits)
@@ -212,9 +220,10 @@ class Run:
 
     def fault(self) -> None:
         """Do one of the things that may happen, and not wait for the end of it."""
-        chances = {**self.workers.faults(), **self.place.faults()}
-        kind = self.rng.choices(list(chances), list(chances.values()))[0]
-        what = getattr(self.place if kind in self.place.faults() else self.workers, kind)
+        sources: list[Any] = [self.workers, self.place, *([self.refusals] if "refusals" in self.parts else [])]
+        chances = {kind: (share, source) for source in sources for kind, share in source.faults().items()}
+        kind = self.rng.choices(list(chances), [share for share, _ in chances.values()])[0]
+        what = getattr(chances[kind][1], kind)
         rng = random.Random(self.rng.random())
         # Known before it has an effect; whom it concerns, and its end, when it is over.
         fault = Fault(kind, time.time(), float("inf"), {-1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ def charges(
     faults: Sequence[Fault],
     exits: Sequence[Exit],
     raw: Any,
+    unrecorded: Collection[int] = (),
 ) -> None:
     """Find the innocent jobs that were charged with a crash, or put aside for the deaths of their workers."""
     charged: dict[int, list[tuple[int, str]]] = defaultdict(list)
@@ -58,7 +59,8 @@ def charges(
             continue
         who = f"{task} #{id}"
         found = charged[id]
-        verdict.innocents += [f"{who}: charged, and no record says why"] * (crashes - len(found))
+        if id not in unrecorded:
+            verdict.innocents += [f"{who}: charged, and no record says why"] * (crashes - len(found))
         for number, message in found:
             reason = explanation((id, number), message, by_process, ledger, faults)
             if reason is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -111,8 +111,18 @@ def lapses(logs: Iterable[Path]) -> list[Fault]:
     return found
 
 
-def judged(accepted: Accepted, ledger: Ledger, faults: Sequence[Fault], raw: Any, seed: int) -> Verdict:
-    """Hold what was accepted against what happened: whether anything is lost, or has run twice without a reason."""
+def judged(
+    accepted: Accepted,
+    ledger: Ledger,
+    faults: Sequence[Fault],
+    raw: Any,
+    seed: int,
+    unrecorded: Collection[int] = (),
+) -> Verdict:
+    """Hold what was accepted against what happened: whether anything is lost, or has run twice without a reason.
+
+    Of jobs that are *unrecorded* the database refused the record of an attempt, as the log says.
+    """
     verdict = Verdict(len(accepted.jobs), seed=seed)
     verdict.rows, verdict.refused = len(accepted.rows) + accepted.refused.total(), accepted.refused.total()
     runs = ledger.starts
@@ -133,7 +143,8 @@ def judged(accepted: Accepted, ledger: Ledger, faults: Sequence[Fault], raw: Any
     for key, all in runs.items():
         for one, after in pairwise(all if key not in guilty else []):
             # What is odd in a row may be the number of the attempt.
-            if one.id in accepted.rows or one.attempt in failed[one.id] and after.attempt > one.attempt:
+            recorded = one.attempt in failed[one.id] or one.id in unrecorded
+            if one.id in accepted.rows or recorded and after.attempt > one.attempt:
                 continue
             verdict.repeated += 1
             if not any(reason.explains(one, after.at) for reason in reasons):
