@@ -195,17 +195,17 @@ def test_claims_that_cannot_be_given_back_keep_no_other_from_it(jobs: Jobs, capl
     assert logged(caplog, f"the database refuses to give back job #{saved[1].id}")
 
 
-@pytest.mark.parametrize("name", ["signs", "next_due"])
+@pytest.mark.parametrize("names", [["signs"], ["next_due", "scheduled"]])
 def test_a_look_that_the_database_refuses_stops_nothing(
-    name: str, jobs: Jobs, caplog: pytest.LogCaptureFixture
+    names: list[str], jobs: Jobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "belayed")
     with worker(jobs) as running:
         loop = eventually(lambda: running.loop)
         eventually(lambda: loop.upkeep.last_beat)
         good = loop.store.statements
-        (one,) = good[name]
-        loop.store.statements = {**good, name: (replace(one, named="SELEC", pyformat="SELEC"),)}
+        bad = {name: (replace(good[name][0], named="SELEC", pyformat="SELEC"),) for name in names}
+        loop.store.statements = {**good, **bad}
         eventually(lambda: logged(caplog, FAILS), within=30)
         double.enqueue(1).wait(30)
         loop.store.statements = good
