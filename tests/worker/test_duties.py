@@ -209,6 +209,7 @@ def test_a_look_that_the_database_refuses_stops_nothing(
         eventually(lambda: logged(caplog, FAILS), within=30)
         double.enqueue(1).wait(30)
         loop.store.statements = good
+        double.using(run_at=timedelta(seconds=0.1)).enqueue(1).wait(30)
         eventually(lambda: logged(caplog, "works again, after"), within=30)
 
     assert not logged(caplog, "the store is not available")
