@@ -10,6 +10,7 @@ from belayed.job import Outcome
 from belayed.payload import Loaded
 from belayed.worker.attempt import Attempts
 from belayed.worker.backlog import Backlog
+from belayed.worker.demand import Demand
 from belayed.worker.saying import Saying
 
 
@@ -22,6 +23,8 @@ class Slots(Protocol):
     """Called when a job starts, in its thread."""
     stuck: Callable[[Claimed, float], None]
     """Called when a job does not end after a stop, with the seconds that it has run."""
+    demand: Demand
+    """How much to claim ahead."""
     broken: str
     """Why no more jobs can be run; empty: they can."""
     written: Callable[[], bool]

@@ -7,7 +7,12 @@ import time
 from collections.abc import Mapping
 
 AHEAD = 0.05
-"""Seconds of work to hold ready beyond what runs: about the time of a few turns at the store."""
+"""Seconds of work to hold ready beyond what runs, at least."""
+TURNS = 4.0
+"""Turns at the store that the work held ready lasts for: while one claims, the last one's jobs run; and a duty may come
+between two of them. Of a store near by that is less than `AHEAD`."""
+FARTHEST = 2.0
+"""Seconds of work to hold ready at most, however slow the store is: other workers are to get something, too."""
 PROBE = 10
 """Claims to try for coroutines while every thread is busy."""
 PATIENCE = 1.0
@@ -25,7 +30,7 @@ class Pace:
         share = 0.1 if count == 1 else 1 - 0.9**count
         self.seconds = seconds if self.seconds is None else (1 - share) * self.seconds + share * seconds
 
-    def target(self, slots: int, most: int, ahead: float = AHEAD) -> int:
+    def target(self, slots: int, most: int, ahead: float) -> int:
         """How many jobs to hold so that *slots* stay busy for a while: long ones get exactly the slots."""
         if self.seconds is None:
             return slots
@@ -38,6 +43,7 @@ class Demand:
     def __init__(self, threads: int, async_slots: int, most: int) -> None:
         self.threads, self.async_slots, self.most = threads, async_slots, most
         self.threads_pace, self.loop_pace = Pace(), Pace()
+        self.turns_pace = Pace()
         self.kinds: dict[str, bool] = {}
         self.some_async = False
         self.async_share = 0.0
@@ -58,6 +64,11 @@ class Demand:
         """Take in that so many attempts of one kind took *seconds* each, on average."""
         (self.loop_pace if is_async else self.threads_pace).took(seconds, count)
 
+    @property
+    def ahead(self) -> float:
+        """Seconds of work to hold ready beyond what runs: as many as a few turns at the store take."""
+        return min(max(AHEAD, TURNS * (self.turns_pace.seconds or 0.0)), FARTHEST)
+
     def slow(self, is_async: bool = False) -> None:
         """Take note that no thread, or no slot of the event loop, has got free for long."""
         pace = self.loop_pace if is_async else self.threads_pace
@@ -67,9 +78,10 @@ class Demand:
 
     def room(self, in_threads: int, in_loop: int) -> int:
         """How many more jobs to claim while so many run or wait."""
-        threads = self.threads_pace.target(self.threads, self.most) - in_threads
+        ahead = self.ahead
+        threads = self.threads_pace.target(self.threads, self.most, ahead) - in_threads
         share = self.async_share
-        loop = self.loop_pace.target(self.async_slots, self.most) - in_loop
+        loop = self.loop_pace.target(self.async_slots, self.most, ahead) - in_loop
         if share > 0.99:
             return max(0, min(loop, self.most))
         if threads <= 0 < loop:

@@ -244,7 +244,7 @@ class Loop:
         wanted = Wanted(self.row.id, count, self.lanes) if count > 0 else None
         finished = list(self.unwritten)
         # Before it is asked: what is claimed while this process is suspended counts as of now.
-        claimed_at = clock()
+        begun, claimed_at = time.monotonic(), clock()
         try:
             turn: Turn = self.perform(self.store.turn(finished, wanted), lambda: self.take_in(last))
         except Exception as error:
@@ -257,6 +257,7 @@ class Loop:
         del self.unwritten[: len(finished)]
         self.together = len(finished)
         now = self.wrote_at = time.monotonic()
+        self.slots.demand.turns_pace.took(now - begun)
         if wanted is not None:
             self.poll_at = now
             if turn.claimed:
