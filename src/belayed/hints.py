@@ -6,6 +6,7 @@ worker that has heard one looks for what its sender holds back.
 
 from __future__ import annotations
 
+import random
 import time
 
 DEBOUNCE = 0.04
@@ -18,6 +19,8 @@ QUICK, EAGER = 0.005, 2 * DEBOUNCE
 """Seconds between two looks after a hint, and for how long."""
 SOON, ALERT = 0.05, 2 * STRETCHED
 """The same after that."""
+FEW = 4
+"""Workers that share these looks: of more each looks as often as of so many, as the others may be busy."""
 
 
 class Hints:
@@ -52,7 +55,13 @@ class Hints:
             self.held.clear()
 
 
-def look_after(now: float, heard_at: float) -> float | None:
-    """Seconds until the next look for jobs, if the last hint was heard lately; None: it was not."""
+def look_after(now: float, heard_at: float, workers: int = 1) -> float | None:
+    """Seconds until the next look for jobs, if the last hint was heard lately; None: it was not.
+
+    All *workers* have heard the same hint: so each looks the less often the more they are, and not when the others do.
+    """
     since = now - heard_at
-    return QUICK if since < EAGER else SOON if since < ALERT else None
+    pause = QUICK if since < EAGER else SOON if since < ALERT else None
+    if pause is None or workers <= 1:
+        return pause
+    return pause * min(workers, FEW) * random.uniform(0.5, 1.5)

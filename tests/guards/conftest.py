@@ -26,6 +26,16 @@ def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 @pytest.fixture
 def jobs(url: str, wire: Wire) -> Iterator[Jobs]:
     """Jobs in it, the program's until the end of the test. What has ended is not pruned: nobody knows when it would."""
+    yield from opened(url)
+
+
+@pytest.fixture
+def postgres_jobs(postgres_url: str, wire: Wire) -> Iterator[Jobs]:
+    """The same where there are hints."""
+    yield from opened(postgres_url)
+
+
+def opened(url: str) -> Iterator[Jobs]:
     jobs = Jobs(url, synchronous="normal", keep_succeeded=True, keep_failed=True, keep_cancelled=True)
     jobs.migrate()
     current.jobs = jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from datetime import timedelta
 
 import psycopg
@@ -140,6 +141,29 @@ def test_an_idle_worker_writes_nothing_but_its_beat(jobs, wire, expected):
     assert len(others) <= expected(sqlite=5, postgresql=2) * (len(beats()) + 1)
     # On SQLite the file tells of the beats of others only.
     assert len(polls) <= 6
+
+
+def test_workers_share_the_looks_for_jobs_whose_hints_were_held_back(postgres_jobs, wire):
+    number = 6
+    settings = {"beat": timedelta(seconds=0.2), "lapse": timedelta(seconds=60), "poll_interval": FOR_EVER}
+    workers = [Worker(postgres_jobs, threads=1, **settings) for _ in range(number)]
+
+    def idle(worker):
+        loop = worker.loop
+        return loop and loop.wakeup.hears and loop.upkeep.workers == number and loop.poll_at > time.monotonic() + 60
+
+    with contextlib.ExitStack() as stack:
+        for one in workers:
+            stack.enter_context(one)
+        eventually(lambda: all(map(idle, workers)), within=30)
+        wire.take()
+
+        double.enqueue(1).wait(10)
+        eventually(lambda: all(map(idle, workers)), within=30)
+
+        looks = [text for text in wire.take().statements if text.startswith(POLLS[0])]
+    # A worker alone looks 16 times within 80 ms, and then 8 times within half a second.
+    assert number <= len(looks) <= 12 * number
 
 
 async def test_a_job_that_is_awaited_is_one_statement_in_one_trip(jobs, wire, expected):

@@ -82,3 +82,17 @@ def test_a_worker_looks_for_as_long_as_its_hint_may_be_held_back():
     assert sum(look <= EAGER for look in looks) >= EAGER / QUICK - 1
     assert max(late - early for early, late in pairwise(looks)) <= SOON + 1e-9
     assert look_after(0.0, float("-inf")) is None
+
+
+def test_workers_that_have_heard_the_same_hint_look_as_often_together_as_one_alone() -> None:
+    def looks(workers: int) -> int:
+        now, count = 0.0, 0
+        while (pause := look_after(now, 0.0, workers)) is not None:
+            now, count = now + pause, count + 1
+        return count
+
+    alone = looks(1)
+
+    assert sum(looks(4) for _ in range(4)) < 2 * alone
+    # Of very many the others may be busy.
+    assert 2 <= looks(60) < alone / 2

@@ -264,7 +264,7 @@ class Loop:
                 self.wakeup.found(now, told=look_after(now, self.heard_at) is not None)
                 self.heard_at = now if self.wakeup.hears else self.heard_at
             else:
-                self.poll_at += look_after(now, self.heard_at) or self.wakeup.poll_after()
+                self.poll_at += look_after(now, self.heard_at, self.upkeep.workers) or self.wakeup.poll_after()
                 if self.lanes.scanned_at >= self.passed_at:
                     self.upkeep.looked(self.lanes.next_due, self.poll_at)
         return Answer(turn, claimed_at, finished)

@@ -56,6 +56,11 @@ class Upkeep:
         self.last_beat = 0.0
         self.watch = Watch(row.id, self.lapse, self.beat_every)
 
+    @property
+    def workers(self) -> int:
+        """How many workers there are, as far as this one has seen."""
+        return 1 + len(self.watch.since)
+
     def next_at(self) -> float:
         """When the next duty is due, on the monotonic clock."""
         return min(self.beat_at, self.rescue_at, self.promote_at, self.prune_at)
