@@ -205,3 +205,9 @@ def leaves_a_copy() -> int:
     if (pid := os.fork()) == 0:
         time.sleep(600)
     return pid
+
+
+@task
+def leaves_an_orphan(path: str) -> None:
+    """A process whose parent ends at once, and which ends a moment later."""
+    subprocess.run(["sh", "-c", f"sh -c 'echo $$ > {path}; sleep 0.5' &"], check=True)

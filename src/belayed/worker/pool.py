@@ -10,6 +10,7 @@ from typing import Any
 from belayed.config import WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
+from belayed.worker import orphans
 from belayed.worker.children import Children
 from belayed.worker.ending import AT_ONCE, BEYOND_GRACE
 from belayed.worker.loop import Loop
@@ -39,7 +40,7 @@ class Pool:
         self.worked = False
         self.over = False
         """Whether its run has ended."""
-        self.stopping = self.paused = False
+        self.stopping = self.paused = self.bereaved = False
         self.end_by = float("inf")
         self.stepped_at = time.monotonic()
 
@@ -70,9 +71,17 @@ class Pool:
         if self.loop is not None:
             self.loop.pause(paused)
 
+    def woken(self) -> None:
+        """A child has died, or an orphan. From a signal handler."""
+        self.bereaved = True
+        self.nursery.alarm()
+
     def step(self, longest: float) -> None:
         """A step of the nursery."""
         self.nursery.step(longest)
+        if self.bereaved:
+            self.bereaved = False
+            orphans.reap()
         self.stepped_at = time.monotonic()
 
     def first_child(self) -> bool:

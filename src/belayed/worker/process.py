@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from belayed.worker import orphans
 from belayed.worker.blame import TAIL_LIMIT, Death
 from belayed.worker.frames import Channel
 from belayed.worker.page import Page
@@ -39,13 +40,15 @@ class Process:
             opened.callback(os.close, reading)
             theirs.callback(os.close, writing)
             # A group of its own: Ctrl-C reaches the supervisor alone, and what a killed job has started goes along.
-            self.popen = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", PROGRAM, str(other.fileno()), str(self.page.fd), str(cells)],
-                stdin=subprocess.DEVNULL,
-                stderr=writing,
-                pass_fds=(other.fileno(), self.page.fd),
-                process_group=0,
-            )
+            with orphans.lock:
+                self.popen = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-m", PROGRAM, str(other.fileno()), str(self.page.fd), str(cells)],
+                    stdin=subprocess.DEVNULL,
+                    stderr=writing,
+                    pass_fds=(other.fileno(), self.page.fd),
+                    process_group=0,
+                )
+                orphans.own.add(self.popen.pid)
             opened.pop_all()
         self.pid = self.popen.pid
         self.channel = Channel(ours, largest=largest)
@@ -111,6 +114,7 @@ class Process:
         except ChildProcessError:
             # Somebody else has reaped it.
             self.popen.returncode = -signal.SIGKILL
+            orphans.own.discard(self.pid)
             return True
         if ended is None:
             return False
@@ -119,6 +123,7 @@ class Process:
             self.kill()
         _, status, usage = os.wait4(self.pid, 0)
         self.popen.returncode = os.waitstatus_to_exitcode(status)
+        orphans.own.discard(self.pid)
         self.peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
         return True
 

@@ -115,9 +115,9 @@ class Supervisor:
             pool.pause(paused)
 
     def woken(self) -> None:
-        """A child has died."""
+        """A process has died that is a child of this one."""
         for pool in self.pools:
-            pool.nursery.alarm()
+            pool.woken()
 
     def renew(self, why: str) -> None:
         """Replace all children: they end with what they run."""
