@@ -174,15 +174,33 @@ def test_a_restart_ends_the_one_and_starts_another(process, shop, folder):
     [
         (["--threads", "none"], "'none' is not a valid integer"),
         (["--pool", "mail", "-q", "x"], "give --pool, or --queue and --processes"),
+        (["--app", "shopp"], "shopp"),
+        (["--app", "shop:nothing"], "nothing"),
+        (["--url", "postgresql://nobody@127.0.0.1:1/none"], "cannot connect to PostgreSQL"),
+        (["--url", "sqlite:////nowhere/b.db"], "nowhere"),
+        (["--url", "nonsense://x"], "nonsense"),
+        (["--log-file", "."], "is a directory"),
+        (["--health", "nowhere:x"], "health"),
     ],
 )
-def test_a_restart_with_wrong_options_leaves_the_worker_alone(process, shop, folder, options, complaint):
+def test_a_restart_that_would_fail_leaves_the_worker_alone(process, shop, folder, options, complaint):
     process("start", "--app", "shop")
+    pid = holder(folder / "belayed.pid")
 
     ended = process("restart", "--app", "shop", *options)
 
-    assert ended.returncode == 2
+    assert ended.returncode in (2, 3)
     assert complaint in ended.stderr
+    assert holder(folder / "belayed.pid") == pid
+
+
+def test_a_restart_without_tables_leaves_the_worker_alone(process, shop, folder, postgres_url):
+    process("start", "--app", "shop")
+
+    ended = process("restart", "--app", "shop", "--url", postgres_url)
+
+    assert ended.returncode == 2
+    assert "migrate" in ended.stderr
     assert running(folder / "belayed.pid")
 
 

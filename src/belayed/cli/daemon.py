@@ -26,6 +26,7 @@ from belayed.cli.times import time as duration
 from belayed.cli.working import FILE, chosen, identifier, working
 from belayed.config import nearest_project
 from belayed.errors import ConfigError
+from belayed.worker.health import check_address
 from belayed.worker.output import opened_log
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,12 +95,7 @@ def start(ctx: click.Context, /, patience: timedelta, **given: Any) -> None:
     path = pid_path(given["pid_file"], ident)
     if (pid := holder(path)) is not None:
         raise click.ClickException(f"a worker runs already: process {pid} has {path}; `{program()} stop` ends it")
-    checked(given)
-    log = given["log_file"] or path.with_suffix(".log")
-    if log.absolute() == path.absolute():
-        raise click.UsageError(f"the log and the process id cannot be in one file, {path}: name another by --log-file")
-    for file in (path, log):
-        made(file.parent)
+    log = prepared(given, path)
     pid = started(words(ctx, path, log), place.url, log, patience)
     if pid is None:
         echo(f"The worker has run what there was, and has ended. Its log is {log}.")
@@ -132,19 +128,33 @@ def stop(pid_file: Path | None, identifier: str | None, now: bool, patience: tim
 def restart(ctx: click.Context, /, **given: Any) -> None:
     """Stop a worker in the background, and start it anew.
 
+    First it imports the application and looks at the database: if either is wrong, the worker that runs is left alone.
     If there is none, it is started. The options are not remembered from the last start: give them again.
     """
-    leave_out_url(ctx.ensure_object(Place).url)
+    place = ctx.ensure_object(Place)
+    leave_out_url(place.url)
     path = pid_path(given["pid_file"], given["identifier"])
-    checked(given)
+    opened(prepared(given, path)).close()
+    place.jobs(create=True).check_schema()
     if not stopped(path, False, None):
         echo(f"No worker is running ({path} is not locked). Starting one.")
     ctx.invoke(start, **given)
 
 
-def checked(given: dict[str, Any]) -> None:
-    """Raise ConfigError or UsageError for options that no worker takes: before anything is stopped or started."""
-    chosen({name: value for name, value in given.items() if name not in ("patience", "exit_on_complete")})
+def prepared(given: dict[str, Any], path: Path) -> Path:
+    """The log of a worker with these options, whose folders are there.
+
+    Raises ConfigError or UsageError for what no worker takes: before anything is stopped or started.
+    """
+    told = chosen({name: value for name, value in given.items() if name not in ("patience", "exit_on_complete")})
+    if (health := told.configs[0].health) is not None:
+        check_address(health)
+    log: Path = given["log_file"] or path.with_suffix(".log")
+    if log.absolute() == path.absolute():
+        raise click.UsageError(f"the log and the process id cannot be in one file, {path}: name another by --log-file")
+    for file in (path, log):
+        made(file.parent)
+    return log
 
 
 def local_status(path: Path, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from belayed.errors import ConfigError
@@ -222,9 +223,29 @@ def highest_file() -> float:
 
 def served(health: str, answers: Answers) -> Server:
     """A server at `port` (of the loopback address) or `host:port`. Raises ConfigError."""
+    with refused(health):
+        return Server(address_of(health), answers)
+
+
+def check_address(health: str) -> None:
+    """Raise ConfigError for an address that nobody can listen at; its port may be taken at the moment."""
+    with refused(health):
+        host, port = address_of(health)
+        if port not in range(1 << 16):
+            raise ValueError("not a port")
+        listening_at((host, 0)).close()
+
+
+def address_of(health: str) -> tuple[str, int]:
     host, _, port = health.rpartition(":")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextmanager
+def refused(health: str) -> Iterator[None]:
+    """Raise ConfigError for what is wrong with an address."""
     try:
-        return Server((host.strip("[]") or "127.0.0.1", int(port)), answers)
+        yield
     except (OSError, OverflowError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "write a port (8080), or host:port (0.0.0.0:8080)"
         raise ConfigError(f"health (or BELAYED_HEALTH) is {health!r}: {why}") from error
