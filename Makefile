@@ -23,10 +23,11 @@ help: ## list these targets
 demo: $(VENV)/.installed-demo ## see Belayed at work: a newsletter sent by workers
 	$(BIN)/python examples/newsletter/demo.py
 
+# Honcho kills 5 s after Ctrl-C: a worker ends 3 s after its grace at the latest.
 example: $(VENV)/.installed-example ## run the blog of examples/favorites, with its worker, until Ctrl-C
 	cd $(EXAMPLE) && $(CURDIR)/$(BIN)/python manage.py migrate --verbosity 0 && $(CURDIR)/$(BIN)/python manage.py seed
 	@echo "http://127.0.0.1:8000/ (ada@example.org, password)"
-	cd $(EXAMPLE) && PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 honcho start
+	cd $(EXAMPLE) && PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 BELAYED_GRACE=1s honcho start
 
 test: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run every test, on SQLite and on a PostgreSQL of its own
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)

@@ -154,7 +154,7 @@ def test_a_second_signal_stops_the_jobs_too(number: int, jobs: Jobs, effects: Pa
     with process(jobs, grace=timedelta(seconds=60)) as other:
         eventually(lambda: effects.read_text().count("ran") == 2)
         other.signal(number)
-        said = eventually(lambda: line_of(other, "stopping: 2 jobs may finish"))
+        said = eventually(lambda: line_of(other, "stopping: 2 jobs may finish, within 60 s: "))
 
         other.signal(number)
 

@@ -15,11 +15,10 @@ from collections.abc import Callable
 
 from belayed.safelog import last_words
 from belayed.worker.ending import Ending
+from belayed.worker.report import few
 
 FORCED = 1
 """The exit code: what was cut off may have been of use."""
-SHOWN = 5
-"""So many jobs and threads are named."""
 
 
 class ForcedEnd:
@@ -68,8 +67,3 @@ class ForcedEnd:
         elif not found:
             found.append("the program has ended, but for functions that `atexit` calls")
         return "".join(f"; {reason}" for reason in found)
-
-
-def few(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -379,8 +379,7 @@ class Loop:
         if self.stop_by is None:
             self.stop_by = self.ending.by
             if running := len(self.slots.known()):
-                within = "as long as they take" if self.ending.patient else f"within {self.ending.seconds:g} s"
-                log.info("stopping: %d job%s may finish, %s", running, "" if running == 1 else "s", within)
+                self.report.stopping(running, self.ending, self.slots.names())
         if self.ending.is_up(now):
             self.look_at = now + 1
             self.slots.interrupt(REASON)

@@ -13,11 +13,14 @@ from belayed.config import Config
 from belayed.job import Outcome, State
 from belayed.redaction import redacted
 from belayed.safelog import log
+from belayed.worker.ending import Ending
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
 
 
+NAMED = 5
+"""So many jobs are named in one line."""
 PACE = 10.0
 """Seconds between two lines about how fast jobs end."""
 
@@ -161,6 +164,13 @@ class Report:
                 arguments = f" {redacted(job.payload, self.config.redact)}"
             log.info("%s #%d started, attempt %d%s", job.task, job.id, job.attempt + 1, arguments, extra=job.extra)
 
+    def stopping(self, running: int, ending: Ending, names: Sequence[str]) -> None:
+        """Log what a stop waits for, and how to wait no longer."""
+        within = "as long as they take" if ending.patient else f"within {ending.seconds:g} s"
+        hint = "" if ending.now else "; Ctrl-C or SIGTERM once more stops them now"
+        text = "stopping: %d job%s may finish, %s%s%s"
+        log.info(text, running, "" if running == 1 else "s", within, f": {few(names)}" if names else "", hint)
+
     def open(self) -> bool:
         """Whether there is room for a line in this second; in DEBUG there always is."""
         if log.isEnabledFor(logging.DEBUG):
@@ -258,3 +268,9 @@ def humane(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names of many."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
