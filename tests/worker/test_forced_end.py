@@ -12,7 +12,7 @@ import pytest
 from belayed import State
 from belayed.jobs import Jobs
 from tests.worker import lasting
-from tests.worker.helpers import eventually, states
+from tests.worker.helpers import eventually, program, states
 from tests.worker.tree import since, tree
 
 LASTING = "tests.worker.lasting"
@@ -105,3 +105,22 @@ def test_an_event_loop_that_a_job_stops_goes_on(lite: Jobs, log: Path, effects: 
 
     assert code == 0
     assert (job.refresh().state, job.failures) == (State.READY, 0)
+
+
+CALLS_IT = """
+import time
+from belayed.cli import main
+main(["work", "--processes", "0", "--grace", "0.1s", "--url", jobs.url], standalone_mode=False)
+time.sleep(5)
+print("it goes on", file=sys.stderr)
+"""
+
+
+def test_a_program_that_calls_the_command_goes_on_after_it(lite: Jobs) -> None:
+    with program(lite, CALLS_IT) as other:
+        eventually(lambda: other.pid in [row.pid for row in lite.workers()], 30)
+        other.signal(signal.SIGTERM)
+        code = other.ended(30)
+
+    assert code == 0
+    assert "it goes on" in other.errors

@@ -90,7 +90,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         jobs.check_schema()
         announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
-        worker.at_stop = ForcedEnd(worker.unfinished).asked
+        worker.at_stop = ForcedEnd(worker).asked
         with Vigil(config, [worker_watched(worker)]):
             return worker.run(until_empty)
 
