@@ -12,6 +12,7 @@ import select
 import sys
 import threading
 import time
+import traceback
 from typing import Any, Protocol
 
 from belayed.errors import AttemptStopped
@@ -139,6 +140,14 @@ def name_of(error: BaseException) -> str:
         return str(type.__dict__["__name__"].__get__(type(error)))
     except BaseException:
         return "an exception"
+
+
+def shown(error: BaseException) -> str:
+    """An exception's traceback, or at least its name."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException:
+        return name_of(error)
 
 
 log = SafeLog(logging.getLogger("belayed"))

@@ -11,8 +11,10 @@ import multiprocessing
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Any
 
 import belayed
 from belayed import Job, task
+from belayed.connections.leftovers import leftovers
 from tests.worker.tasks import note as note_task
 
 note = note_task.function
@@ -84,6 +87,46 @@ def prepared() -> int:
         return process.wait()
 
 
+def opens_sqlite() -> list[int]:
+    """The exit code of a process that opens SQLite, made while another thread has what looks after connections."""
+    held, free = threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with leftovers.lock:
+            held.set()
+            free.wait()
+
+    thread = threading.Thread(target=holds)
+    thread.start()
+    held.wait()
+    process = processes.Process(target=sqlite3.connect, args=(":memory:",))
+    process.start()
+    process.join(20)
+    process.kill()
+    free.set()
+    thread.join()
+    process.join()
+    return [process.exitcode]
+
+
+def open_transaction() -> list[int]:
+    """The rows of a transaction that is open while a copy opens another connection to the same file."""
+    path = f"{jobs.address.target}.own"
+    held = [sqlite3.connect(path, isolation_level=None)]
+    for text in ("CREATE TABLE t (n)", "BEGIN", "INSERT INTO t VALUES (1)"):
+        held[0].execute(text)
+    process = processes.Process(target=opens_and_frees, args=(held, path))
+    process.start()
+    process.join()
+    held[0].execute("COMMIT")
+    return [row[0] for row in held[0].execute("SELECT n FROM t")]
+
+
+def opens_and_frees(held: list[Any], path: str) -> None:
+    held.clear()
+    sqlite3.connect(path).close()
+
+
 def codes() -> list[int]:
     """The exit codes of copies that come back from here: by a return, by an error, by the end of the program."""
     found = []
@@ -128,7 +171,18 @@ def belongings() -> list[str]:
 
 
 WAYS: dict[str, Callable[[], Any]] = {
-    function.__name__: function for function in (pooled, executed, terminated, interrupted, prepared, codes, belongings)
+    function.__name__: function
+    for function in (
+        pooled,
+        executed,
+        terminated,
+        interrupted,
+        prepared,
+        opens_sqlite,
+        open_transaction,
+        codes,
+        belongings,
+    )
 }
 
 

@@ -43,6 +43,8 @@ def test_what_a_job_forks_behaves_as_without_a_worker(
         "terminated": [-signal.SIGTERM],
         "interrupted": 7,
         "prepared": -signal.SIGTERM,
+        "opens_sqlite": [0],
+        "open_transaction": [1],
         "codes": [0, 1, 0],
         "belongings": [],
     }

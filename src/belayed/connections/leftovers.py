@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakSet
 
 from belayed.claim import Running, running
+from belayed.forking import at_fork
 from belayed.safelog import log
 
 Line = tuple[tuple[Any, ...], dict[str, Any]]
@@ -34,6 +35,10 @@ class Opened:
     """The attempt at whose end a transaction was open, which may have been another's."""
 
 
+LEAKED: list[object] = []
+"""What a fork has brought into this process: to close or to free it would be to end what the parent has open."""
+
+
 class Leftovers:
     """The SQLite connections that attempts have opened in this process, and the attempts that run in it."""
 
@@ -46,6 +51,11 @@ class Leftovers:
         self.watching = False
         self.lock = threading.RLock()
         self.of_thread = threading.local()
+
+    def leave_copy(self) -> None:
+        """This is a fork: another thread may have held the lock, and what is open here is the parent's to end."""
+        LEAKED.append(self.opened)
+        self.opened, self.running, self.lock = [], WeakSet(), threading.RLock()
 
     @contextmanager
     def overlooked(self) -> Iterator[None]:
@@ -223,3 +233,4 @@ ALONE = sys.getrefcount(PROBE.raw)
 PROBE.raw.close()
 
 leftovers = Leftovers()
+at_fork(in_child=leftovers.leave_copy)

@@ -30,7 +30,7 @@ from belayed.errors import BelayedError
 from belayed.job import Outcome, State
 from belayed.payload import registry
 from belayed.results import storable
-from belayed.safelog import last_words
+from belayed.safelog import last_words, shown
 from belayed.worker.aside import Aside
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import BROKEN, LOST
@@ -42,7 +42,7 @@ from belayed.worker.page import Page, clock
 from belayed.worker.report import Report
 from belayed.worker.saying import HANGS
 from belayed.worker.signals import die_with_parent, ignore_signals
-from belayed.worker.slots import Slots, shown
+from belayed.worker.slots import Slots
 from belayed.worker.title import set_title
 from belayed.worker.verdict import TRACEBACK_LIMIT
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from belayed.claim import Claimed, Finished, Running
 from belayed.connections.leftovers import leftovers
 from belayed.job import Outcome
 from belayed.payload import Loaded, registry
-from belayed.safelog import last_words, name_of
+from belayed.safelog import last_words, name_of, shown
 from belayed.worker.apart import Apart
 from belayed.worker.attempt import Attempts
 from belayed.worker.backlog import STALL, Backlog
@@ -139,6 +139,9 @@ class Slots:
     def leave_copy(self) -> None:
         """Let a copy run nothing but the code that has forked it, whoever has."""
         end_instead(self, ["begins", "done", "tend"])
+        for slot in self.threads:
+            # Another thread may have held it.
+            slot.lock = threading.Lock()
 
     def done(self, claimed: Claimed, finished: Finished, saying: Saying, is_async: bool) -> None:
         """Take an outcome, unless it took so long to find it that the thread was given up."""
@@ -373,11 +376,3 @@ class Slots:
             if slot.run is None and slot.thread.is_alive():
                 slot.thread.join(5)
         self.loop.close()
-
-
-def shown(error: BaseException) -> str:
-    """An exception's traceback, or at least its name."""
-    try:
-        return "".join(traceback.format_exception(error)).rstrip()
-    except BaseException:
-        return name_of(error)
