@@ -26,6 +26,7 @@
     ├── AttemptCrashed                      the process that ran the attempt died; what plugins are told
     └── StoreError                          the database said no; its own error is the cause
         ├── StoreUnavailable                  it cannot be reached: worth trying again
+        ├── IdsExhausted                      no id is left for a new job
         ├── SchemaMissing                     its tables are not there: run `belayed migrate`
         └── SchemaNewer                       its tables were made by a newer Belayed
 
@@ -163,6 +164,16 @@ class StoreUnavailable(StoreError):
         self.why: Why = why
         """`away`: nothing can be written; `late`: no answer came in time; `locked`, `refused`: the database is there,
         and may take something else."""
+
+
+class IdsExhausted(StoreError):
+    """No id is left for a new job: a row has the last one, or was given it once."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no id is left for a new job: the counter of the ids is at its end, most likely because somebody wrote "
+            "a row with a very large id; `belayed doctor` says how to set it back"
+        )
 
 
 class SchemaMissing(StoreError):

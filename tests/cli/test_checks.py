@@ -11,9 +11,11 @@ from belayed.cli import checks
 from belayed.cli.app import Place
 from belayed.cli.checks import Result
 from belayed.cli.queues import Queue
+from belayed.errors import IdsExhausted, StoreError
+from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.store import schema
-from belayed.store.base import Checked, WorkerRow
+from belayed.store.base import Checked, Ids, WorkerRow
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 GOOD = {"sqlite": Checked("3.53.0", "UTF-8", "wal"), "postgresql": Checked("18.1 (Debian)", "UTF8", None)}
@@ -111,6 +113,153 @@ def test_a_clock_that_is_off_is_a_warning(seconds, result, side):
     assert side in found.text
 
 
+LAST = 2**63 - 1
+TABLES = {
+    "jobs": "INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at) "
+    "VALUES (%s, 'ready', 'q', 0, %s, 't', '[]', %s)",
+    "attempts": "INSERT INTO {attempts} (id, job_id, ended_at, number, outcome) VALUES (%s, 1, %s, 1, 'lost')",
+}
+
+
+def written(store, table, id):
+    """Write a row by hand, as somebody may who can reach the tables."""
+    time = "0" if store.dialect == "sqlite" else "'2020-01-01'"
+    text = TABLES[table] % ((id, time, time) if table == "jobs" else (id, time))
+    store.rows(f"{text} RETURNING id")
+
+
+def numbers(jobs):
+    return checks.ids(jobs.connections.perform(jobs.store.ids()))
+
+
+def mended(jobs, store, finding):
+    """Do what a finding says; what is found then."""
+    command, _, text = finding.fix.partition("in SQL: ")
+    if command:
+        jobs.delete(int(command.split()[2].rstrip(",")))
+    store.rows(text if text.startswith("SELECT") else f"{text} RETURNING 1")
+    return numbers(jobs)
+
+
+def test_tables_that_have_ids_left_are_ok(jobs, store):
+    assert results(numbers(jobs)) == [("ids", "ok")]
+    store.ended(State.FAILED)
+    store.added(number=3)
+
+    assert results(numbers(jobs)) == [("ids", "ok")]
+
+
+def test_a_row_with_the_last_id_is_found_and_mended(jobs, store, run):
+    """On SQLite nobody can enqueue then; PostgreSQL's sequence does not mind."""
+    store.added(number=3)
+    written(store, "jobs", LAST)
+
+    found = numbers(jobs)
+
+    if jobs.store.dialect == "postgresql":
+        assert results(found) == [("ids", "ok")]
+        return
+    assert [(one.result, one.text) for one in found] == [(Result.FAIL, "no id is left for new rows of belayed_jobs")]
+    sql = "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'belayed_jobs'"
+    assert found[0].fix == f"belayed delete {LAST}, then in SQL: {sql}"
+    assert found[0].fix in run("doctor").stdout
+    assert results(mended(jobs, store, found[0])) == [("ids", "ok")]
+    assert store.added() == [4]
+
+
+def test_a_counter_at_its_end_is_found_and_mended(jobs, store):
+    store.added(number=3)
+    if store.dialect == "sqlite":
+        store.rows(f"UPDATE sqlite_sequence SET seq = {LAST} WHERE name = 'belayed_jobs' RETURNING 1")
+    else:
+        store.rows(f"SELECT setval(pg_get_serial_sequence('belayed_jobs', 'id'), {LAST})")
+
+    (found,) = numbers(jobs)
+
+    assert (found.result, found.text) == (Result.FAIL, "no id is left for new rows of belayed_jobs")
+    with pytest.raises(IdsExhausted):
+        store.added()
+    assert results(mended(jobs, store, found)) == [("ids", "ok")]
+    assert store.added() == [4]
+
+
+def test_ids_that_are_nearly_used_up_are_a_warning(jobs, store):
+    ids = Ids("belayed_jobs", LAST - 1, LAST, 1, 5, None, "…")
+
+    (found,) = checks.ids([ids])
+
+    assert (found.result, found.text) == (Result.WARN, "only 1 id is left for new rows of belayed_jobs")
+
+
+def test_rows_of_attempts_with_the_last_id_are_found_and_mended(jobs, store):
+    store.added()
+    written(store, "attempts", 7)
+    if jobs.store.dialect == "sqlite":
+        written(store, "attempts", LAST)
+    else:
+        store.rows(f"SELECT setval(pg_get_serial_sequence('belayed_attempts', 'id'), {LAST})")
+
+    (found,) = numbers(jobs)
+
+    assert (found.result, found.text) == (Result.FAIL, "no id is left for new rows of belayed_attempts")
+    assert results(mended(jobs, store, found)) == [("ids", "ok")]
+
+
+@pytest.mark.parametrize("table", ["jobs", "attempts"])
+def test_a_counter_behind_its_rows_as_after_a_restore_is_found_and_mended(jobs, store, table):
+    """SQLite counts from the rows."""
+    store.added(number=3)
+    written(store, table, 900)
+
+    found = numbers(jobs)
+
+    if jobs.store.dialect == "sqlite":
+        assert results(found) == [("ids", "ok")]
+        return
+    next = 4 if table == "jobs" else 1
+    text = f"the next id of belayed_{table} is {next}, but it has rows up to 900: ids are given twice"
+    assert [(one.result, one.text) for one in found] == [(Result.FAIL, text)]
+    assert results(mended(jobs, store, found[0])) == [("ids", "ok")]
+    assert table == "attempts" or store.added() == [901]
+
+
+def test_a_history_ahead_of_the_counter_counts_too(jobs, store):
+    store.ended(State.FAILED)
+    if jobs.store.dialect == "postgresql":
+        store.rows("SELECT setval(pg_get_serial_sequence('belayed_jobs', 'id'), 1, false)")
+
+        (found,) = numbers(jobs)
+
+        assert "the next id of belayed_jobs is 1, but it has rows up to 1" in found.text
+        assert results(mended(jobs, store, found)) == [("ids", "ok")]
+    assert store.added() == [2]
+
+
+def test_an_enqueue_that_collides_says_why(jobs, store):
+    if jobs.store.dialect == "sqlite":
+        pytest.skip("SQLite counts from the rows")
+    written(store, "jobs", 1)
+
+    with pytest.raises(StoreError, match=r"may give ids that its rows have already.*belayed doctor"):
+        store.added()
+
+
+@pytest.mark.parametrize("id", [0, -5])
+def test_ids_below_1_are_a_warning(jobs, store, run, id):
+    """SQLite's tables take none."""
+    if jobs.store.dialect == "sqlite":
+        with pytest.raises(StoreError, match="CHECK constraint failed"):
+            written(store, "jobs", id)
+        return
+    written(store, "jobs", id)
+
+    (found,) = numbers(jobs)
+
+    assert found.text == f"belayed_jobs has a row with the id {id}: changes of many jobs pass over it"
+    assert run(*found.fix.split()[1:]).exit_code == 0
+    assert results(numbers(jobs)) == [("ids", "ok")]
+
+
 def test_a_living_worker_is_ok():
     assert results(checks.workers([worker()], NOW)) == [("workers", "ok")]
 
@@ -183,6 +332,7 @@ def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, 
         "database",
         "tables",
         "clock",
+        "ids",
         "workers",
         "queues",
         "code",

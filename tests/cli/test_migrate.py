@@ -25,7 +25,7 @@ def test_the_statements_are_printed_without_touching_a_database(run, folder):
     result = run("migrate", "--sql")
 
     assert result.exit_code == 0
-    assert 'CREATE TABLE "belayed_jobs"' in result.stdout
+    assert 'CREATE TABLE "main"."belayed_jobs"' in result.stdout
     assert list(folder.iterdir()) == []
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from belayed.config import address
+from belayed.store import STORES
 from belayed.store.schema import migrations
-from belayed.store.statements import Tables
 from tests.store.factories import NOON
 
 MILLION = 1_000_000
@@ -71,7 +71,7 @@ def filling(dialect: str) -> list[str]:
     words["million"] = words["series"].replace("{count}", str(MILLION))
     words["running"] = words["series"].replace("{count}", str(WORKERS * RUNNING))
     numbers = {"queues": QUEUES, "workers": WORKERS}
-    making = [one.named for many in migrations(dialect, Tables()).values() for one in many]
+    making = [one.named for many in migrations(dialect, STORES[dialect]().tables).values() for one in many]
     inserting = [text.format(**words, **numbers) for text in (READY, SCHEDULED, CLAIMED, HISTORY, ATTEMPTS)]
     indexing = [text for text in making if text.startswith("CREATE INDEX")]
     return [*(text for text in making if text not in indexing), *inserting, *indexing]

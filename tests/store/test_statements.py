@@ -62,6 +62,8 @@ def test_a_statement_takes_the_same_binds_in_each_dialect():
         "lock_versions": {"table"},
         "insert": {"channel", "hint"},
         "insert_ready": {"now"},
+        # SQLite gives the ids after the largest.
+        "reserve": {"count", "table"},
         "claim": {"mark_at", "mark_id"},
     }
 

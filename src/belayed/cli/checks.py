@@ -20,11 +20,12 @@ from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, 
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.payload import load, registry
-from belayed.store.base import Checked, WorkerRow
+from belayed.store.base import Checked, Ids, WorkerRow
 from belayed.tasks import Task
 
 DRIFT = timedelta(seconds=5)
 """How far a machine's clock may be from the database's."""
+FEW_IDS = 10**9
 NEWEST = 1000
 """So many waiting jobs are looked at for their code."""
 OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}
@@ -77,7 +78,8 @@ def found(place: Place) -> list[Finding]:
     findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]
     rows = jobs.workers()
     queues = by_queue(jobs.counts(most=1).live, jobs.paused(), now)
-    return [*findings, *workers(rows, now), *waiting(queues, rows, now), *code(jobs)]
+    numbers = ids(jobs.connections.perform(jobs.store.ids()))
+    return [*findings, *numbers, *workers(rows, now), *waiting(queues, rows, now), *code(jobs)]
 
 
 def application(place: Place) -> tuple[Finding | None, Jobs | None]:
@@ -146,6 +148,29 @@ def clock(difference: timedelta) -> Finding:
     side = "behind" if difference > timedelta() else "ahead of"
     text = f"this machine's is {rough(abs(difference))} {side} the database's, by which jobs are due"
     return Finding("clock", Result.WARN, text, "set it, and let NTP keep it")
+
+
+def ids(tables: Sequence[Ids]) -> list[Finding]:
+    """Whether each table has ids left, and gives none that it has already."""
+    findings = []
+    for one in tables:
+        mend = f"in SQL: {one.mending}"
+        if one.least is not None and one.least < 1:
+            text = f"{one.table} has a row with the id {one.least}: changes of many jobs pass over it"
+            findings.append(Finding("ids", Result.WARN, text, f"{program()} delete -- {one.least}"))
+        if one.last is None or one.most is None:
+            continue
+        left = one.most - one.last
+        if left < FEW_IDS:
+            count = "no id is" if not left else f"only {counted(left, 'id')} {'is' if left == 1 else 'are'}"
+            fix = mend if one.beyond is None else f"{program()} delete {one.beyond}, then {mend}"
+            result = Result.WARN if left else Result.FAIL
+            findings.append(Finding("ids", result, f"{count} left for new rows of {one.table}", fix))
+        elif one.last < one.greatest:
+            text = f"the next id of {one.table} is {one.last + 1}, but it has rows up to {one.greatest}"
+            text = f"{text}: ids are given twice"
+            findings.append(Finding("ids", Result.FAIL, text, mend))
+    return findings or [ok("ids", "there are enough, and none is given twice")]
 
 
 def workers(rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from belayed.errors import SchemaMissing, StoreError, StoreUnavailable, Why
+from belayed.errors import IdsExhausted, SchemaMissing, StoreError, StoreUnavailable, Why
 from belayed.steps import Row, Statement, Steps
 
 T = TypeVar("T")
 
 NO_TABLES = "Belayed's tables are not in this database: run `belayed migrate`"
 
+BEHIND = (
+    "; the database may give ids that its rows have already, as after a restore: `belayed doctor` says how to mend that"
+)
 OPEN = (
     "current_job().transaction() begins a transaction of its own, but one is open on this connection already: commit "
     "or roll it back first"
@@ -79,6 +82,8 @@ def store_error(
     text = str(error).strip() or type(error).__name__
     if sqlstate in ("42P01", "3F000"):
         return SchemaMissing(f"{NO_TABLES} ({text.splitlines()[0]})")
+    if sqlstate == "2200H":
+        return IdsExhausted()
     # 08: connection; 57P0x: shutting down; 53: too many connections, disk full; 40: deadlock, serialisation;
     # 25006: read-only after a failover; 55P03, 57014: the server's own lock_timeout, statement_timeout.
     again = sqlstate is not None and (
@@ -91,7 +96,8 @@ def store_error(
         elif not gone and sqlstate is not None and (sqlstate == "57014" or sqlstate[:2] == "40"):
             why = "refused"
         return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain, why=why)
-    refusal = StoreError(f"{place} refused a statement: {text}")
+    hint = BEHIND if sqlstate == "23505" else ""
+    refusal = StoreError(f"{place} refused a statement: {text}{hint}")
     refusal.of_hint = is_of_hint(sqlstate, text)
     return refusal
 

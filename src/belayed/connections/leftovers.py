@@ -55,7 +55,7 @@ class Leftovers:
     def leave_copy(self) -> None:
         """This is a fork: another thread may have held the lock, and what is open here is the parent's to end."""
         LEAKED.append(self.opened)
-        self.opened, self.running, self.lock = [], WeakSet(), threading.RLock()
+        self.opened, self.running, self.looping, self.lock = [], set(), WeakSet(), threading.RLock()
 
     @contextmanager
     def overlooked(self) -> Iterator[None]:

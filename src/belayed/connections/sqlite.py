@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.connections.leftovers import leftovers
-from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, ConfigError, IdsExhausted, SchemaMissing, StoreError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
@@ -33,6 +33,8 @@ LOG_PAGES = 4000
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
 MEMORY = ":memory:"
+SPENT = "SELECT name FROM main.sqlite_sequence WHERE seq = 9223372036854775807"
+"""Tables whose ids have come to their end, which SQLite calls a full disk."""
 LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
 """How a text is read: one that is no UTF-8, which any program can write into a file, must not stop all the others."""
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -61,7 +63,7 @@ class CallersSqlite:
                 return [[]]
             return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, raw=self.raw) from error
         finally:
             self.raw.text_factory = text_factory
             cursor.close()
@@ -206,7 +208,7 @@ class OwnSqlite:
             try:
                 return self.patiently(lambda: self.raw.execute(statement.numeric, values).fetchall())
             except sqlite3.Error as error:
-                raise translated(error, self.path) from error
+                raise translated(error, self.path, self.raw) from error
 
     def send(self, request: Request) -> Answer:
         try:
@@ -223,7 +225,7 @@ class OwnSqlite:
                     for statement, params in request.calls
                 ]
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise translated(error, self.path, self.raw) from error
         if request.last:
             self.commit()
         return answer
@@ -319,6 +321,10 @@ class CallersAiosqlite:
                 finally:
                     await cursor.close()
         except sqlite3.Error as error:
+            if primary_code(error) == sqlite3.SQLITE_FULL:
+                with suppress(sqlite3.Error):
+                    if await self.raw.execute_fetchall(SPENT):
+                        raise IdsExhausted from error
             raise translated(error) from error
         finally:
             self.raw.text_factory = text_factory
@@ -365,8 +371,12 @@ def primary_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
-    """The error of ours for what sqlite3 raised."""
+def translated(error: sqlite3.Error, path: str | None = None, raw: sqlite3.Connection | None = None) -> StoreError:
+    """The error of ours for what sqlite3 raised; on connection *raw*, which is asked why it says that it is full."""
+    if raw is not None and primary_code(error) == sqlite3.SQLITE_FULL:
+        with suppress(sqlite3.Error):
+            if raw.execute(SPENT).fetchall():
+                return IdsExhausted()
     if "no such table" in str(error):
         return SchemaMissing(f"{NO_TABLES} ({error})")
     place = f"the database {path}" if path else "the database"

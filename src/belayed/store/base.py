@@ -153,6 +153,24 @@ class Checked(NamedTuple):
     """SQLite's journal mode."""
 
 
+class Ids(NamedTuple):
+    """How the ids of a table are counted."""
+
+    table: str
+    last: int | None
+    """The last one given; None: that may not be read."""
+    most: int | None
+    """The last that there is; None: the table counts none."""
+    least: int | None
+    """The smallest in use."""
+    greatest: int
+    """The largest in use, but for those near the end of all ids."""
+    beyond: int | None
+    """One in use that is near the end, and keeps the counter there."""
+    mending: str
+    """The SQL that sets the counter right."""
+
+
 class Store(ABC):
     """Where jobs are kept."""
 
@@ -370,6 +388,10 @@ class Store(ABC):
     def unfit(self, checked: Checked) -> str | None:
         """Why no tables are to be made in such a database, and what to do about it; None: it is good."""
         return None
+
+    @abstractmethod
+    def ids(self) -> Steps[list[Ids]]:
+        """How the tables that count their ids stand."""
 
     @abstractmethod
     def version(self) -> Steps[int | None]:

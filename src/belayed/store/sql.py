@@ -12,7 +12,7 @@ from typing import Any
 from belayed.claim import Finished
 from belayed.errors import BrokenPayload, StoreError
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
-from belayed.steps import Ask, Load, Row, Steps
+from belayed.steps import Ask, Load, Params, Row, Steps
 from belayed.store import schema
 from belayed.store.base import (
     LOOK,
@@ -20,6 +20,7 @@ from belayed.store.base import (
     Checked,
     Counts,
     Drafts,
+    Ids,
     Inserted,
     Made,
     Overdue,
@@ -235,18 +236,9 @@ class SqlStore(Hinting):
         cancels = [row[0] for row in rows if row[0] is not None]
         fresh = len(cancels) == len(rows)
         if fresh:
-            yield from self.ask(
-                "register",
-                last=True,
-                worker=worker.id,
-                lapse=worker.lapse,
-                pid=worker.pid,
-                name=worker.name,
-                host=worker.host,
-                queues=worker.queues,
-                version=worker.version,
-                now=at,
-            )
+            columns = ("lapse", "pid", "name", "host", "queues", "version")
+            params: Params = {"worker": worker.id, "now": at, **{name: getattr(worker, name) for name in columns}}
+            yield Ask(self.calls("register", **params), last=True)
         return Beat(fresh, cancels)
 
     def retire(self, worker: str) -> Steps[None]:
@@ -424,6 +416,10 @@ class SqlStore(Hinting):
     def check(self) -> Steps[Checked]:
         rows = yield from self.ask("check", last=True, read=True)
         return Checked(*rows[0])
+
+    def ids(self) -> Steps[list[Ids]]:
+        rows = yield from self.ask("ids", last=True, read=True)
+        return [Ids(*row) for row in rows]
 
     def version(self) -> Steps[int | None]:
         rows = yield from self.ask("version", last=True, read=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count as numbers
 from itertools import groupby
@@ -11,13 +12,18 @@ from operator import itemgetter
 from typing import Any
 
 from belayed.claim import MICROSECOND, Claimed, micros, moment
+from belayed.errors import IdsExhausted
 from belayed.steps import Row, Steps
 from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.reading import claimed_row, micros_of
 from belayed.store.rows import as_json, order_of_claims
 from belayed.store.sql import SqlStore
+from belayed.store.statements import Tables
 
 LONG_AGO = -(2**63)
+MAIN = "main"
+"""The schema of the file that a connection was opened with; others are temporary or attached."""
+MOST_ID = 2**63 - 1
 ROUNDS = 3
 """After so many looks twice as many lanes are looked at each time."""
 Place = tuple[int, int, int, bool, int]
@@ -29,6 +35,10 @@ class SqliteStore(SqlStore):
 
     dialect = "sqlite"
     one_writer = True
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        # In full: on a connection of the application's, a temporary table or view of the same name would be taken.
+        super().__init__(replace(tables or Tables(), schema=MAIN))
 
     def time(self, value: Any) -> datetime:
         return moment(micros_of(value))
@@ -62,9 +72,10 @@ class SqliteStore(SqlStore):
         return time.time_ns() // 1000 + self.ahead // MICROSECOND if now is None else self.bind(now)
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
-        table = f"{self.tables.prefix}jobs"
-        ((last, at),) = yield from self.ask("reserve", table=table, count=count, now=self.clock(now))
-        return list(range(last - count + 1, last + 1)), self.time(at)
+        ((last, at),) = yield from self.ask("reserve", now=self.clock(now))
+        if last + count > MOST_ID:
+            raise IdsExhausted
+        return list(range(last + 1, last + count + 1)), self.time(at)
 
     def lanes(self, serving: Serving) -> Lanes:
         # A scan is a few microseconds here, and deleted rows leave the index at once: marks would gain nothing.

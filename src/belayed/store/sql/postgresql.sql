@@ -231,6 +231,27 @@ SELECT {now} AT TIME ZONE 'UTC';
 -- name: check
 SELECT current_setting('server_version'), current_setting('server_encoding'), NULL;
 
+-- name: ids
+-- For each table that counts its ids: the last one given (NULL: that may not be read), and the last that there is; of its
+-- rows the smallest, the largest that leaves some, and one that leaves hardly any, which no sequence minds; and the
+-- statement that sets the counter right.
+WITH used AS (
+    SELECT '{prefix}jobs' AS name, pg_get_serial_sequence('{jobs}', 'id') AS sequence,
+           LEAST((SELECT min(id) FROM {jobs}), (SELECT min(id) FROM {history})) AS least,
+           GREATEST((SELECT max(id) FROM {jobs} WHERE id < 9000000000000000000),
+                    (SELECT max(id) FROM {history} WHERE id < 9000000000000000000), 0) AS greatest
+    UNION ALL
+    SELECT '{prefix}attempts', pg_get_serial_sequence('{attempts}', 'id'), NULL, GREATEST((SELECT max(id) FROM {attempts} WHERE id < 9000000000000000000), 0)
+)
+SELECT name,
+       CASE WHEN has_sequence_privilege(sequence, 'USAGE, SELECT')
+            THEN COALESCE(pg_sequence_last_value(CAST(sequence AS regclass)), 0) END,
+       seqmax, least, greatest, CAST(NULL AS bigint),
+       format('SELECT setval(%L, %s, %L)', sequence, GREATEST(greatest, 1), greatest > 0)
+FROM used
+LEFT JOIN pg_sequence ON seqrelid = CAST(sequence AS regclass)
+ORDER BY name DESC;
+
 -- name: insert
 -- The hint rides along: one trip, and PostgreSQL sends the same hint of one transaction only once. One VALUES row,
 -- because nothing is prepared: of the forms tried it is the quickest to plan.

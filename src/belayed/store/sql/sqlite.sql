@@ -2,6 +2,18 @@
 -- The store passes the time: the database runs in this process, so its clock is this machine's.
 :now
 
+-- part: behind
+-- An id after all that there were, if the table's counter is behind those of the history: somebody has set it back or
+-- emptied it (Django does, for tests). Else NULL, and the counter gives one. Each look is a step or two down an index.
+(
+    SELECT max(h.id, COALESCE((SELECT max(id) FROM {jobs}), 0)) + 1
+    FROM {history} AS h
+    WHERE h.id > COALESCE((SELECT seq FROM {schema}.sqlite_sequence WHERE name = '{prefix}jobs'), 0)
+      AND h.id < 9223372036854775807
+    ORDER BY h.id DESC
+    LIMIT 1
+)
+
 -- part: ids
 IN (SELECT value FROM json_each(:ids))
 
@@ -135,25 +147,47 @@ SELECT {now};
 -- name: check
 SELECT sqlite_version(), (SELECT encoding FROM pragma_encoding), (SELECT journal_mode FROM pragma_journal_mode);
 
+-- name: ids
+-- For each table that counts its ids: the last one given, and the last that there is; of its rows the smallest, the
+-- largest that leaves some, and one that leaves hardly any; and the statement that sets the counter right.
+WITH used (id) AS (
+    SELECT id FROM (SELECT min(id) AS id FROM {jobs}) UNION ALL SELECT min(id) FROM {history}
+    UNION ALL SELECT max(id) FROM {jobs} WHERE id < 9000000000000000000
+    UNION ALL SELECT max(id) FROM {history} WHERE id < 9000000000000000000
+),
+given (last, beyond) AS (
+    SELECT max(COALESCE((SELECT seq FROM {schema}.sqlite_sequence WHERE name = '{prefix}jobs'), 0),
+               COALESCE((SELECT max(id) FROM {jobs}), 0), COALESCE((SELECT max(id) FROM used), 0)),
+           (SELECT max(id) FROM {jobs} WHERE id >= 9000000000000000000)
+)
+SELECT '{prefix}jobs', last, 9223372036854775807, (SELECT min(id) FROM used), COALESCE((SELECT max(id) FROM used), 0),
+       beyond, 'UPDATE sqlite_sequence SET seq = ' || COALESCE((SELECT max(id) FROM used WHERE id < 9000000000000000000), 0)
+               || ' WHERE name = ''{prefix}jobs'''
+FROM given
+UNION ALL
+SELECT '{prefix}attempts', COALESCE((SELECT max(id) FROM {attempts}), 0), 9223372036854775807,
+       NULL, COALESCE((SELECT max(id) FROM {attempts}), 0), NULL,
+       'DELETE FROM {prefix}attempts WHERE id >= 9000000000000000000';
+
 -- name: insert
 -- It begins with INSERT: before that word Python's sqlite3 opens the transaction of the caller's connection.
-INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at,
                     max_attempts, max_run_time, keep_failed, meta)
-VALUES (CASE WHEN COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)) <= {now} THEN 'ready' ELSE 'scheduled' END,
+VALUES ({behind}, CASE WHEN COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)) <= {now} THEN 'ready' ELSE 'scheduled' END,
         :queue, :priority, COALESCE(:run_at, {now} + CAST(:delay * 1000000 AS integer)), :task, :payload, {now},
         :max_attempts, :max_run_time, :keep_failed, :meta)
 RETURNING id, state, run_at, created_at;
 
 -- name: insert_ready
 -- A job that is due at once and says no more than it must: what most are.
-INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at)
-VALUES ('ready', :queue, :priority, {now}, :task, :payload, {now})
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at)
+VALUES ({behind}, 'ready', :queue, :priority, {now}, :task, :payload, {now})
 RETURNING id, created_at;
 
 -- name: insert_many
-INSERT INTO {jobs} (state, queue, priority, run_at, task, payload, created_at,
+INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at,
                     max_attempts, max_run_time, keep_failed, meta)
-SELECT CASE WHEN due <= {now} THEN 'ready' ELSE 'scheduled' END, queue, priority, due, task, payload, {now},
+SELECT {behind} + nth, CASE WHEN due <= {now} THEN 'ready' ELSE 'scheduled' END, queue, priority, due, task, payload, {now},
        max_attempts, max_run_time, keep_failed, meta
 FROM (
     SELECT key AS nth,
@@ -173,15 +207,17 @@ ORDER BY nth
 RETURNING id, state, run_at, created_at;
 
 -- name: reserve
--- Ids for rows that a bulk load brings: the last of them. It writes, and so holds the lock that keeps them ours.
-INSERT INTO sqlite_sequence (name, seq)
-SELECT :table, 0
-WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :table);
+-- The largest id that there was, for a bulk load that gives the next ones; and the time. The first statement changes
+-- nothing, but it takes the lock of those that write: nobody else can give ids before the load has. (Python's sqlite3
+-- opens the caller's transaction before an UPDATE, not before a SELECT.)
+UPDATE {schema}.sqlite_sequence
+SET seq = seq
+WHERE name = '{prefix}jobs';
 
-UPDATE sqlite_sequence
-SET seq = seq + :count
-WHERE name = :table
-RETURNING seq, {now};
+SELECT max(COALESCE((SELECT seq FROM {schema}.sqlite_sequence WHERE name = '{prefix}jobs'), 0),
+           COALESCE((SELECT max(id) FROM {jobs}), 0),
+           COALESCE((SELECT max(id) FROM {history} WHERE id < 9223372036854775807), 0)),
+       {now};
 
 -- name: load
 -- Placeholders by position: it is run once for each row.

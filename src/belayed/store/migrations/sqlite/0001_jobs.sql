@@ -53,9 +53,9 @@ CREATE TABLE {jobs} (
     CHECK (length(CAST(token AS blob)) <= 1020)
 ) STRICT;
 -- In the order of claims; only due jobs are ready, so that it holds no job for the future.
-CREATE INDEX "{prefix}jobs_ready" ON {jobs} (queue, priority, run_at, id) WHERE state = 'ready';
-CREATE INDEX "{prefix}jobs_scheduled" ON {jobs} (run_at, id) WHERE state = 'scheduled';
-CREATE INDEX "{prefix}jobs_running" ON {jobs} (worker, id) WHERE state = 'running';
+CREATE INDEX {schema}."{prefix}jobs_ready" ON "{prefix}jobs" (queue, priority, run_at, id) WHERE state = 'ready';
+CREATE INDEX {schema}."{prefix}jobs_scheduled" ON "{prefix}jobs" (run_at, id) WHERE state = 'scheduled';
+CREATE INDEX {schema}."{prefix}jobs_running" ON "{prefix}jobs" (worker, id) WHERE state = 'running';
 
 CREATE TABLE {history} (
     id integer PRIMARY KEY,
@@ -103,7 +103,7 @@ CREATE TABLE {history} (
     CHECK (length(CAST(payload AS blob)) <= 67108864),
     CHECK (length(CAST(result AS blob)) <= 67108864)
 ) STRICT;
-CREATE INDEX "{prefix}history_ended" ON {history} (state, finished_at, id);
+CREATE INDEX {schema}."{prefix}history_ended" ON "{prefix}history" (state, finished_at, id);
 
 -- One row for each attempt that started and did not succeed.
 CREATE TABLE {attempts} (
@@ -126,7 +126,7 @@ CREATE TABLE {attempts} (
     CHECK (length(CAST(message AS blob)) <= 65536),
     CHECK (length(CAST(traceback AS blob)) <= 65536)
 ) STRICT;
-CREATE INDEX "{prefix}attempts_job" ON {attempts} (job_id, id);
+CREATE INDEX {schema}."{prefix}attempts_job" ON "{prefix}attempts" (job_id, id);
 
 CREATE TABLE {workers} (
     id text PRIMARY KEY,
