@@ -180,6 +180,7 @@ def everything(store: Driven) -> None:
     store.beat(worker("w1"))
     store.workers()
     store.promote(count=BATCH)
+    # More than a batch: the most urgent, too.
     store.promote(count=BATCH, now=TOMORROW + timedelta(seconds=1))
     store.get(badly[0].id)
     store.attempts(badly[0].id)

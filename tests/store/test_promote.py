@@ -127,3 +127,54 @@ def test_a_look_for_ready_jobs_tells_when_the_next_one_is_due(store, queues):
     claimed = store.claimed(1, lanes=lanes)
 
     assert (none, lanes.next_due, claimed) == (None, 2.5, [])
+
+
+MANY = 1500
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 10], ids=["before", "among", "behind"])
+def test_the_most_urgent_do_not_wait_for_many_others(synced, seconds):
+    """All become due at once, or one after the other; the next promotion takes the urgent job in any case."""
+    synced.added(MANY, run_at=timedelta(seconds=5), priority=5)
+    (urgent,) = synced.added(run_at=timedelta(seconds=seconds), priority=-1, queue="other")
+    synced.added(MANY, run_at=timedelta(seconds=5), priority=5)
+    synced.later(seconds=20)
+
+    promoted = synced.promote()
+
+    assert promoted == (1000, -15.0)
+    assert synced.state(urgent) is State.READY
+
+
+def test_of_several_priorities_the_smallest_come_first(synced):
+    synced.added(MANY, run_at=timedelta(seconds=1), priority=9)
+    ids = {priority: synced.added(100, run_at=timedelta(seconds=5), priority=priority) for priority in (3, 1, 2)}
+    synced.later(seconds=20)
+
+    synced.promote()
+
+    ready = {priority: sum(synced.state(id) is State.READY for id in ids[priority]) for priority in ids}
+    assert ready == {1: 100, 2: 100, 3: 50}
+
+
+def test_urgent_jobs_for_later_keep_nobody_waiting(synced):
+    synced.added(50, run_at=timedelta(hours=1), priority=-9)
+    synced.added(MANY, run_at=timedelta(seconds=1), priority=9)
+    (urgent,) = synced.added(run_at=timedelta(seconds=5), priority=1)
+    synced.later(seconds=20)
+
+    promoted = synced.promote()
+
+    assert (promoted.jobs, synced.state(urgent)) == (1000, State.READY)
+
+
+def test_more_priorities_than_are_looked_at_are_promoted_all_the_same(synced):
+    for priority in range(-20, 0):
+        synced.added(run_at=timedelta(hours=1), priority=priority)
+    ids = synced.added(MANY, run_at=timedelta(seconds=1), priority=9)
+    synced.later(seconds=20)
+
+    counts = [synced.promote().jobs for _ in range(3)]
+
+    assert counts == [750, 750, 0]
+    assert {synced.state(id) for id in ids} == {State.READY}

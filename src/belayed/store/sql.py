@@ -12,7 +12,7 @@ from typing import Any
 from belayed.claim import Finished
 from belayed.errors import BrokenPayload, StoreError
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
-from belayed.steps import Ask, Load, Params, Row, Steps
+from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
 from belayed.store.base import (
     LOOK,
@@ -236,9 +236,8 @@ class SqlStore(Hinting):
         cancels = [row[0] for row in rows if row[0] is not None]
         fresh = len(cancels) == len(rows)
         if fresh:
-            columns = ("lapse", "pid", "name", "host", "queues", "version")
-            params: Params = {"worker": worker.id, "now": at, **{name: getattr(worker, name) for name in columns}}
-            yield Ask(self.calls("register", **params), last=True)
+            columns = {name: getattr(worker, name) for name in ("lapse", "pid", "name", "host", "queues", "version")}
+            yield Ask(self.calls("register", worker=worker.id, now=at, **columns), last=True)
         return Beat(fresh, cancels)
 
     def retire(self, worker: str) -> Steps[None]:
@@ -303,9 +302,16 @@ class SqlStore(Hinting):
         if not due or due[0][0] > 0:
             return Promoted(0, due[0][0] if due else None)
         listed = None if only is None else as_json(list(only))
-        promoting = self.calls("promote", only=listed, count=count, now=at)
-        answers = yield Ask([*promoting, *self.calls("next_due", now=at)], last=True)
-        return Promoted(len(answers[0]), answers[1][0][0] if answers[1] else None)
+        # If more are due than a batch takes, the last quarter are the most urgent: they do not wait for 100,000 others.
+        urgent = 0 if only is not None else count // 4
+        *_, ((jobs,),), due = yield self.promoting("promote", at, count=count - urgent, only=listed)
+        if urgent and jobs == count - urgent and due and due[0][0] <= 0:
+            *_, ((more,),), due = yield self.promoting("promote_urgent", at, count=urgent)
+            jobs += more
+        return Promoted(jobs, due[0][0] if due else None)
+
+    def promoting(self, name: str, at: Any, **given: Any) -> Ask:
+        return Ask([*self.calls(name, now=at, **given), *self.calls("next_due", now=at)], last=True)
 
     def scheduled(self, *, count: int = 1000, now: datetime | None = None) -> Steps[list[tuple[int, float]]]:
         rows = yield from self.ask("scheduled", last=True, read=True, count=count, now=self.clock(now))

@@ -799,6 +799,7 @@ WHERE w.id IN (SELECT json_array_elements_text(CAST(:workers AS json)))
   AND NOT EXISTS (SELECT FROM {jobs} WHERE state = 'running' AND worker = w.id);
 
 -- name: promote
+-- It answers with their number: ids would be read by nobody.
 WITH due AS MATERIALIZED (
     SELECT id
     FROM {jobs}
@@ -806,11 +807,59 @@ WITH due AS MATERIALIZED (
     ORDER BY run_at, id
     LIMIT :count
     FOR UPDATE SKIP LOCKED
+),
+made AS (
+    UPDATE {jobs} AS j
+    SET state = 'ready'
+    WHERE j.id = ANY (ARRAY(SELECT id FROM due))
+    RETURNING 1
 )
-UPDATE {jobs} AS j
-SET state = 'ready'
-WHERE j.id = ANY (ARRAY(SELECT id FROM due))
-RETURNING j.id;
+SELECT count(*)
+FROM made;
+
+-- name: promote_urgent
+-- Of more due jobs than one batch takes, the most urgent: those of the 16 smallest priorities, in their order.
+WITH RECURSIVE level AS (
+    (
+        SELECT priority, 1 AS nth
+        FROM {jobs}
+        WHERE state = 'scheduled'
+        ORDER BY priority, run_at, id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT next.priority, level.nth + 1
+    FROM level
+    CROSS JOIN LATERAL (
+        SELECT priority
+        FROM {jobs}
+        WHERE state = 'scheduled' AND priority > level.priority
+        ORDER BY priority, run_at, id
+        LIMIT 1
+    ) AS next
+    WHERE level.nth < 16
+),
+due AS MATERIALIZED (
+    SELECT urgent.id
+    FROM level
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {jobs}
+        WHERE state = 'scheduled' AND priority = level.priority AND run_at <= {now}
+        ORDER BY priority, run_at, id
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ) AS urgent
+    LIMIT :count
+),
+made AS (
+    UPDATE {jobs} AS j
+    SET state = 'ready'
+    WHERE j.id = ANY (ARRAY(SELECT id FROM due))
+    RETURNING 1
+)
+SELECT count(*)
+FROM made;
 
 -- name: next_due
 SELECT CAST(EXTRACT(EPOCH FROM {within:run_at} - {now}) AS double precision)

@@ -596,6 +596,7 @@ WHERE id IN (SELECT value FROM json_each(:workers))
   AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.state = 'running' AND j.worker = {workers}.id);
 
 -- name: promote
+-- It answers with their number: to return a thousand ids takes a tenth of the time.
 UPDATE {jobs}
 SET state = 'ready'
 WHERE id IN (
@@ -604,8 +605,38 @@ WHERE id IN (
     WHERE state = 'scheduled' AND run_at <= {now} AND {only}
     ORDER BY run_at, id
     LIMIT :count
+);
+
+SELECT changes();
+
+-- name: promote_urgent
+-- Of more due jobs than one batch takes, the most urgent: those of the 16 smallest priorities, in their order. CROSS
+-- JOIN: the priorities drive, a look-up each, and the rows come in the order of the index.
+WITH RECURSIVE level (priority, nth) AS (
+    SELECT (SELECT priority FROM {jobs} WHERE state = 'scheduled' ORDER BY priority, run_at, id LIMIT 1), 1
+    UNION ALL
+    SELECT (
+               SELECT next.priority
+               FROM {jobs} AS next
+               WHERE next.state = 'scheduled' AND next.priority > level.priority
+               ORDER BY next.priority, next.run_at, next.id
+               LIMIT 1
+           ),
+           nth + 1
+    FROM level
+    WHERE level.priority IS NOT NULL AND nth < 16
 )
-RETURNING id;
+UPDATE {jobs}
+SET state = 'ready'
+WHERE id IN (
+    SELECT j.id
+    FROM level
+    CROSS JOIN {jobs} AS j INDEXED BY "{prefix}jobs_urgent"
+    WHERE j.state = 'scheduled' AND j.priority = level.priority AND j.run_at <= {now}
+    LIMIT :count
+);
+
+SELECT changes();
 
 -- name: next_due
 SELECT ({within:run_at} - {now}) / 1000000.0

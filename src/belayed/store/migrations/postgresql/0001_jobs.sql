@@ -53,6 +53,8 @@ WITH (
 -- In the order of claims; only due jobs are ready, so that it holds no job for the future.
 CREATE INDEX "{prefix}jobs_ready" ON {jobs} (queue, priority, run_at, id) WHERE state = 'ready';
 CREATE INDEX "{prefix}jobs_scheduled" ON {jobs} (run_at, id) WHERE state = 'scheduled';
+-- In the order in which due jobs become ready, if they are many.
+CREATE INDEX "{prefix}jobs_urgent" ON {jobs} (priority, run_at, id) WHERE state = 'scheduled';
 CREATE INDEX "{prefix}jobs_running" ON {jobs} (worker, id) WHERE state = 'running';
 
 CREATE TABLE {history} (

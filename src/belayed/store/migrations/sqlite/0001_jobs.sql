@@ -55,6 +55,8 @@ CREATE TABLE {jobs} (
 -- In the order of claims; only due jobs are ready, so that it holds no job for the future.
 CREATE INDEX {schema}."{prefix}jobs_ready" ON "{prefix}jobs" (queue, priority, run_at, id) WHERE state = 'ready';
 CREATE INDEX {schema}."{prefix}jobs_scheduled" ON "{prefix}jobs" (run_at, id) WHERE state = 'scheduled';
+-- In the order in which due jobs become ready, if they are many.
+CREATE INDEX {schema}."{prefix}jobs_urgent" ON "{prefix}jobs" (priority, run_at, id) WHERE state = 'scheduled';
 CREATE INDEX {schema}."{prefix}jobs_running" ON "{prefix}jobs" (worker, id) WHERE state = 'running';
 
 CREATE TABLE {history} (
