@@ -18,6 +18,8 @@ from belayed.addresses import POSTGRESQL, SCHEME, hidden, looks_like_login, with
 from belayed.errors import ConfigError
 
 DAY = timedelta(days=1)
+MEMORY = ":memory:"
+"""Instead of a file's path: a database in memory."""
 
 
 LONGEST_PREFIX = 49
@@ -293,6 +295,14 @@ class Address:
         return self.target if self.dialect == "sqlite" else hidden(self.target)
 
 
+def full_url(url: str) -> str:
+    """*url*, with the path of an SQLite file in full. Raises ConfigError."""
+    found = address(url)
+    if found.dialect != "sqlite" or found.target == MEMORY:
+        return url
+    return f"{url.partition('://')[0]}:///{quote(found.target)}"
+
+
 def address(url: str) -> Address:
     """The address that *url* names, as SQLAlchemy and Heroku write them. Raises ConfigError."""
     found = SCHEME.match(url)
@@ -313,14 +323,30 @@ NOT_OF_URLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def sqlite_file(url: str) -> str:
-    """The path that an SQLite URL names: three slashes for a relative one, four for an absolute one."""
+    """The path that an SQLite URL names: three slashes for a relative one, four for an absolute one.
+
+    It comes in full, from the folder that the process is in now: a job or a program may move to another one later.
+    """
     path = url.partition("://")[2]
     # No user, no parameters: SQLite has neither, and a path must not show what may be a password.
     if path and not path.startswith("/") or re.search(r"[?#]", path) or looks_like_login(path):
         raise ConfigError(
             f"database URL {hidden(url)!r}: write sqlite:///relative/file.db or sqlite:////absolute/file.db"
         )
-    return unquote(path[1:]) or ":memory:"
+    return in_full(unquote(path[1:]) or MEMORY)
+
+
+def in_full(path: str) -> str:
+    """The path of an SQLite file from the root on. Raises ConfigError if the process's folder is gone."""
+    if path == MEMORY:
+        return path
+    try:
+        # Not abspath, which takes `link/..` for nothing.
+        return str(Path.cwd() / path)
+    except OSError as error:
+        raise ConfigError(
+            f"the SQLite file {path!r} is relative, and this process's folder is gone: {error}"
+        ) from error
 
 
 def default_url(environ: Mapping[str, str] | None = None) -> str:

@@ -59,8 +59,8 @@ def test_tables_of_a_newer_version_are_left_alone(run, store, each_url):
     assert "pip install -U belayed" in result.stderr
 
 
-def test_a_file_that_cannot_be_made_is_exit_code_3(run):
+def test_a_file_that_cannot_be_made_is_exit_code_3(run, folder):
     result = run("migrate", url="sqlite:///no/such/folder/jobs.db")
 
     assert result.exit_code == 3
-    assert "there is no folder no/such/folder" in result.stderr
+    assert f"there is no folder {folder}/no/such/folder" in result.stderr

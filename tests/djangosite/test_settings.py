@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -144,6 +145,21 @@ def test_jobs_may_live_in_another_database(project, tmp_path):
         tables = [name for (name,) in default.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert "shop_post" in tables
     assert "belayed_jobs" not in tables
+
+
+def test_a_relative_file_stays_where_it_is_when_the_folder_changes(project, tmp_path):
+    relative = f"DATABASES['default']['NAME'] = {os.path.relpath(tmp_path / 'default.sqlite3', HERE)!r}"
+    project(relative, "migrate", "--verbosity", "0")
+    (tmp_path / "deep" / "elsewhere").mkdir(parents=True)
+
+    project(
+        relative, "shell", "-c",
+        "import os; from django.db import connection; from shop.tasks import greet; greet.enqueue('ada'); "
+        f"os.chdir({str(tmp_path / 'deep' / 'elsewhere')!r}); connection.close(); greet.enqueue('bob')",
+    )  # fmt: skip
+
+    with closing(sqlite3.connect(tmp_path / "default.sqlite3")) as default:
+        assert default.execute("SELECT count(*) FROM belayed_jobs").fetchone() == (2,)
 
 
 def test_a_project_without_tasks_of_django_needs_none(project):

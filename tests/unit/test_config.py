@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,19 +16,22 @@ class TestAddress:
     @pytest.mark.parametrize(
         ("url", "dialect", "target"),
         [
-            ("sqlite:///jobs.db", "sqlite", "jobs.db"),
+            ("sqlite:///jobs.db", "sqlite", "/here/jobs.db"),
             ("sqlite:////var/jobs.db", "sqlite", "/var/jobs.db"),
-            ("sqlite:///a%20b%23.db", "sqlite", "a b#.db"),
+            ("sqlite:///a%20b%23.db", "sqlite", "/here/a b#.db"),
+            ("sqlite:///./../jobs.db", "sqlite", "/here/../jobs.db"),
             ("sqlite://", "sqlite", ":memory:"),
             ("sqlite:///:memory:", "sqlite", ":memory:"),
-            ("sqlite+aiosqlite:///jobs.db", "sqlite", "jobs.db"),
+            ("sqlite+aiosqlite:///jobs.db", "sqlite", "/here/jobs.db"),
             ("postgresql://u:p@host:1/db?x=1", "postgresql", "postgresql://u:p@host:1/db?x=1"),
             ("postgres://host/db", "postgresql", "postgresql://host/db"),
             ("postgresql+asyncpg://host/db", "postgresql", "postgresql://host/db"),
             ("PostgreSQL://host/db", "postgresql", "postgresql://host/db"),
         ],
     )
-    def test_a_url_names_a_dialect_and_a_target(self, url, dialect, target):
+    def test_a_url_names_a_dialect_and_a_target(self, monkeypatch, url, dialect, target):
+        monkeypatch.setattr(Path, "cwd", lambda: Path("/here"))
+
         assert address(url) == Address(dialect, target)
 
     @pytest.mark.parametrize(

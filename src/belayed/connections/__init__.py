@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from belayed.addresses import without_secrets
-from belayed.config import Address
+from belayed.config import MEMORY, Address
 from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
-from belayed.connections.sqlite import MEMORY, CallersAiosqlite, CallersSqlite, OwnSqlite
+from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.errors import ConfigError
 from belayed.steps import Params, Row, Statement, Steps
 

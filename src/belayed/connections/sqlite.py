@@ -14,6 +14,7 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
+from belayed.config import MEMORY
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.connections.leftovers import leftovers
@@ -32,7 +33,6 @@ LOG_PAGES = 4000
 """Pages of it, a little less, after which it goes into the file: at SQLite's 1,000 a busy worker does little else."""
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
-MEMORY = ":memory:"
 SPENT = "SELECT name FROM main.sqlite_sequence WHERE seq = 9223372036854775807"
 """Tables whose ids have come to their end, which SQLite calls a full disk."""
 LENIENT = methodcaller("decode", "utf-8", "backslashreplace")

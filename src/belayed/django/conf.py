@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from belayed.config import Config
+from belayed.config import MEMORY, Config, in_full
 from belayed.errors import ConfigError
 from belayed.plugin import Plugin
 
@@ -114,7 +113,16 @@ OF_LIBPQ = (
 
 def sqlite_url(name: Any) -> str:
     """The URL of an SQLite file. Raises ConfigError for what no worker could open."""
-    path = str(name)
-    if path in ("", ":memory:") or path.startswith("file:"):
-        return "sqlite:///:memory:"
-    return f"sqlite:///{quote(str(Path(path).absolute()))}"
+    return f"sqlite:///{quote(in_full(str(name)))}" if is_file(name) else f"sqlite:///{MEMORY}"
+
+
+def is_file(name: Any) -> bool:
+    """Whether the NAME of an SQLite database is the path of a file."""
+    return str(name) not in ("", MEMORY) and not str(name).startswith("file:")
+
+
+def pin(name: str) -> None:
+    """Give a database's SQLite file its full path: Django would open it in the folder that a job has moved to."""
+    found = connections.databases[name]
+    if dialect_of(name) == "sqlite" and is_file(found["NAME"]):
+        found["NAME"] = in_full(str(found["NAME"]))

@@ -13,10 +13,9 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 
 from belayed.claim import Running
 from belayed.completion import JobTransaction
-from belayed.config import current
+from belayed.config import MEMORY, current
 from belayed.connections import wrap
 from belayed.connections.base import ENDED, OPEN, is_of_hint, store_error
-from belayed.connections.sqlite import MEMORY
 from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
@@ -140,6 +139,7 @@ class DjangoJobs(Jobs):
         self.places, self.resting = Places(self.upkeep), self.upkeep.rest
         plugins = [self.upkeep, *OF_TASKS, *conf.plugins()]
         try:
+            conf.pin(self.alias)
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
         except ConfigError as error:
             raise ConfigError(f"BELAYED: {error}") from error

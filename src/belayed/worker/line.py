@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from belayed.connections.sqlite import MEMORY
+from belayed.config import MEMORY
 from belayed.database import Database
 from belayed.steps import Steps
 
