@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -89,6 +90,25 @@ class Database:
         yield self.store.migrate()
         return cast(T, (yield operation()))
 
+    def pin(self) -> None:
+        """Find out once, on a connection of ours, which schema the tables are in: there workers look, too.
+
+        Raises SchemaMissing if they are in none that it sees: what a caller's search path finds is not ours.
+        """
+        connection = self.connections.open()
+        try:
+            self.pin_to(connection.perform(self.store.place()))
+        finally:
+            connection.close()
+
+    def pin_to(self, schema: str | None) -> None:
+        if schema is None:
+            raise SchemaMissing(
+                "Belayed's tables are in no schema that its own connections see: run "
+                f"`{self.migrate_command}`, or name their schema (BELAYED_SCHEMA)"
+            )
+        self.store.pin(schema)
+
     def do(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer, in its own transaction or that of the caller's connection."""
         if connection is None:
@@ -99,6 +119,8 @@ class Database:
         wrapped = self._wrapped(connection)
         if is_async(wrapped):
             raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
+        if not self.store.pinned:
+            self.pin()
         return run(self.existing(operation), wrapped.perform)
 
     async def ado(self, operation: Operation[T], connection: Any = None) -> T:
@@ -106,6 +128,8 @@ class Database:
         if connection is None:
             return await arun(self.existing(operation), self._aperform)
         wrapped = self._wrapped(connection)
+        if not self.store.pinned:
+            await asyncio.to_thread(self.pin)
         if is_async(wrapped):
             return await arun(self.existing(operation), wrapped.perform)
         return run(self.existing(operation), wrapped.perform)

@@ -236,6 +236,8 @@ class Jobs(Saving):
         """See CurrentJob.transaction."""
         if using is not None:
             raise ConfigError(f"using={using!r} names a database of Django's, and this is no Django project")
+        if not self.store.pinned:
+            self.pin()
         return JobTransaction(self.store, self.config, self.codec, run, self._wrapped(connection))
 
     # How it is done.

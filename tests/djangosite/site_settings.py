@@ -94,3 +94,5 @@ else:
     EMAIL_HOST = "127.0.0.1"
     EMAIL_PORT = int(os.environ.get("SITE_SMTP", "2525"))
     BELAYED = {"MAIL_QUEUE": "mail"}
+if os.environ.get("SITE_SCHEMA"):
+    BELAYED = {**globals().get("BELAYED", {}), "SCHEMA": os.environ["SITE_SCHEMA"]}

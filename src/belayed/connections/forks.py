@@ -21,6 +21,13 @@ class Forkable(Protocol):
     """A connection that a child must not inherit."""
 
     lock: Any
+    place: Any
+    """The file; None in memory."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether its operation under way, if there is one, keeps others from writing."""
+        ...
 
     def before_fork(self) -> None:
         """Let nothing be open; called with the lock held."""

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-from belayed.errors import StoreUnavailable
+from belayed.connections.within import WITHIN
+from belayed.errors import StoreError, StoreUnavailable
 from belayed.forking import at_fork
 from belayed.steps import Steps
 
@@ -73,6 +74,8 @@ class Pool(Generic[C]):
         self.places: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(self.most):
             self.places.put(None)
+        self.users: list[int] = []
+        """The threads that have one or wait for one, each as often as it does."""
         self.lock = threading.Lock()
         self.timer: threading.Timer | None = None
 
@@ -85,21 +88,35 @@ class Pool(Generic[C]):
         if self.process is not Process.this:
             LEAKED.append(self.free)
             self.reset()
+        # Before it takes a place: a signal handler may come in between.
+        self.users.append(threading.get_ident())
+        try:
+            try:
+                self.places.get_nowait()
+            except queue.Empty:
+                self.wait_for_place()
+            try:
+                connection = self.take()
+                try:
+                    result = act(connection, given)
+                except BaseException as error:
+                    self.failed(connection, error)
+                    raise
+                self.give(connection)
+                return result
+            finally:
+                self.places.put(None)
+        finally:
+            self.users.remove(threading.get_ident())
+
+    def wait_for_place(self) -> None:
+        """Wait until another thread is done with its connection."""
+        if self.users.count(threading.get_ident()) > self.most:
+            raise StoreError(WITHIN)
         try:
             self.places.get(timeout=self.timeout)
         except queue.Empty:
             raise all_busy(self.most, self.timeout) from None
-        try:
-            connection = self.take()
-            try:
-                result = act(connection, given)
-            except BaseException as error:
-                self.failed(connection, error)
-                raise
-            self.give(connection)
-            return result
-        finally:
-            self.places.put(None)
 
     def failed(self, connection: C, error: BaseException) -> None:
         """Close a connection that has not done what it was asked, if that is its fault."""

@@ -18,6 +18,7 @@ from belayed.config import MEMORY
 from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.connections.leftovers import leftovers
+from belayed.connections.within import refuse_to_wait
 from belayed.errors import BelayedError, ConfigError, IdsExhausted, SchemaMissing, StoreError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
@@ -146,6 +147,7 @@ class OwnSqlite:
         self.timeout = inf if timeout is None else timeout
         self.path, self.synchronous = path, synchronous
         self.place = None if path == MEMORY else Path(path).absolute()
+        self.performing = self.waiting = False
         self.lock = threading.RLock()
         """Held during each operation: nobody forks meanwhile."""
         if sqlite3.sqlite_version_info < OLDEST:
@@ -189,12 +191,15 @@ class OwnSqlite:
         with self.lock:
             if self.is_closed:
                 self.open()
+            self.performing = True
             try:
                 result = run(steps, self.send)
                 self.commit()
             except BaseException:
                 self.roll_back()
                 raise
+            finally:
+                self.performing = False
             return result
 
     def ask(self, call: tuple[Statement, Params]) -> list[Row]:
@@ -259,7 +264,17 @@ class OwnSqlite:
             except sqlite3.OperationalError as error:
                 if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
-            time.sleep(random.uniform(0.0005, 0.0015))
+                refuse_to_wait(self, self.path)
+            self.waiting = True
+            try:
+                time.sleep(random.uniform(0.0005, 0.0015))
+            finally:
+                self.waiting = False
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the operation that is under way keeps others from writing. `ask` is only asked to write."""
+        return self.begun if self.performing else not self.waiting
 
     def usable(self) -> bool:
         """Whether its file is still there: what is written into a removed one is lost, and nothing says so."""

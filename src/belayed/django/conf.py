@@ -17,7 +17,7 @@ from belayed.config import MEMORY, Config, in_full
 from belayed.errors import ConfigError
 from belayed.plugin import Plugin
 
-NOT_HERE = ("url", "schema", "prefix", "synchronous")
+NOT_HERE = ("url", "prefix", "synchronous")
 """Settings that Django's own take the place of."""
 OF_JOBS = tuple(setting.name for setting in fields(Config) if setting.name not in NOT_HERE)
 OWN = ("DATABASE", "PLUGINS", "MAIL_USING", "MAIL_QUEUE")
@@ -54,6 +54,22 @@ def alias() -> str:
 def of_jobs() -> dict[str, Any]:
     """The settings of Jobs."""
     return {name.lower(): value for name, value in given().items() if name not in OWN}
+
+
+def schema() -> str | None:
+    """The schema of the tables, where it is named: in PostgreSQL."""
+    named = given().get("SCHEMA")
+    return named if named and dialect_of(alias()) == "postgresql" else None
+
+
+def table(name: str) -> str:
+    """The name of a table of jobs for a model's `db_table`. Django leaves alone what is in quotes."""
+    try:
+        named = schema()
+    except ConfigError:
+        # The system checks say it.
+        named = None
+    return f'"{named}"."{name}"' if named else name
 
 
 def plugins() -> list[Plugin]:

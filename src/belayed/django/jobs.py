@@ -185,6 +185,9 @@ class DjangoJobs(Jobs):
         """The operation's answer, in Django's transaction or that of the caller's connection."""
         if connection is not None:
             return super().do(operation, connection)
+        if not self.store.pinned:
+            # Of Django's connections: an application with a schema for each tenant sets their search path.
+            self.pin()
         return run(self.existing(operation), DjangoConnection(self.alias).perform)
 
     async def ado(self, operation: Operation[T], connection: Any = None) -> T:
@@ -245,6 +248,8 @@ class DjangoJobs(Jobs):
         return JobTransaction(self.store, self.config, self.codec, run, DjangoBlock(using))
 
     def _perform(self, steps: Steps[T]) -> T:
+        if not self.store.pinned:
+            self.pin()
         return DjangoConnection(self.alias).perform(steps)
 
     async def _aperform(self, steps: Steps[T]) -> T:

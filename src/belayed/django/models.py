@@ -11,6 +11,7 @@ from typing import Any
 from django.db import models
 
 from belayed.claim import micros, moment
+from belayed.django.conf import table
 from belayed.store.reading import micros_of
 
 
@@ -78,7 +79,7 @@ class LiveJob(Columns):
     payload = models.TextField()
 
     class Meta:
-        db_table = "belayed_jobs"
+        db_table = table("belayed_jobs")
         verbose_name = "job"
         permissions = (("change_job", "Can retry, cancel and run jobs"),)
         default_permissions = ("view", "delete")
@@ -93,7 +94,7 @@ class EndedJob(Columns):
     result = models.TextField(null=True)
 
     class Meta:
-        db_table = "belayed_history"
+        db_table = table("belayed_history")
         verbose_name = "ended job"
         default_permissions = ("view", "delete")
 
@@ -113,7 +114,7 @@ class FailedAttempt(models.Model):
     traceback = models.TextField(null=True)
 
     class Meta:
-        db_table = "belayed_attempts"
+        db_table = table("belayed_attempts")
         default_permissions = ()
 
 
@@ -127,7 +128,7 @@ class RunningWorker(models.Model):
     beat_at = Moment()
 
     class Meta:
-        db_table = "belayed_workers"
+        db_table = table("belayed_workers")
         default_permissions = ()
 
 
@@ -138,5 +139,5 @@ class PausedQueue(models.Model):
     paused_at = Moment(null=True)
 
     class Meta:
-        db_table = "belayed_queues"
+        db_table = table("belayed_queues")
         default_permissions = ()

@@ -52,4 +52,4 @@ def wanted(alias: str) -> bool:
 
 
 def store_of(alias: str) -> Store:
-    return open_store(conf.dialect_of(alias))
+    return open_store(conf.dialect_of(alias), schema=conf.schema())

@@ -17,6 +17,7 @@ def open_store(dialect: str, *, prefix: str = "belayed_", schema: str | None = N
 
     Without *hints*, no operation wakes workers.
     """
-    store = STORES[dialect](Tables(prefix, schema))
+    kind = STORES[dialect]
+    store = kind(Tables(prefix, schema if kind.has_schemas else None))
     store.hints = hints
     return store

@@ -179,6 +179,10 @@ class Store(ABC):
     """Whether a transaction that has written keeps everybody else from writing."""
     hints = True
     """Whether operations may wake workers by a hint, where the store can."""
+    has_schemas = False
+    """Whether a database has several places for tables of the same names."""
+    pinned = True
+    """Whether its statements mean the same tables on each connection to the database."""
     ahead = timedelta()
     """How much later than it is the store takes it to be: for tests that travel in time."""
     overlaps = False
@@ -384,6 +388,14 @@ class Store(ABC):
     @abstractmethod
     def check(self) -> Steps[Checked]:
         """What the database says of itself; its tables need not be there."""
+
+    @abstractmethod
+    def place(self) -> Steps[str | None]:
+        """Where the tables are that statements without a schema mean here: a schema; None if there are none."""
+
+    @abstractmethod
+    def pin(self, schema: str) -> None:
+        """Name the tables with this schema from now on, so that no search path leads to others."""
 
     def unfit(self, checked: Checked) -> str | None:
         """Why no tables are to be made in such a database, and what to do about it; None: it is good."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,15 @@ class Dialect(Store):
     def __init__(self, tables: Tables | None = None) -> None:
         self.tables = tables or Tables()
         self.statements = catalogue(self.dialect, self.tables)
+
+    def place(self) -> Steps[str | None]:
+        rows = yield from self.ask("place", last=True, read=True, table=self.tables.named("jobs"))
+        return rows[0][0] if rows else None
+
+    def pin(self, schema: str) -> None:
+        self.tables = replace(self.tables, schema=schema)
+        self.statements = catalogue(self.dialect, self.tables)
+        self.pinned = True
 
     @abstractmethod
     def time(self, value: Any) -> datetime:

@@ -37,11 +37,13 @@ class PostgresStore(SqlStore):
 
     dialect = "postgresql"
     overlaps = True
+    has_schemas = True
 
     def __init__(self, tables: Tables | None = None) -> None:
         super().__init__(tables)
         self.channel = channel_of(self.tables)
-        """The channel that hints are sent on."""
+        """The channel that hints are sent on: the same whether or not the schema is pinned."""
+        self.pinned = self.tables.schema is not None
 
     def time(self, value: Any) -> datetime:
         # The catalogue reads times AT TIME ZONE 'UTC': with the session's zone, the last hours of 9999 overflow. But

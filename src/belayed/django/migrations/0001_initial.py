@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
+from belayed.django.conf import table
 from belayed.django.models import Moment
 from belayed.django.schema import Tables
 
@@ -40,7 +41,7 @@ class Migration(migrations.Migration):
                     fields=[*COLUMNS, ("payload", models.TextField())],
                     options={
                         "verbose_name": "job",
-                        "db_table": "belayed_jobs",
+                        "db_table": table("belayed_jobs"),
                         "permissions": (("change_job", "Can retry, cancel and run jobs"),),
                         "default_permissions": ("view", "delete"),
                     },
@@ -56,7 +57,7 @@ class Migration(migrations.Migration):
                     ],
                     options={
                         "verbose_name": "ended job",
-                        "db_table": "belayed_history",
+                        "db_table": table("belayed_history"),
                         "default_permissions": ("view", "delete"),
                     },
                 ),
@@ -74,7 +75,7 @@ class Migration(migrations.Migration):
                         ("message", models.TextField(null=True)),
                         ("traceback", models.TextField(null=True)),
                     ],
-                    options={"db_table": "belayed_attempts", "default_permissions": ()},
+                    options={"db_table": table("belayed_attempts"), "default_permissions": ()},
                 ),
                 migrations.CreateModel(
                     name="RunningWorker",
@@ -85,7 +86,7 @@ class Migration(migrations.Migration):
                         ("pid", models.IntegerField()),
                         ("beat_at", Moment()),
                     ],
-                    options={"db_table": "belayed_workers", "default_permissions": ()},
+                    options={"db_table": table("belayed_workers"), "default_permissions": ()},
                 ),
                 migrations.CreateModel(
                     name="PausedQueue",
@@ -93,7 +94,7 @@ class Migration(migrations.Migration):
                         ("name", models.TextField(primary_key=True, serialize=False)),
                         ("paused_at", Moment(null=True)),
                     ],
-                    options={"db_table": "belayed_queues", "default_permissions": ()},
+                    options={"db_table": table("belayed_queues"), "default_permissions": ()},
                 ),
             ],
         )

@@ -201,6 +201,12 @@ CREATE SCHEMA IF NOT EXISTS {schema};
 -- name: has_versions
 SELECT to_regclass(CAST(:table AS text)) IS NOT NULL;
 
+-- name: place
+SELECT n.nspname
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(CAST(:table AS text));
+
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
 

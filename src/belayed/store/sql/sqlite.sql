@@ -118,6 +118,11 @@ ON CONFLICT (id) DO UPDATE SET
 -- name: has_versions
 SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND '"' || name || '"' = :table);
 
+-- name: place
+SELECT 'main'
+FROM main.sqlite_schema
+WHERE type = 'table' AND '"' || name || '"' = :table;
+
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at text NOT NULL DEFAULT CURRENT_TIMESTAMP);
 
