@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
-from belayed.cli import checks
+from belayed.cli import checks, vanished
 from belayed.cli.app import Place
 from belayed.cli.checks import Result
 from belayed.cli.queues import Queue
@@ -15,7 +16,7 @@ from belayed.errors import IdsExhausted, StoreError
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.store import schema
-from belayed.store.base import Checked, Ids, WorkerRow
+from belayed.store.base import Checked, Ids, Sessions, WorkerRow
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 GOOD = {"sqlite": Checked("3.53.0", "UTF-8", "wal"), "postgresql": Checked("18.1 (Debian)", "UTF8", None)}
@@ -328,7 +329,7 @@ def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, 
     assert [check["result"] for check in answer["checks"] if check["result"] == "fail"] == []
     assert answer["ok"] is True
     assert list(answer["checks"][0]) == ["check", "result", "text", "fix"]
-    assert {check["check"] for check in answer["checks"]} == {
+    assert {check["check"] for check in answer["checks"]} - {"sessions"} == {
         "database",
         "tables",
         "clock",
@@ -391,3 +392,55 @@ def test_the_code_of_waiting_jobs_must_be_importable(process, enqueue, shop):
     assert re.search(r"^ok +code +that of 2 tasks whose jobs wait can be imported$", good.stdout, re.MULTILINE)
     assert bad.returncode == 1
     assert re.search(r"^fail +code +jobs of shop.flaky wait, but ", bad.stdout, re.MULTILINE)
+
+
+def kept(**settings):
+    """What a server of another machine does with the sessions of vanished clients, by default that of a Linux."""
+    defaults = {
+        "database": 'the "shop"', "remote": True, "idle": 7200.0, "interval": 75.0, "looks": 9.0, "user_timeout": 0.0,
+        "idle_in_transaction": 0.0,
+    }  # fmt: skip
+    return vanished.sessions(Sessions(**{**defaults, **settings}))
+
+
+SHORT = {"idle": 30.0, "interval": 10.0, "looks": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "result", "text"),
+    [
+        ({}, "warn", "stays for up to 2 h"),
+        # What was on its way when the machine vanished keeps the keepalives from being sent.
+        (SHORT, "warn", "stays for up to 15 min"),
+        ({"user_timeout": 60.0}, "warn", "stays for up to 2 h"),
+        ({**SHORT, "user_timeout": 60.0}, "ok", "ends within 60 s"),
+        ({**SHORT, "user_timeout": 900.0}, "warn", "stays for up to 15 min"),
+        ({"idle_in_transaction": 120.0}, "ok", "ends within 2 min"),
+        ({"idle_in_transaction": 600.0}, "warn", "stays for up to 10 min"),
+        ({**SHORT, "user_timeout": 60.0, "idle_in_transaction": 3600.0}, "ok", "ends within 60 s"),
+        ({"remote": False}, "ok", "of others is not known"),
+    ],
+)
+def test_a_server_that_keeps_the_sessions_of_vanished_machines_is_a_warning(settings, result, text):
+    found = kept(**settings)
+
+    assert (found.result.value, bool(found.fix)) == (result, result == "warn")
+    assert text in found.text
+
+
+def test_the_remedy_can_be_copied_and_helps(postgres_url):
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        database = raw.info.dbname
+        raw.execute(kept(database=database).fix.encode())
+    jobs = Jobs(postgres_url)
+    found = jobs.connections.perform(jobs.store.sessions())
+    jobs.close()
+
+    assert (found.database, found.remote) == (database, False)
+    assert vanished.sessions(found._replace(remote=True)).result is Result.OK
+
+
+def test_only_a_server_keeps_sessions(jobs):
+    found = jobs.connections.perform(jobs.store.sessions())
+
+    assert (found is None) == (jobs.store.dialect == "sqlite")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -14,7 +16,7 @@ import pytest
 from belayed.config import Address, address
 from belayed.connections import Connections, wrap
 from belayed.connections.pool import Pool
-from belayed.connections.postgresql import OwnAsyncPsycopg
+from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.errors import StoreUnavailable
 from belayed.steps import Load, Steps
 from belayed.store import open_store
@@ -234,3 +236,39 @@ async def test_nor_does_one_that_is_awaited(local_url, connections):
     assert all(isinstance(error, StoreUnavailable) for error in found)
     assert any("none of the 4 connections" in str(error) for error in found)
     await connections.aclose()
+
+
+OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+
+
+def options_of(own: Any) -> list[int]:
+    """How the system looks whether the other machine is there."""
+    with socket.fromfd(own.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:
+        return [copy.getsockopt(socket.IPPROTO_TCP, option) for option in OPTIONS]
+
+
+@pytest.mark.parametrize("named", ["", "&keepalives_idle=60", "&keepalives=0", "&tcp_user_timeout=5000"])
+async def test_a_machine_that_vanishes_is_noticed_unless_the_url_says_otherwise(proxy, named):
+    with psycopg.connect(proxy.url + named) as raw:
+        given = options_of(SimpleNamespace(raw=raw))
+
+    own = OwnPsycopg(proxy.url + named)
+    found = [options_of(own)]
+    own.close()
+    awaited = await OwnAsyncPsycopg.open(proxy.url + named)
+    found.append(options_of(awaited))
+    await awaited.close()
+
+    assert found == [given if named else [10, 5, 3, 25_000]] * 2
+
+
+def test_a_service_says_it_itself(proxy, monkeypatch, tmp_path):
+    services = tmp_path / "services"
+    services.write_text("[one]\nkeepalives_idle=77\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    monkeypatch.setenv("PGSERVICE", "one")
+
+    own = OwnPsycopg(proxy.url)
+
+    assert options_of(own)[0] == 77
+    own.close()

@@ -204,6 +204,7 @@ def everything(store: Driven) -> None:
     store.locked(waiting)
     store.held_by(["w1"], count=BATCH)
     store.ids()
+    store.sessions()
     store.strays("w1", waiting)
     store.claimed(BATCH, by="w2")
     # All workers are silent but one.

@@ -13,8 +13,10 @@ from belayed.store.statements import Tables, catalogue, split, statement
 
 DIALECTS = tuple(STORES)
 ONLY = {
-    # Schemas and hints are PostgreSQL's.
-    "postgresql": {"has_schema", "create_schema", "insert_told", "notify", "look_lanes", "claim_lanes"},
+    # Schemas, sessions and hints are PostgreSQL's.
+    "postgresql": {
+        *("has_schema", "create_schema", "sessions", "insert_told", "notify", "look_lanes", "claim_lanes"),
+    },
     # The merge of several lanes is the store's own there.
     "sqlite": {"peek"},
 }

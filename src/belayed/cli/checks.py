@@ -6,15 +6,15 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from shlex import quote
-from typing import NamedTuple
 
 from belayed.addresses import hidden, without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
+from belayed.cli.findings import Finding, Result, ok
 from belayed.cli.queues import Queue, by_queue, serves
 from belayed.cli.show import counted, one_line, program, rough
+from belayed.cli.vanished import sessions
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
 from belayed.job import State
@@ -29,25 +29,6 @@ FEW_IDS = 10**9
 NEWEST = 1000
 """So many waiting jobs are looked at for their code."""
 OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}
-
-
-class Result(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Finding(NamedTuple):
-    """What a check found."""
-
-    check: str
-    result: Result
-    text: str
-    fix: str = ""
-
-
-def ok(check: str, text: str) -> Finding:
-    return Finding(check, Result.OK, text)
 
 
 def all_findings(place: Place) -> list[Finding]:
@@ -68,6 +49,8 @@ def found(place: Place) -> list[Finding]:
         fix = f"see that {runs}the address is right (--url or BELAYED_URL)"
         return [*findings, Finding("database", Result.FAIL, one_line(error), fix)]
     findings += [database(jobs, checked), *setup(jobs.store.dialect, checked)]
+    if (kept := jobs.connections.perform(jobs.store.sessions())) is not None:
+        findings.append(sessions(kept))
     try:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:

@@ -6,7 +6,8 @@ import click
 
 from belayed import printable
 from belayed.cli.app import Place, options
-from belayed.cli.checks import Finding, Result, all_findings
+from belayed.cli.checks import all_findings
+from belayed.cli.findings import Finding, Result
 from belayed.cli.show import echo_json, grid, json_option, styled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from math import ceil
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
 
 T = TypeVar("T")
 
@@ -17,6 +19,14 @@ CONNECT_TIMEOUT = 10
 """Seconds, where the time for an answer is longer."""
 CANCEL_WAIT = 1.0
 """Seconds to ask the server to give up a statement that we have given up: it may wait for a lock, and run later."""
+
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+"""Seconds, and the last in milliseconds: 25 s without a sign of the other machine. By default Linux takes 2 hours."""
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -97,6 +107,17 @@ def cancels_by_itself(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any
 def cancelled(request: Any) -> None:
     with suppress(psycopg.Error):
         request.cancel()
+
+
+def keepalives(url: str) -> dict[str, Any]:
+    """How the system finds out that the server's machine has vanished: nothing if the URL, or a service, says how.
+
+    Raises psycopg.ProgrammingError for a malformed URL.
+    """
+    given = conninfo_to_dict(url)
+    if given.keys() & {*KEEPALIVES, "keepalives", "service"} or "PGSERVICE" in os.environ:
+        return {}
+    return KEEPALIVES
 
 
 def connect_timeout(timeout: float | None) -> int:

@@ -17,7 +17,7 @@ try:
     from psycopg.rows import tuple_row
     from psycopg.types.numeric import Int8BinaryLoader
 
-    from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, connect_timeout
+    from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, connect_timeout, keepalives
     from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
     from belayed.connections.prepared import Prepared, Unwritten
     from belayed.connections.unreachable import quotable, unreachable
@@ -62,6 +62,7 @@ class OwnPsycopg:
                 connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
                 client_encoding="utf-8",  # whatever the role, the database or the environment say
+                **keepalives(url),
             )
             self.raw.timeout = timeout
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
@@ -228,6 +229,7 @@ class OwnAsyncPsycopg:
                 connect_timeout=connect_timeout(timeout),
                 fallback_application_name="belayed",
                 client_encoding="utf-8",  # whatever the role, the database or the environment say
+                **keepalives(url),
             )
             raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             own = cls(raw, timeout)

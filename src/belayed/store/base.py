@@ -171,6 +171,23 @@ class Ids(NamedTuple):
     """The SQL that sets the counter right."""
 
 
+class Sessions(NamedTuple):
+    """What a server does with the sessions of clients that have vanished. Times are in seconds; 0 is never."""
+
+    database: str
+    remote: bool
+    """Whether the client that asked is on another machine."""
+    idle: float
+    """Until the first look whether a silent client is there."""
+    interval: float
+    """Between the looks."""
+    looks: float
+    """So many looks without an answer end the session."""
+    user_timeout: float
+    """Without an acknowledgement of what was sent."""
+    idle_in_transaction: float
+
+
 class Store(ABC):
     """Where jobs are kept."""
 
@@ -388,6 +405,11 @@ class Store(ABC):
     @abstractmethod
     def check(self) -> Steps[Checked]:
         """What the database says of itself; its tables need not be there."""
+
+    def sessions(self) -> Steps[Sessions | None]:
+        """What the server does with the sessions of vanished clients; None: there is no server."""
+        yield from ()
+        return None
 
     @abstractmethod
     def place(self) -> Steps[str | None]:

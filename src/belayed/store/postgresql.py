@@ -9,7 +9,7 @@ from typing import Any
 
 from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
-from belayed.store.base import Checked
+from belayed.store.base import Checked, Sessions
 from belayed.store.dialect import Call
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
@@ -77,6 +77,10 @@ class PostgresStore(SqlStore):
             "its encoding is SQL_ASCII, which keeps any bytes and knows no characters, so that one program's texts may "
             "not be readable to another; make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
+
+    def sessions(self) -> Steps[Sessions | None]:
+        rows = yield from self.ask("sessions", last=True, read=True)
+        return Sessions(*rows[0])
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
         ((first, told, at),) = yield from self.ask(

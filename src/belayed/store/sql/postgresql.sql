@@ -258,6 +258,18 @@ FROM used
 LEFT JOIN pg_sequence ON seqrelid = CAST(sequence AS regclass)
 ORDER BY name DESC;
 
+-- name: sessions
+-- Through a Unix socket the settings of TCP are shown as 0, and what they are otherwise is the reset value.
+SELECT current_database(), COALESCE(inet_client_addr() <> inet_server_addr(), false),
+       MAX(number) FILTER (WHERE name = 'tcp_keepalives_idle'),
+       MAX(number) FILTER (WHERE name = 'tcp_keepalives_interval'),
+       MAX(number) FILTER (WHERE name = 'tcp_keepalives_count'),
+       MAX(number) FILTER (WHERE name = 'tcp_user_timeout') / 1000,
+       MAX(number) FILTER (WHERE name = 'idle_in_transaction_session_timeout') / 1000
+FROM (SELECT name, CAST(CASE WHEN inet_client_addr() IS NULL THEN reset_val ELSE setting END AS double precision) AS number
+      FROM pg_settings
+      WHERE name LIKE 'tcp\_%' OR name = 'idle_in_transaction_session_timeout') AS settings;
+
 -- name: insert
 -- The hint rides along: one trip, and PostgreSQL sends the same hint of one transaction only once. One VALUES row,
 -- because nothing is prepared: of the forms tried it is the quickest to plan.
