@@ -192,6 +192,15 @@ class FaultProxy:
 
         self._order(order)
 
+    def bury(self) -> None:
+        """Reset the connections that a failover has left dead, as keepalives do in the end."""
+
+        def order() -> None:
+            for link in [link for link in self.links if link.dead]:
+                self._end(link, reset=True)
+
+        self._order(order)
+
     def refuse(self) -> None:
         """No new connections; those there are stay."""
 

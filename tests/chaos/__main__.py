@@ -26,6 +26,7 @@ from tests.chaos.imports import ALL_SLOW, PACES, Pace
 from tests.chaos.kinds import PARTS
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
+from tests.chaos.network import Network
 from tests.chaos.places import EFFECTS, Postgres, Sqlite
 from tests.chaos.refusals import Refusals, unrecorded
 from tests.chaos.verdict import Fault, Verdict, judged, lapses
@@ -151,7 +152,11 @@ class Run:
             self.refusals.install()
         self.load = Load(self.jobs, place, app, rate, seed, longest, parts)
         options = ["--grace", "5s"] if defaults else BRISK
-        self.workers = Workers(place.url, folder, workers, options, parts)
+        self.network = Network(place) if "network" in parts else None
+        urls = [place.url] if self.network is None else self.network.urls
+        self.workers = Workers(urls, folder, workers, options, parts)
+        if self.network is not None:
+            self.network.on_host = self.workers.on_host
         self.patience = 240 if defaults else 120
         plain = patience + SLOWER if defaults else patience
         self.waits = plain, plain + SUSPECTS
@@ -184,6 +189,8 @@ class Run:
                 thread.join(30)
             if "refusals" in self.parts:
                 self.refusals.lift()
+            if self.network is not None:
+                self.network.mend()
             if self.load.failure is not None:
                 raise self.load.failure
             if "imports" in self.parts:
@@ -191,6 +198,8 @@ class Run:
                 self.paced(ALL_SLOW)
             self.finish(progress)
         self.workers.close()
+        if self.network is not None:
+            self.network.close()
         return self.verdict()
 
     def verdict(self) -> Verdict:
@@ -220,7 +229,11 @@ class Run:
 
     def fault(self) -> None:
         """Do one of the things that may happen, and not wait for the end of it."""
-        sources: list[Any] = [self.workers, self.place, *([self.refusals] if "refusals" in self.parts else [])]
+        sources: list[Any] = [self.workers, self.place]
+        if "refusals" in self.parts:
+            sources.append(self.refusals)
+        if self.network is not None:
+            sources.append(self.network)
         chances = {kind: (share, source) for source in sources for kind, share in source.faults().items()}
         kind = self.rng.choices(list(chances), [share for share, _ in chances.values()])[0]
         what = getattr(chances[kind][1], kind)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-PARTS = ("transactions", "leftovers", "imports", "forks", "hostile", "solo", "refusals")
+PARTS = ("transactions", "leftovers", "imports", "forks", "hostile", "solo", "refusals", "network")
 """What a run can do without: `--without`."""
 HOW = ("kill", "exit", "fault")
 """By what a job ends its process."""

@@ -45,8 +45,8 @@ def test_nothing_is_lost_in_a_short_chaos(store: str) -> None:
 @pytest.mark.parametrize(
     ("given", "left"),
     [
-        ("", ("transactions", "leftovers", "imports", "forks", "hostile", "solo", "refusals")),
-        ("transactions, imports,forks,hostile", ("leftovers", "solo", "refusals")),
+        ("", ("transactions", "leftovers", "imports", "forks", "hostile", "solo", "refusals", "network")),
+        ("transactions, imports,forks,hostile", ("leftovers", "solo", "refusals", "network")),
         ("all", ()),
     ],
 )

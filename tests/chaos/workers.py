@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +38,7 @@ class Tree:
     log: Path
     port: int
     solo: bool
+    url: str
     started: float = field(default_factory=time.time)
 
     @property
@@ -53,15 +54,17 @@ class Tree:
 class Workers:
     """So many supervisors, started again whenever one ends."""
 
-    def __init__(self, url: str, folder: Path, count: int, options: list[str], parts: Collection[str]) -> None:
-        self.folder, self.options, self.parts = folder, options, parts
+    def __init__(
+        self, urls: Sequence[str], folder: Path, count: int, options: list[str], parts: Collection[str]
+    ) -> None:
+        """*urls* are by turns those of the database, each as from another host."""
+        self.urls, self.folder, self.options, self.parts = urls, folder, options, parts
         self.imports = folder / "imports"
         Pace().write(self.imports)
         self.bin = interpreter(folder)
         self.environment = {
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-            "BELAYED_URL": url,
             "CHAOS_LEDGER": str(folder / "ledger"),
             "CHAOS_IMPORTS": str(self.imports),
         }
@@ -74,6 +77,7 @@ class Workers:
 
     def start(self, *, solo: bool = False) -> Tree:
         self.started += 1
+        url = self.urls[self.started % len(self.urls)]
         path, port = self.folder / f"worker-{self.started}.log", free_port()
         command = [str(self.bin / "python"), "-m", "belayed", "work", "--app", "tests.chaos.app", *self.options]
         if "forks" in self.parts:
@@ -82,15 +86,20 @@ class Workers:
             # What vandals do to a worker's own process, nobody else could mend.
             command += ["--processes", "0", "--queue", f"!{VANDALS_QUEUE}"]
         with path.open("wb") as log:
+            environment = {**self.environment, "BELAYED_URL": url}
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=self.environment
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment
             )
         if "forks" in self.parts:
             limited(process.pid, FILES)
-        return Tree(process, path, port, solo)
+        return Tree(process, path, port, solo, url)
 
     def trees(self) -> list[Tree]:
         return [*self.running, *([self.solo] if self.solo else [])]
+
+    def on_host(self, url: str) -> set[int]:
+        """The supervisors that reach the database by this URL."""
+        return {one.pid for one in self.trees() if one.url == url}
 
     def keep(self) -> None:
         """Start again what has ended."""

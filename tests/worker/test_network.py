@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from belayed import State
 from belayed.jobs import Jobs
 from tests.poolers import TransactionPooler
 from tests.proxy import FaultProxy
+from tests.worker import wild
 from tests.worker.helpers import eventually, execute, logged, worker
 from tests.worker.tasks import double
+from tests.worker.test_frozen import LAPSE, behind, ended
 from tests.worker.test_wakeup import SELDOM, SOON, hears, rests, waited
+from tests.worker.tree import over, runs, tree
 
 BRISK = {"beat": timedelta(seconds=0.3), "lapse": timedelta(seconds=3)}
 
@@ -119,3 +124,35 @@ def test_a_worker_behind_a_pooler_leaves_nothing_there_and_rests_when_nothing_co
     assert max(waits) < 0.5, waits
     assert often < 0.2 < 0.7 < seldom
     assert often_again < 0.2
+
+
+def test_a_worker_that_is_cut_off_starts_nothing_after_its_lapse_and_comes_back(
+    proxy: FaultProxy, remote: Jobs, postgres_url: str, opened: Callable[..., Jobs], tmp_path: Path, effects: Path
+) -> None:
+    direct = opened(postgres_url)
+    long, others, quick = behind(effects, tmp_path, 1.5 * LAPSE)
+
+    with tree(remote, tmp_path / "log-1", threads=1) as cut_off:
+        eventually(lambda: runs(effects))
+        eventually(lambda: direct.counts().ended.get(State.SUCCEEDED) == 100)
+        own = set(cut_off.children())
+        proxy.black_hole()
+        with tree(direct, tmp_path / "log-2"):
+            over(long, *others)
+            eventually(lambda: effects.read_text().count("done") == 2)
+            before = ended(direct, long, *others)
+        started = {pid for pid, _ in runs(quick)}
+
+        proxy.forward()
+
+        (line,) = cut_off.says("was refused")
+        assert cut_off.says("the store is available again")
+        again = wild.ends.enqueue(str(tmp_path / "again"))
+        over(again)
+        assert cut_off.popen.poll() is None
+
+    assert f"#{long.id} was refused" in line
+    assert ended(direct, long, *others) == before
+    assert not started & own
+    assert (long.rescues, len(runs(effects)), len(runs(quick))) == (1, 2, 50)
+    assert again.state is State.SUCCEEDED
