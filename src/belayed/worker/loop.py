@@ -260,8 +260,8 @@ class Loop:
         self.slots.demand.turns_pace.took(now - begun)
         if wanted is not None:
             self.poll_at = now
+            self.wakeup.looked(now, bool(turn.claimed), told=look_after(now, self.heard_at) is not None)
             if turn.claimed:
-                self.wakeup.found(now, told=look_after(now, self.heard_at) is not None)
                 self.heard_at = now if self.wakeup.hears else self.heard_at
             else:
                 self.poll_at += look_after(now, self.heard_at, self.upkeep.workers) or self.wakeup.poll_after()

@@ -50,6 +50,8 @@ class Wakeup:
         """When an echo was sent last; and when a listener was opened, or tried."""
         self.busy_at = time.monotonic()
         """When there was a job last, or a reason to expect one."""
+        self.empty = False
+        """Whether the last look found no job."""
         self.lost = 0
         """How often in a row the listener was lost before it was proved."""
         self.echo = ""
@@ -77,11 +79,13 @@ class Wakeup:
             interval = min(interval, max(BLIND, min(SHARE * quiet, SPARING)))
         return interval * random.uniform(0.8, 1.2)
 
-    def found(self, now: float, told: bool) -> None:
-        """There was a job. If nobody has *told*: perhaps hints do not arrive any more."""
-        self.busy_at = now
-        if self.hears and not told and now > self.proved_at + SURPRISED:
-            self.prove_at = now
+    def looked(self, now: float, found: bool, told: bool) -> None:
+        """The store was asked for jobs. If one has come of which nobody has *told*: perhaps hints do not arrive."""
+        if found:
+            self.busy_at = now
+            if self.hears and self.empty and not told and now > self.proved_at + SURPRISED:
+                self.prove_at = now
+        self.empty = not found
 
     def doubt(self) -> None:
         """Open the listener anew: the store may have moved, and with it the place where hints arrive."""
