@@ -238,15 +238,17 @@ async def test_nor_does_one_that_is_awaited(local_url, connections):
     await connections.aclose()
 
 
-OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+LINUX = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="other systems name the options otherwise")
+OPTIONS = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
 
 
 def options_of(own: Any) -> list[int]:
     """How the system looks whether the other machine is there."""
     with socket.fromfd(own.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:
-        return [copy.getsockopt(socket.IPPROTO_TCP, option) for option in OPTIONS]
+        return [copy.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) for option in OPTIONS]
 
 
+@LINUX
 @pytest.mark.parametrize("named", ["", "&keepalives_idle=60", "&keepalives=0", "&tcp_user_timeout=5000"])
 async def test_a_machine_that_vanishes_is_noticed_unless_the_url_says_otherwise(proxy, named):
     with psycopg.connect(proxy.url + named) as raw:
@@ -262,6 +264,7 @@ async def test_a_machine_that_vanishes_is_noticed_unless_the_url_says_otherwise(
     assert found == [given if named else [10, 5, 3, 25_000]] * 2
 
 
+@LINUX
 def test_a_service_says_it_itself(proxy, monkeypatch, tmp_path):
     services = tmp_path / "services"
     services.write_text("[one]\nkeepalives_idle=77\n")
