@@ -42,7 +42,7 @@ jobs = belayed.configure({url!r}, synchronous="normal")
 """
 
 
-def eventually(condition: Callable[[], T], within: float = 10) -> T:
+def eventually(condition: Callable[[], T], within: float = 30) -> T:
     """What *condition* returns once it is true; an AssertionError if it is not in time."""
     deadline = time.monotonic() + within
     while not (found := condition()):
