@@ -11,7 +11,7 @@ import pytest
 
 from belayed import enqueue_many
 from belayed.jobs import Jobs
-from belayed.worker.demand import Demand
+from belayed.worker.demand import PATIENCE, Demand
 from tests.proxy import FaultProxy
 from tests.worker.helpers import execute, worked
 from tests.worker.tasks import act
@@ -24,7 +24,7 @@ BRIEF = 0.005
 
 @pytest.mark.parametrize(
     ("turn", "ready"),
-    [(0.001, 20), (0.0125, 20), (0.1, 160), (0.25, 400), (5.0, 800)],
+    [(0.001, 20), (0.0125, 20), (0.1, 160), (0.15, 240), (5.0, 320)],
     ids=["near", "as near as it was taken to be", "far", "further", "stuck"],
 )
 def test_work_is_held_ready_for_a_few_turns_of_the_store(turn: float, ready: int) -> None:
@@ -43,6 +43,14 @@ def test_the_read_ahead_bounds_what_is_held_ready_for_a_slow_store() -> None:
     demand.turns_pace.took(0.25)
 
     assert demand.room(0, 0) == 30
+
+
+def test_a_job_that_would_go_back_before_its_turn_is_not_held_ready_for_a_slow_store() -> None:
+    demand = Demand(threads=1, async_slots=1, most=1000)
+    demand.took(False, PATIENCE)
+    demand.turns_pace.took(10.0)
+
+    assert demand.room(0, 0) == 1
 
 
 def test_long_jobs_are_not_held_ready_for_a_slow_store() -> None:

@@ -11,12 +11,12 @@ AHEAD = 0.05
 TURNS = 4.0
 """Turns at the store that the work held ready lasts for: while one claims, the last one's jobs run; and a duty may come
 between two of them. Of a store near by that is less than `AHEAD`."""
-FARTHEST = 2.0
-"""Seconds of work to hold ready at most, however slow the store is: other workers are to get something, too."""
 PROBE = 10
 """Claims to try for coroutines while every thread is busy."""
 PATIENCE = 1.0
 """Seconds that a claimed job waits for a slot before it goes back."""
+FARTHEST = 0.8
+"""Seconds of work to hold ready at most, however slow the store is: less than `PATIENCE`, or it would go back."""
 
 
 class Pace:
