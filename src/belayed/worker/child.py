@@ -39,7 +39,7 @@ from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, 
 from belayed.worker.leftovers import Leftovers
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
-from belayed.worker.report import Report
+from belayed.worker.report import HALF, Report
 from belayed.worker.saying import HANGS
 from belayed.worker.signals import die_with_parent, ignore_signals
 from belayed.worker.slots import Slots
@@ -76,6 +76,7 @@ class Child:
             apart=False,
         )
         self.report = Report(jobs.config)
+        self.report.most = HALF
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.done_with, self.slots.is_quiet = self.done_with, self.report.is_full
         self.slots.wake, self.slots.broke = self.wake, self.broken

@@ -16,7 +16,7 @@ from belayed.worker.ending import AT_ONCE, BEYOND_GRACE
 from belayed.worker.loop import Loop
 from belayed.worker.nursery import Nursery
 from belayed.worker.output import Output
-from belayed.worker.report import Summary
+from belayed.worker.report import HALF, Summary
 from belayed.worker.telling import Telling
 from belayed.worker.worker import row_of
 
@@ -102,7 +102,7 @@ class Pool:
         if started is not None:
             started(database, self.config)
         self.loop = Loop(database, self.config, row_of(self.config), self.children)
-        self.loop.report.elsewhere = Telling(self.children).pass_on
+        self.loop.report.elsewhere, self.loop.report.most = Telling(self.children).pass_on, HALF
         if self.stopping:
             self.loop.stop()
         if self.paused:

@@ -17,6 +17,8 @@ from belayed.worker.ending import Ending
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
+HALF = MOST // 2
+"""Where child processes log what starts, and are told what has succeeded."""
 
 
 NAMED = 5
@@ -70,6 +72,7 @@ class Report:
         self.config = config
         self.second = self.summed = 0
         self.lines = self.more = 0
+        self.most = MOST
         self.complained: dict[int, float] = {}
         self.elsewhere: Callable[[list[Finished]], list[Finished]] = none_passed_on
         """Has outcomes logged by the children that they came from, where the application may have set up logging.
@@ -95,7 +98,7 @@ class Report:
         """Those for whose lines there is room in this second. Called for each batch, of which most are of successes."""
         self.turn_second()
         successes = sum(one.state is State.SUCCEEDED for one in outcomes)
-        room = max(0, MOST - self.lines)
+        room = max(0, self.most - self.lines)
         self.lines += successes
         if successes <= room:
             return outcomes
@@ -177,7 +180,7 @@ class Report:
             return True
         self.turn_second()
         self.lines += 1
-        return self.lines <= MOST
+        return self.lines <= self.most
 
     def turn_second(self) -> None:
         """Begin to count again if another second has begun."""
@@ -190,7 +193,7 @@ class Report:
 
         Asks nothing of logging, which is the application's: what does so may hang.
         """
-        return self.lines > MOST and int(time.monotonic()) == self.second
+        return self.lines > self.most and int(time.monotonic()) == self.second
 
     def tick(self, last: bool = False) -> None:
         """Sum up the second that has passed, or what is left of the *last* one."""
