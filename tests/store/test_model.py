@@ -21,8 +21,9 @@ from belayed.job import LIVE, Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
 from belayed.store.base import Turn, Wanted, WorkerRow
+from belayed.store.chores import POISON
 from belayed.store.lanes import Serving
-from belayed.store.sql import POISON, SqlStore
+from belayed.store.sql import SqlStore
 from belayed.store.statements import statement
 from tests.store.factories import silent
 from tests.store.model import Entry, Model, Try

@@ -18,7 +18,7 @@ from belayed.config import address
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs
 from belayed.store.postgresql import PostgresStore
-from belayed.worker import setaside
+from belayed.worker import duties, setaside
 from belayed.worker.vigil import Vigil, worker_watched
 from tests.worker.helpers import due, ended, eventually, execute, logged, states, worked, worker
 from tests.worker.refusing import allow, locked, refuse
@@ -34,6 +34,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again in tenths of seconds what the database refuses."""
     monkeypatch.setattr(setaside, "FIRST", 0.05)
     monkeypatch.setattr(setaside, "LONGEST", 0.2)
+    monkeypatch.setattr(duties, "FIRST", 0.05)
+    monkeypatch.setattr(duties, "LONGEST", 0.2)
 
 
 OF_A_JOB = {
@@ -324,6 +326,33 @@ def test_a_worker_waits_at_its_end_for_a_row_that_is_locked(postgres: Jobs, body
     thread.join()
 
     assert held.refresh().state is State.SUCCEEDED
+
+
+def test_a_job_that_cannot_be_claimed_keeps_no_other_from_it(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    saved = [double.using(max_attempts=77 if nth in (0, 7) else 3).enqueue(nth) for nth in range(60)]
+    bad, good = [saved[0], saved[7]], [*saved[1:7], *saved[8:]]
+    refuse(jobs, "jobs", "UPDATE", "NEW.max_attempts = 77 AND NEW.state = 'running'")
+
+    with worker(jobs):
+        eventually(lambda: ended(*good), within=30)
+        double.enqueue(1).wait(30)
+        was = states(*bad)
+        allow(jobs, "jobs", "UPDATE")
+        eventually(lambda: ended(*bad), within=30)
+        double.enqueue(1).wait(30)
+
+    assert was == [State.READY] * 2
+    assert len(logged(caplog, "the database refuses to claim job")) == 2
+    assert not logged(caplog, "the store is not available")
+
+
+def test_a_worker_ends_though_a_job_cannot_be_claimed(jobs: Jobs) -> None:
+    saved = [double.using(max_attempts=77 if nth == 0 else 3).enqueue(nth) for nth in range(10)]
+    refuse(jobs, "jobs", "UPDATE", "NEW.max_attempts = 77 AND NEW.state = 'running'")
+
+    worked(jobs)
+
+    assert states(*saved) == [State.READY] + [State.SUCCEEDED] * 9
 
 
 def test_no_more_is_claimed_than_can_be_kept_unwritten(

@@ -50,6 +50,8 @@ class Wanted:
     worker: str
     count: int
     lanes: Lanes
+    only: list[int] | None = None
+    """Of these jobs, which `first` has found, not of the first."""
 
 
 class Turn(NamedTuple):
@@ -251,6 +253,10 @@ class Store(ABC):
         Fenced: an outcome whose token is not the row's any more is refused and changes nothing. A claim brings at
         most as many jobs as wanted, by priority, run_at and id over all lanes; none of a paused queue.
         """
+
+    @abstractmethod
+    def first(self, lanes: Lanes, count: int, *, now: datetime | None = None) -> Steps[list[int]]:
+        """The jobs that a claim would bring first, at most *count*; others may claim them before."""
 
     @abstractmethod
     def settled(self, worker: str, refused: Sequence[Finished]) -> Steps[dict[int, State | None]]:

@@ -16,7 +16,6 @@ from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
 from belayed.store.base import (
     LOOK,
-    Beat,
     Checked,
     Counts,
     Drafts,
@@ -24,51 +23,51 @@ from belayed.store.base import (
     Inserted,
     Made,
     Overdue,
-    Place,
-    Promoted,
     QueueCount,
-    Rescued,
-    Sign,
-    Signs,
     Turn,
     Wanted,
     WorkerRow,
     inserted_only,
 )
+from belayed.store.chores import Chores
 from belayed.store.dialect import Call
 from belayed.store.hinting import Hinting
 from belayed.store.lanes import Lanes, Serving
-from belayed.store.reading import number_of, seconds_of, state_of, text_of
+from belayed.store.reading import number_of, state_of, text_of
 from belayed.store.rows import LOADED, Again, as_json, loaded_row, order_of_claims, outcomes, placed
 
 LOAD_FROM = 50
 """From so many jobs on, a bulk load is the faster way."""
 FAR = 8
 """How many claims ahead a look sees, where claims follow one another."""
-POISON = "put aside as poison: its worker stopped beating {most} times while it held this job"
 
 
-class SqlStore(Hinting):
+class SqlStore(Hinting, Chores):
     """A store in a SQL database: the operations, as belayed.store.base describes them."""
 
     def claiming(self, wanted: Wanted, now: Any) -> Steps[list[Call]]:
         """The calls that claim from the lanes wanted; the last one answers with the claimed rows."""
         lanes, count = wanted.lanes, wanted.count
         claim = {"worker": wanted.worker, "token": secrets.token_hex(8), "now": now}
-        if len(lanes.lanes) == 1:
+        if len(lanes.lanes) == 1 and wanted.only is None:
             (lane,) = lanes.lanes
             mark = {"mark_at": self.marked(lane.mark_at), "mark_id": lane.mark_id}
             lane_of = {"queue": lane.queue, "priority": lane.priority, "upto": lane.upto}
             return self.calls("claim", count=count, **lane_of, **mark, **claim)
-        if lanes.hurried(count):
+        if wanted.only is None and lanes.hurried(count):
             lanes.look_far((yield from self.first_of(lanes, count * FAR)))
         low, high = lanes.serving.range
         claim |= {"low": low, "high": high}
-        ids = lanes.following(count) or (yield from self.looked_up(lanes, count))
+        ids = wanted.only or lanes.following(count) or (yield from self.looked_up(lanes, count))
         if ids is None:
             return self.calls("claim_lanes", lanes=lanes.text(count, self.text), count=count, **claim)
         queues = as_json([lane.queue for lane in lanes.lanes])
         return self.calls("claim_ids", ids=as_json(ids), queues=queues, **claim)
+
+    def first(self, lanes: Lanes, count: int, *, now: datetime | None = None) -> Steps[list[int]]:
+        if lanes.due():
+            yield from self.scan(lanes, self.clock(now))
+        return (yield from self.first_of(lanes, count)) if lanes.lanes else []
 
     def first_of(self, lanes: Lanes, count: int) -> Steps[list[int]]:
         """The ids that come first over all *lanes*."""
@@ -180,7 +179,7 @@ class SqlStore(Hinting):
         ]:
             calls += self.calls("trim", ids=as_json(many))
         lanes = wanted.lanes if wanted and wanted.count > 0 else None
-        if wanted and lanes is not None and not lanes.following(wanted.count) and lanes.due():
+        if wanted and lanes is not None and not wanted.only and not lanes.following(wanted.count) and lanes.due():
             yield from self.scan(lanes, at)
         if wanted and lanes and lanes.lanes:
             calls += yield from self.claiming(wanted, at)
@@ -229,93 +228,6 @@ class SqlStore(Hinting):
         if text is None:
             raise BrokenPayload(f"the payload has {size or 0:,} bytes, more than any that Belayed saves")
         return text_of(text)
-
-    def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
-        at = self.clock(now)
-        rows = yield from self.ask("beat", last=True, worker=worker.id, now=at)
-        cancels = [row[0] for row in rows if row[0] is not None]
-        fresh = len(cancels) == len(rows)
-        if fresh:
-            columns = {name: getattr(worker, name) for name in ("lapse", "pid", "name", "host", "queues", "version")}
-            yield Ask(self.calls("register", worker=worker.id, now=at, **columns), last=True)
-        return Beat(fresh, cancels)
-
-    def retire(self, worker: str) -> Steps[None]:
-        yield from self.ask("retire", last=True, worker=worker)
-
-    def signs(self, worker: str = "") -> Steps[Signs]:
-        rows = yield from self.ask("signs", last=True, read=True, worker=worker)
-        workers = [Sign(text_of(row[0]), text_of(row[1]), seconds_of(row[2])) for row in rows if row[0] is not None]
-        return Signs(workers, [row[3] for row in rows if row[0] is None])
-
-    def rescue(
-        self,
-        dead: Sequence[Sign],
-        *,
-        most: int = 10,
-        only: Sequence[int] | None = None,
-        recorded: bool = True,
-        now: datetime | None = None,
-    ) -> Steps[Rescued]:
-        at = self.clock(now)
-        seen = as_json([{"worker": one.worker, "sign": one.sign} for one in dead])
-        # Under a lock: a worker that beats from here on waits, and does not lose what it holds. It does not matter how
-        # late a server that was stopped carries this out: who has beaten since is not touched.
-        asking = [*self.calls("lapsed", signs=seen), *self.calls("orphaned", signs=seen)]
-        lapsed, orphaned = [[row[0] for row in rows] for rows in (yield Ask(asking))]
-        workers = [*lapsed, *orphaned]
-        which = {
-            "workers": as_json(workers),
-            "only": None if only is None else as_json(list(only)),
-            "most": most,
-            "recorded": recorded,
-            "count": 1000,
-            "now": at,
-        }
-        saving = self.calls("rescue", **which)
-        poisoning = self.calls("poison", error=POISON.format(most=most), **which)
-        answers = yield Ask([*saving, *poisoning])
-        saved = [row[0] for row in answers[len(saving) - 1]]
-        settling = self.calls("settle", ids=as_json(saved), now=at)
-        yield Ask([*settling, *self.calls("bury", workers=as_json(lapsed))], last=True)
-        return Rescued(saved, [row[0] for row in answers[-1]], workers)
-
-    def held_by(self, workers: Sequence[str], *, count: int = 1000) -> Steps[list[int]]:
-        rows = yield from self.ask("held_by", last=True, read=True, workers=as_json(list(workers)), count=count)
-        return [row[0] for row in rows]
-
-    def locked(self, ids: Sequence[int]) -> Steps[list[int]]:
-        rows = yield from self.ask("locked", last=True, ids=as_json(list(ids)))
-        return [row[0] for row in rows]
-
-    def strays(self, worker: str, known: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
-        rows = yield from self.ask("strays", worker=worker, ids=as_json(list(known)))
-        ids = [row[0] for row in rows]
-        yield Ask(self.calls("settle", ids=as_json(ids), now=self.clock(now)), last=True)
-        return ids
-
-    def promote(
-        self, *, count: int = 1000, only: Sequence[int] | None = None, now: datetime | None = None
-    ) -> Steps[Promoted]:
-        at = self.clock(now)
-        due = yield from self.ask("next_due", last=True, read=True, now=at)
-        if not due or due[0][0] > 0:
-            return Promoted(0, due[0][0] if due else None)
-        listed = None if only is None else as_json(list(only))
-        # If more are due than a batch takes, the last quarter are the most urgent: they do not wait for 100,000 others.
-        urgent = 0 if only is not None else count // 4
-        *_, ((jobs,),), due = yield self.promoting("promote", at, count=count - urgent, only=listed)
-        if urgent and jobs == count - urgent and due and due[0][0] <= 0:
-            *_, ((more,),), due = yield self.promoting("promote_urgent", at, count=urgent)
-            jobs += more
-        return Promoted(jobs, due[0][0] if due else None)
-
-    def promoting(self, name: str, at: Any, **given: Any) -> Ask:
-        return Ask([*self.calls(name, now=at, **given), *self.calls("next_due", now=at)], last=True)
-
-    def scheduled(self, *, count: int = 1000, now: datetime | None = None) -> Steps[list[tuple[int, float]]]:
-        rows = yield from self.ask("scheduled", last=True, read=True, count=count, now=self.clock(now))
-        return [(row[0], row[1]) for row in rows]
 
     def get(self, id: int) -> Steps[tuple[Job, list[Attempt]] | None]:
         answers = yield Ask([*self.calls("get", id=id), *self.calls("attempts", id=id)], last=True, read=True)
@@ -399,21 +311,6 @@ class SqlStore(Hinting):
     def paused(self) -> Steps[list[str]]:
         rows = yield from self.ask("paused", last=True, read=True)
         return [text_of(row[0]) for row in rows]
-
-    def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
-        at = self.clock(now)
-        rows = yield from self.ask("prune", last=True, state=state.value, age=float(age), count=count, now=at)
-        return len(rows)
-
-    def passed(self, place: Place | None, count: int) -> Steps[Place | None]:
-        finished_at, id = (None, 2**63 - 1) if place is None else (self.bind(place.finished_at), place.id)
-        rows = yield from self.ask("passed", last=True, read=True, finished_at=finished_at, id=id, count=count)
-        return Place(self.time(rows[0][0]), rows[0][1]) if rows else None
-
-    def prune_excess(self, edge: Place, *, count: int = 1000) -> Steps[int]:
-        place = {"finished_at": self.bind(edge.finished_at), "id": edge.id}
-        rows = yield from self.ask("prune_excess", last=True, count=count, **place)
-        return len(rows)
 
     def now(self) -> Steps[datetime]:
         rows = yield from self.ask("now", last=True, read=True, now=self.clock(None))

@@ -16,8 +16,9 @@ from belayed.errors import BelayedError, SchemaMissing, StoreError, StoreUnavail
 from belayed.hints import look_after
 from belayed.job import State
 from belayed.safelog import log
-from belayed.store.base import LOOK, Turn, Wanted, WorkerRow
+from belayed.store.base import LOOK, Turn, WorkerRow
 from belayed.store.lanes import Serving
+from belayed.worker.claims import Claims
 from belayed.worker.contract import Slots
 from belayed.worker.ending import Ending, unsound
 from belayed.worker.line import Line
@@ -59,8 +60,9 @@ class Loop:
         slots.wake, slots.began, slots.stuck = self.wakeup.wake, self.report.started, self.report.stuck
         slots.written = lambda: not (self.collecting or self.unwritten or self.aside.parts)
         self.upkeep = Upkeep(self.store, jobs.config, config, row)
-        self.aside = SetAside(self.perform, self.store, self.took, self.upkeep.prove)
         self.lanes = self.store.lanes(Serving(config.queues, config.min_priority, config.max_priority))
+        self.aside = SetAside(self.perform, self.store, self.take_written, self.upkeep.prove)
+        self.claims = Claims(self.perform, self.store, row.id, self.lanes, self.start)
         self.record = Record(self.report, self.went_on)
         self.unwritten: list[Finished] = []
         self.together = 0
@@ -90,9 +92,8 @@ class Loop:
         finally:
             self.leave()
         self.summary.seconds = time.monotonic() - begun
-        self.failure = self.failure or self.aside.left()
-        if self.failure is not None:
-            raise self.failure
+        if (failure := self.failure or self.aside.left()) is not None:
+            raise failure
         return self.summary
 
     def stop(self, now: bool = False, patient: bool = False) -> None:
@@ -221,10 +222,12 @@ class Loop:
         while answer is not None and self.at_full_speed():
             answer = self.turn(answer)
         self.take_in(answer)
+        if self.claims.careful and not self.closed:
+            found = self.claims.carefully(self.slots.room())
+            self.poll_at = time.monotonic() + (0.0 if found else self.wakeup.poll_after())
         # What has been claimed may wait for threads that sleep.
         self.tend_at = self.slots.tend(time.monotonic())
-        if self.record.refused:
-            self.look_closer()
+        self.take_written([], set())
 
     def at_full_speed(self) -> bool:
         """Whether another turn is due before anything else: as much has ended as while the last one was written."""
@@ -241,7 +244,7 @@ class Loop:
         None: there is no answer that is to be taken in.
         """
         count = 0 if self.closed else self.slots.room() - (len(last.turn.claimed) if last else 0)
-        wanted = Wanted(self.row.id, count, self.lanes) if count > 0 else None
+        wanted = self.claims.wanted(count)
         finished = list(self.unwritten)
         # Before it is asked: what is claimed while this process is suspended counts as of now.
         begun, claimed_at = time.monotonic(), clock()
@@ -250,7 +253,7 @@ class Loop:
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 self.record.unanswered(finished)
-            if not self.aside.took_over(finished, error):
+            if not (self.aside.took_over(finished, error) if finished else self.claims.took_over(error)):
                 raise
             del self.unwritten[: len(finished)]
             return None
@@ -285,12 +288,6 @@ class Loop:
             claimed = [job for job in claimed if not self.slots.holds(job.id)]
         self.slots.start(claimed, claimed_at)
 
-    def took(self, finished: list[Finished], held: set[int]) -> None:
-        """Outcomes were written that had been refused together with others."""
-        self.record.take(finished, held)
-        if self.record.refused:
-            self.look_closer()
-
     def went_on(self, one: Finished) -> None:
         """An outcome was written that is no success."""
         if one.delay is not None:
@@ -300,8 +297,11 @@ class Loop:
         if one.unheard:
             self.slots.notify(one)
 
-    def look_closer(self) -> None:
-        """Ask the store about outcomes that were refused."""
+    def take_written(self, finished: list[Finished], held: set[int]) -> None:
+        """Record outcomes that were written by themselves, and ask the store about those whose claims did not hold."""
+        self.record.take(finished, held)
+        if not self.record.refused:
+            return
         try:
             settled = self.perform(self.store.settled(self.row.id, self.record.refused))
         except StoreError:
