@@ -115,6 +115,7 @@ def ends_under_the_lock(path: str) -> None:
     """Ends when nothing can be written any more."""
     while not Path(path).read_text("utf-8"):
         time.sleep(0.01)
+    note(path, "ended")
 
 
 @task
