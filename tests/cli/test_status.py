@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 
 import pytest
 
 from belayed.job import State
-from tests.store.factories import worker
+from tests.store.factories import draft, worker
 
 
 def rows(text):
@@ -128,3 +129,60 @@ def test_pause_wants_the_name_of_a_queue(run):
 
     assert result.exit_code == 2
     assert "Missing argument 'QUEUE...'" in result.stderr
+
+
+MANY = 20_000
+
+
+@pytest.fixture
+def crowded(store):
+    """Jobs of many queues, two of which are of interest."""
+    store.added(3, queue="z-largest", run_at=timedelta(hours=1))
+    store.added(queue="z-oldest", run_at=timedelta(hours=-2))
+    store.insert_many([draft(queue=f"q{nth:05}", run_at=timedelta(hours=1)) for nth in range(MANY)])
+    for nth in range(60):
+        store.beat(worker(f"w{nth}", name=f"worker{nth}", queues='["q00001"]'))
+
+
+def test_of_many_queues_status_shows_the_oldest_and_the_largest(run, told, crowded):
+    begun = time.monotonic()
+    shown = run("status").stdout
+    took = time.monotonic() - begun
+
+    assert len(shown) < 15_000
+    assert {"z-oldest", "z-largest"} <= {line.split(maxsplit=1)[0] for line in shown.splitlines() if line}
+    assert "\nand 19,952 more queues: --all\n" in shown
+    assert shown.endswith("and 10 more workers: --all\n")
+    assert took < 30
+    assert len(told("status")["queues"]) == MANY + 2
+
+
+def test_all_are_shown_to_those_who_ask(run, store):
+    store.insert_many([draft(queue=f"q{nth:05}", run_at=timedelta(hours=-1)) for nth in range(200)])
+
+    status, check = run("status", "--all").stdout, run("check", "--all").stdout
+
+    assert (status.count("\nq"), check.count("\nq")) == (200, 200)
+    assert "more queues" not in status + check
+
+
+def test_the_doctor_names_a_few_of_many_queues(run, store, crowded):
+    store.insert_many([draft(queue=f"r{nth:05}", run_at=timedelta(hours=-1)) for nth in range(MANY)])
+
+    shown = run("doctor").stdout
+
+    assert len(shown) < 15_000
+    assert "jobs wait in z-oldest for 2 h: no living worker serves it" in shown
+    assert "and 19,981 more of these" in shown
+    assert "fix: belayed status --all" in shown
+
+
+def test_check_names_a_few_of_many_queues(run, store, crowded):
+    store.insert_many([draft(queue=f"r{nth:05}", run_at=timedelta(hours=-1)) for nth in range(MANY)])
+
+    shown = run("check")
+
+    assert shown.exit_code == 1
+    assert "z-oldest" in shown.stdout
+    assert "and 19,951 more queues: --all" in shown.stdout
+    assert len(shown.stdout) < 15_000

@@ -12,7 +12,7 @@ from belayed.addresses import hidden, without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.findings import Finding, Result, ok
-from belayed.cli.queues import Queue, by_queue, serves
+from belayed.cli.queues import Queue, by_queue, servings
 from belayed.cli.show import counted, one_line, program, rough
 from belayed.cli.vanished import sessions
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
@@ -25,6 +25,8 @@ from belayed.tasks import Task
 
 DRIFT = timedelta(seconds=5)
 """How far a machine's clock may be from the database's."""
+SHOWN = 20
+"""Findings of a check."""
 FEW_IDS = 10**9
 NEWEST = 1000
 """So many waiting jobs are looked at for their code."""
@@ -170,24 +172,33 @@ def workers(rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:
             text = f"{row.name} has stopped beating{silent}; it holds {counted(row.running, 'job')}"
             fix = "others rescue its jobs" if alive else "start a worker: it rescues its jobs"
             findings.append(Finding("workers", Result.WARN, text, fix))
-    return findings
+    return few(findings, f"{program()} status --all")
 
 
 def waiting(queues: Sequence[Queue], rows: Sequence[WorkerRow], now: datetime) -> list[Finding]:
     """Whether each queue in which a job waits is served."""
     findings = []
-    for queue in queues:
-        if queue.oldest is None:
-            continue
+    serving = servings(rows)
+    for queue in sorted((queue for queue in queues if queue.oldest), key=lambda queue: queue.oldest or now):
+        assert queue.oldest is not None
         text = f"jobs wait in {queue.name} for {rough(now - queue.oldest)}"
         if queue.paused:
             findings.append(
                 Finding("queues", Result.WARN, f"{text}: it is paused", f"{program()} resume {quote(queue.name)}")
             )
-        elif not any(serves(row, queue.name) for row in rows):
+        elif not any(one.serves(queue.name) for one in serving):
             fix = f"{program()} work -q {quote(queue.name)}"
             findings.append(Finding("queues", Result.FAIL, f"{text}: no living worker serves it", fix))
-    return findings or [ok("queues", "each in which jobs wait is served")]
+    return few(findings, f"{program()} status --all") or [ok("queues", "each in which jobs wait is served")]
+
+
+def few(findings: list[Finding], fix: str) -> list[Finding]:
+    """The first findings of a check, and how many more there are."""
+    if len(findings) <= SHOWN:
+        return findings
+    rest = findings[SHOWN:]
+    result = Result.FAIL if any(one.result is Result.FAIL for one in rest) else Result.WARN
+    return [*findings[:SHOWN], Finding(rest[0].check, result, f"and {len(rest):,} more of these", fix)]
 
 
 def code(jobs: Jobs) -> list[Finding]:
@@ -202,7 +213,9 @@ def code(jobs: Jobs) -> list[Finding]:
             except (UnknownPayload, UntrustedPayload) as error:
                 fix = "deploy the code, name the application (--app), or configure(trust=[…])"
                 findings.append(Finding("code", Result.FAIL, f"jobs of {task} wait, but {one_line(error)}", fix))
-    return findings or [ok("code", f"that of {counted(len(found), 'task')} whose jobs wait can be imported")]
+    return few(findings, f"{program()} jobs") or [
+        ok("code", f"that of {counted(len(found), 'task')} whose jobs wait can be imported")
+    ]
 
 
 def product(dialect: str) -> str:

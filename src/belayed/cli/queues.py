@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nsmallest
+from math import inf
 
 from belayed.job import State
 from belayed.store.base import QueueCount, WorkerRow
@@ -40,6 +42,18 @@ def by_queue(counts: Iterable[QueueCount], paused: Iterable[str], now: datetime)
     return [found[name] for name in sorted(found)]
 
 
+def foremost(queues: list[Queue], most: int) -> list[Queue]:
+    """At most so many queues by name: those whose oldest job waits longest, and then the largest."""
+    if len(queues) <= most:
+        return queues
+
+    def rank(queue: Queue) -> tuple[float, int]:
+        waits = queue.oldest.timestamp() if queue.oldest else inf
+        return waits, -(queue.ready + queue.scheduled + queue.running)
+
+    return sorted(nsmallest(most, queues, key=rank), key=lambda queue: queue.name)
+
+
 def served(worker: WorkerRow) -> tuple[str, ...]:
     """The queues that a worker serves, as it was told them."""
     try:
@@ -49,6 +63,6 @@ def served(worker: WorkerRow) -> tuple[str, ...]:
     return tuple(map(str, listed)) if isinstance(listed, list) else tuple(worker.queues.split(","))
 
 
-def serves(worker: WorkerRow, queue: str) -> bool:
-    """Whether *worker* lives and takes jobs of *queue*."""
-    return worker.alive and Serving(served(worker)).serves(queue)
+def servings(workers: Iterable[WorkerRow]) -> set[Serving]:
+    """What those of *workers* that live take: each only once, as a thousand may be alike."""
+    return {Serving(served(worker)) for worker in workers if worker.alive}

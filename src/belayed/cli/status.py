@@ -11,10 +11,11 @@ import click
 from belayed.addresses import hidden
 from belayed.cli.app import Place, options
 from belayed.cli.daemon import local_status, pid_path
-from belayed.cli.queues import Queue, by_queue, served
+from belayed.cli.queues import Queue, by_queue, foremost, served
 from belayed.cli.records import worker_record
 from belayed.cli.show import (
     ago,
+    counted,
     echo,
     echo_json,
     iso,
@@ -32,6 +33,8 @@ from belayed.cli.working import FILE, identifier
 from belayed.job import ENDED
 from belayed.store.base import WorkerRow
 
+SHOWN = 50
+"""Queues and workers for people, unless they ask for all."""
 MOST = 1_000_000
 """Ended jobs are counted up to so many, so that a long history costs no more."""
 
@@ -42,11 +45,17 @@ MOST = 1_000_000
 )
 @click.option("--pid-file", type=FILE, metavar="FILE", help="With --local: its PID file.")
 @click.option("--identifier", "-i", type=identifier, metavar="ID", help="With --local: the one started with this.")
+@click.option("--all", "whole", is_flag=True, help=f"Show all queues and workers, not {SHOWN} of each at most.")
 @json_option
 @options
 @click.pass_obj
-def status(place: Place, local: bool, pid_file: Path | None, identifier: str | None, as_json: bool) -> None:
-    """Show the queues, what has ended, and the workers."""
+def status(
+    place: Place, local: bool, pid_file: Path | None, identifier: str | None, whole: bool, as_json: bool
+) -> None:
+    """Show the queues, what has ended, and the workers.
+
+    Of many queues it shows those whose jobs wait longest and the largest. As JSON all are shown.
+    """
     if local:
         local_status(pid_path(pid_file, identifier), as_json)
         return
@@ -67,12 +76,22 @@ def status(place: Place, local: bool, pid_file: Path | None, identifier: str | N
             }
         )
         return
-    show_queues(queues, now)
+    most = max(len(queues), len(workers)) if whole else SHOWN
+    show_queues(foremost(queues, most), now)
+    show_left("queue", len(queues) - most)
     echo()
     ended = [f"{number(counts.ended.get(state, 0), MOST)} {state.value}" for state in ENDED]
     echo(f"Ended and kept: {', '.join(ended)}.")
     echo()
-    show_workers(workers, now)
+    # The oldest come first; a new one is of more interest than one that has died.
+    show_workers(sorted(workers, key=lambda worker: not worker.alive)[:most], now)
+    show_left("worker", len(workers) - most)
+
+
+def show_left(what: str, count: int) -> None:
+    """Say how many are not shown."""
+    if count > 0:
+        echo(f"and {counted(count, f'more {what}')}: --all")
 
 
 @click.command()
