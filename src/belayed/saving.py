@@ -163,6 +163,8 @@ class Saving(Database):
             insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
             return self._saved(draft, *run(insert, self._perform))
         except StoreError as error:
+            if (asking := self.store.explanation(error)) is not None:
+                self._perform(asking)
             self.store.silenced(error)
             return self._saved(draft, *self._perform(self.store.insert(draft)))
         job.id, job.created_at = self.store.plainly_inserted(rows[0])

@@ -19,7 +19,7 @@ from belayed.connections import forks
 from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
 from belayed.connections.leftovers import leftovers
 from belayed.connections.within import refuse_to_wait
-from belayed.errors import BelayedError, ConfigError, IdsExhausted, SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
@@ -34,8 +34,6 @@ LOG_PAGES = 4000
 """Pages of it, a little less, after which it goes into the file: at SQLite's 1,000 a busy worker does little else."""
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
-SPENT = "SELECT name FROM main.sqlite_sequence WHERE seq = 9223372036854775807"
-"""Tables whose ids have come to their end, which SQLite calls a full disk."""
 LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
 """How a text is read: one that is no UTF-8, which any program can write into a file, must not stop all the others."""
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -64,7 +62,7 @@ class CallersSqlite:
                 return [[]]
             return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
-            raise translated(error, raw=self.raw) from error
+            raise translated(error) from error
         finally:
             self.raw.text_factory = text_factory
             cursor.close()
@@ -213,7 +211,7 @@ class OwnSqlite:
             try:
                 return self.patiently(lambda: self.raw.execute(statement.numeric, values).fetchall())
             except sqlite3.Error as error:
-                raise translated(error, self.path, self.raw) from error
+                raise translated(error, self.path) from error
 
     def send(self, request: Request) -> Answer:
         try:
@@ -230,7 +228,7 @@ class OwnSqlite:
                     for statement, params in request.calls
                 ]
         except sqlite3.Error as error:
-            raise translated(error, self.path, self.raw) from error
+            raise translated(error, self.path) from error
         if request.last:
             self.commit()
         return answer
@@ -336,10 +334,6 @@ class CallersAiosqlite:
                 finally:
                     await cursor.close()
         except sqlite3.Error as error:
-            if primary_code(error) == sqlite3.SQLITE_FULL:
-                with suppress(sqlite3.Error):
-                    if await self.raw.execute_fetchall(SPENT):
-                        raise IdsExhausted from error
             raise translated(error) from error
         finally:
             self.raw.text_factory = text_factory
@@ -386,12 +380,8 @@ def primary_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def translated(error: sqlite3.Error, path: str | None = None, raw: sqlite3.Connection | None = None) -> StoreError:
-    """The error of ours for what sqlite3 raised; on connection *raw*, which is asked why it says that it is full."""
-    if raw is not None and primary_code(error) == sqlite3.SQLITE_FULL:
-        with suppress(sqlite3.Error):
-            if raw.execute(SPENT).fetchall():
-                return IdsExhausted()
+def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
+    """The error of ours for what sqlite3 raised."""
     if "no such table" in str(error):
         return SchemaMissing(f"{NO_TABLES} ({error})")
     place = f"the database {path}" if path else "the database"

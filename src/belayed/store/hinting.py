@@ -35,6 +35,10 @@ class Hinting(Dialect):
         answers = iter((yield Ask([call for call in silent if call[0].name != "notify"], last=True)))
         return [[] if one.name == "notify" else next(answers) for one, _ in calls]
 
+    def explanation(self, error: StoreError) -> Steps[None] | None:
+        """What asks the database why it refused to save a job, and raises an error that says so; None: *error* does."""
+        return None
+
     def silenced(self, error: StoreError) -> None:
         """Send no hints for a while, if that is what the database refused; else, or if all is lost, raise *error*."""
         if error.of_hint:

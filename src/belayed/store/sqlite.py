@@ -9,16 +9,20 @@ from datetime import datetime
 from itertools import count as numbers
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from belayed.claim import MICROSECOND, Claimed, micros, moment
-from belayed.errors import IdsExhausted
+from belayed.errors import IdsExhausted, StoreError
+from belayed.job import Draft
 from belayed.steps import Row, Steps
+from belayed.store.base import Drafts, Inserted, Made, inserted_only
 from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.reading import claimed_row, micros_of
 from belayed.store.rows import as_json, order_of_claims
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
+
+T = TypeVar("T")
 
 LONG_AGO = -(2**63)
 MAIN = "main"
@@ -76,6 +80,37 @@ class SqliteStore(SqlStore):
         if last + count > MOST_ID:
             raise IdsExhausted
         return list(range(last + 1, last + count + 1)), self.time(at)
+
+    def insert(self, draft: Draft, *, hint: str | None = None, now: datetime | None = None) -> Steps[Inserted]:
+        return (yield from self.explained(super().insert(draft, hint=hint, now=now)))
+
+    def insert_many(
+        self,
+        drafts: Drafts,
+        *,
+        made: Made = inserted_only,
+        hint: str | None = None,
+        now: datetime | None = None,
+    ) -> Steps[list[Any]]:
+        return (yield from self.explained(super().insert_many(drafts, made=made, hint=hint, now=now)))
+
+    def explained(self, saving: Steps[T]) -> Steps[T]:
+        """What *saving* answers; if it is refused, the error says why."""
+        try:
+            return (yield from saving)
+        except StoreError as error:
+            if (asking := self.explanation(error)) is not None:
+                yield from asking
+            raise
+
+    def explanation(self, error: StoreError) -> Steps[None] | None:
+        return self.looked_at_ids(error) if "is full" in str(error) else None
+
+    def looked_at_ids(self, error: StoreError) -> Steps[None]:
+        """Raise IdsExhausted if no id is left, which SQLite calls a full disk."""
+        jobs, _ = yield from self.ask("ids", read=True)
+        if jobs[1] == MOST_ID:
+            raise IdsExhausted from error
 
     def lanes(self, serving: Serving) -> Lanes:
         # A scan is a few microseconds here, and deleted rows leave the index at once: marks would gain nothing.
