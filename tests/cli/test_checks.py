@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from belayed.cli import checks, vanished
 from belayed.cli.app import Place
-from belayed.cli.checks import Result
 from belayed.cli.queues import Queue
 from belayed.errors import IdsExhausted, StoreError
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.store import schema
 from belayed.store.base import Checked, Ids, Sessions, WorkerRow
+from belayed.store.findings import Result
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 GOOD = {"sqlite": Checked("3.53.0", "UTF-8", "wal"), "postgresql": Checked("18.1 (Debian)", "UTF8", None)}
@@ -329,15 +331,20 @@ def test_the_doctor_finds_nothing_that_fails_in_a_store_that_is_well(run, told, 
     assert [check["result"] for check in answer["checks"] if check["result"] == "fail"] == []
     assert answer["ok"] is True
     assert list(answer["checks"][0]) == ["check", "result", "text", "fix"]
-    assert {check["check"] for check in answer["checks"]} - {"sessions"} == {
-        "database",
-        "tables",
-        "clock",
-        "ids",
-        "workers",
-        "queues",
-        "code",
+    of_servers = {"rights", "row security", "copies", "hints"} if store.dialect == "postgresql" else set()
+    assert {check["check"] for check in answer["checks"]} - {"sessions"} == of_servers | {
+        *("database", "tables", "ids", "relations", "writes", "clock", "workers", "queues", "code")
     }
+
+
+def test_the_doctor_says_what_the_store_finds_of_itself(run, store):
+    store.rows("CREATE TRIGGER no BEFORE INSERT ON {jobs} BEGIN SELECT RAISE(ABORT, 'not today'); END")
+
+    result = run("doctor")
+
+    assert result.exit_code == 1
+    assert "fail   writes" in result.stdout
+    assert 'fix: DROP TRIGGER "no";' in result.stdout
 
 
 def test_the_doctor_says_what_to_do_and_exits_with_1(run, store):
@@ -444,3 +451,24 @@ def test_only_a_server_keeps_sessions(jobs):
     found = jobs.connections.perform(jobs.store.sessions())
 
     assert (found is None) == (jobs.store.dialect == "sqlite")
+
+
+def test_the_doctor_goes_on_where_the_role_may_not_even_look(run, postgres_url):
+    with contextlib.closing(Jobs(postgres_url, schema="work")) as jobs:
+        jobs.migrate()
+    role = f"blind_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        raw.execute(f"CREATE ROLE {role} LOGIN".encode())
+        try:
+            url = postgres_url.replace("postgres@", f"{role}@")
+            with contextlib.closing(Jobs(url, schema="work")) as jobs:
+                found = checks.examined(jobs)
+            raw.execute(f"GRANT USAGE ON SCHEMA work TO {role}".encode())
+            with contextlib.closing(Jobs(url, schema="work")) as jobs:
+                lacking = checks.examined(jobs)
+        finally:
+            raw.execute(f"DROP OWNED BY {role}".encode())
+            raw.execute(f"DROP ROLE {role}".encode())
+
+    assert [finding.fix for finding in found] == [f"GRANT USAGE ON SCHEMA work TO {role};"]
+    assert {finding.result for finding in lacking if finding.check == "rights"} == {Result.FAIL}

@@ -24,6 +24,7 @@ from belayed.store.postgresql import PostgresStore
 from belayed.store.statements import Tables
 from tests import servers
 from tests.store.factories import again
+from tests.worker.helpers import eventually
 from tests.worker.tasks import double
 
 MANY = 60
@@ -300,3 +301,23 @@ def test_channels_of_long_names_are_short_and_differ():
 
     assert len(channels) == len(names)
     assert all(len(channel.encode()) <= 63 for channel in channels)
+
+
+def hints_found(jobs: Jobs) -> tuple[str, str]:
+    found = jobs.connections.perform(jobs.store.findings())
+    return next((one.result.value, one.fix) for one in found if one.check == "hints")
+
+
+def test_doctor_finds_the_session_that_fills_the_queue(url):
+    with closing(Jobs(url)) as jobs:
+        jobs.migrate()
+        before = hints_found(jobs)
+        with suppress(psycopg.OperationalError), full(url):
+            result, fix = hints_found(jobs)
+            with psycopg.connect(url, autocommit=True) as raw:
+                raw.execute(fix.encode())
+        after = eventually(lambda: hints_found(jobs) == ("ok", ""), within=30)
+
+    assert before == ("ok", "")
+    assert (result, fix.partition("(")[0]) == ("fail", "SELECT pg_terminate_backend")
+    assert after

@@ -13,9 +13,10 @@ from belayed.store.statements import Tables, catalogue, split, statement
 
 DIALECTS = tuple(STORES)
 ONLY = {
-    # Schemas, sessions and hints are PostgreSQL's.
+    # Schemas, roles, sessions and hints are PostgreSQL's.
     "postgresql": {
         *("has_schema", "create_schema", "sessions", "insert_told", "notify", "look_lanes", "claim_lanes"),
+        *("no_entry", "lacking", "secured", "copies", "notified"),
     },
     # The merge of several lanes is the store's own there.
     "sqlite": {"peek"},

@@ -11,7 +11,6 @@ from shlex import quote
 from belayed.addresses import hidden, without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
-from belayed.cli.findings import Finding, Result, ok
 from belayed.cli.queues import Queue, by_queue, servings
 from belayed.cli.show import counted, one_line, program, rough
 from belayed.cli.vanished import sessions
@@ -21,6 +20,7 @@ from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.payload import load, registry
 from belayed.store.base import Checked, Ids, WorkerRow
+from belayed.store.findings import Finding, Result, ok
 from belayed.tasks import Task
 
 DRIFT = timedelta(seconds=5)
@@ -59,12 +59,28 @@ def found(place: Place) -> list[Finding]:
         newer = isinstance(error, SchemaNewer)
         fix = "pip install -U belayed" if newer else jobs.migrate_command
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
+    except StoreError as error:
+        # What it says of itself tells why.
+        return [*findings, Finding("tables", Result.FAIL, one_line(error), "see the next line"), *examined(jobs)]
     now = jobs.do(jobs.store.now)
-    findings += [ok("tables", f"version {version}"), clock(now - datetime.now(UTC))]
+    findings += [ok("tables", f"version {version}"), *examined(jobs), clock(now - datetime.now(UTC))]
+    if any(finding.check == "rights" and finding.result is Result.FAIL for finding in findings):
+        return findings
     rows = jobs.workers()
     queues = by_queue(jobs.counts(most=1).live, jobs.paused(), now)
     numbers = ids(jobs.connections.perform(jobs.store.ids()))
     return [*findings, *numbers, *workers(rows, now), *waiting(queues, rows, now), *code(jobs)]
+
+
+def examined(jobs: Jobs) -> list[Finding]:
+    """What the store finds of itself, and whether it takes writes."""
+    try:
+        found = jobs.connections.perform(jobs.store.findings())
+        if any(finding.check == "rights" and finding.result is Result.FAIL for finding in found):
+            return found
+        return [*found, jobs.connections.rehearse(jobs.store.probe())]
+    except StoreError as error:
+        return [Finding("writes", Result.FAIL, one_line(error), "see what the database says")]
 
 
 def application(place: Place) -> tuple[Finding | None, Jobs | None]:

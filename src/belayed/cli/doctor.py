@@ -7,8 +7,8 @@ import click
 from belayed import printable
 from belayed.cli.app import Place, options
 from belayed.cli.checks import all_findings
-from belayed.cli.findings import Finding, Result
 from belayed.cli.show import echo_json, grid, json_option, styled
+from belayed.store.findings import Finding, Result
 
 
 @click.command()

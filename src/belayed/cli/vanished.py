@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from belayed.cli.findings import Finding, Result, ok
 from belayed.cli.show import rough
 from belayed.store.base import Sessions
+from belayed.store.findings import Finding, Result, ok
 
 LONGEST = 180.0
 """Seconds that the session of a machine that has vanished may stay."""

@@ -14,7 +14,7 @@ from belayed.addresses import without_secrets
 from belayed.config import MEMORY, Address
 from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
-from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
+from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite, translated
 from belayed.errors import ConfigError
 from belayed.steps import Params, Row, Statement, Steps
 
@@ -90,6 +90,25 @@ def opened(address: Address, synchronous: str, timeout: float | None, lock_timeo
     return OwnPsycopg(address.target, timeout=timeout, lock_timeout=lock_timeout)
 
 
+def rehearsed(own: Any, steps: Steps[T]) -> T:
+    """The result of *steps*, their transaction rolled back."""
+    caller: Any = wrap(own.raw)
+    if not isinstance(own, OwnSqlite):
+        caller.begin()
+        try:
+            return caller.perform(steps)  # type: ignore[no-any-return]
+        finally:
+            caller.roll_back()
+    with own.lock:
+        try:
+            own.patiently(lambda: own.raw.execute("BEGIN IMMEDIATE"))
+            return caller.perform(steps)  # type: ignore[no-any-return]
+        except sqlite3.Error as error:
+            raise translated(error, own.path) from error
+        finally:
+            own.roll_back()
+
+
 def asked(connection: Any, call: tuple[Statement, Params]) -> list[Row]:
     return connection.ask(call)  # type: ignore[no-any-return]
 
@@ -124,6 +143,16 @@ class Connections:
     def ask(self, call: tuple[Statement, Params]) -> list[Row]:
         """The rows of a statement that is an operation by itself."""
         return self.pool.use(asked, call)
+
+    def rehearse(self, steps: Steps[T]) -> T:
+        """The result of *steps*, of which nothing stays: their transaction is rolled back."""
+        if self.address.target == MEMORY:
+            return self.pool.use(rehearsed, steps)
+        own = self.open()
+        try:
+            return rehearsed(own, steps)
+        finally:
+            own.close()
 
     async def aperform(self, steps: Steps[T]) -> T:
         """The result of *steps*, in a transaction of their own, without blocking the event loop."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from django.apps import apps
 from django.core import checks
 from django.db import connections
+from django.db.models.base import ModelBase
 
 from belayed.django import conf
 from belayed.django.jobs import DjangoJobs, where
@@ -20,6 +22,7 @@ Found = list[checks.CheckMessage]
 
 def install() -> None:
     checks.register(settings, "belayed")
+    checks.register(relations, checks.Tags.models)
     checks.register(databases, checks.Tags.database)
 
 
@@ -30,6 +33,29 @@ def settings(app_configs: Any, **_given: Any) -> Found:
     except BelayedError as error:
         return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
     return [*trusted(jobs.config.trust or ()), *elsewhere(conf.alias()), *at_hand(conf.alias())]
+
+
+def relations(app_configs: Any, **_given: Any) -> Found:
+    """Relations of the project's models to those of jobs: their foreign keys would refuse that a job ends."""
+    found: Found = []
+    for model in apps.get_models(include_auto_created=True):
+        for field in model._meta.local_fields:
+            related: Any = getattr(field, "related_model", None)
+            if not isinstance(related, ModelBase) or related._meta.app_label != "belayed":
+                continue
+            if model._meta.app_label == "belayed" or not getattr(field, "db_constraint", True):
+                continue
+            found.append(
+                checks.Error(
+                    f"{model._meta.label}.{field.name} is a relation to {related._meta.label}: a job's row is deleted "
+                    "when it ends, which the database would refuse",
+                    hint="Keep the id: job_id = models.BigIntegerField(null=True), and get the job by it. Or say "
+                    "db_constraint=False, on_delete=models.DO_NOTHING.",
+                    obj=field,
+                    id="belayed.E004",
+                )
+            )
+    return found
 
 
 def trusted(packages: Sequence[str]) -> Found:

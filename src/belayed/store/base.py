@@ -16,6 +16,7 @@ from belayed.claim import Claimed, Finished
 from belayed.errors import StoreError
 from belayed.job import Attempt, Draft, Filter, Job, State
 from belayed.steps import Params, Row, Statement, Steps
+from belayed.store.findings import Finding
 from belayed.store.lanes import Lanes, Serving
 
 LOOK = "look"
@@ -428,6 +429,14 @@ class Store(ABC):
     @abstractmethod
     def pin(self, schema: str) -> None:
         """Name the tables with this schema from now on, so that no search path leads to others."""
+
+    @abstractmethod
+    def findings(self) -> Steps[list[Finding]]:
+        """What may keep jobs from being saved or run, and how to mend it. It only reads; the tables must be there."""
+
+    @abstractmethod
+    def probe(self) -> Steps[Finding]:
+        """Every kind of write, and whether it is taken; for a transaction that is rolled back."""
 
     def unfit(self, checked: Checked) -> str | None:
         """Why no tables are to be made in such a database, and what to do about it; None: it is good."""

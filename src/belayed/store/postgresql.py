@@ -11,6 +11,8 @@ from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
 from belayed.store.base import Checked, Sessions
 from belayed.store.dialect import Call
+from belayed.store.findings import Finding, Result, quoted
+from belayed.store.serverfindings import notify_queue, out_of_reach, rights, row_security, second_copies
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
 
@@ -69,6 +71,25 @@ class PostgresStore(SqlStore):
 
     def notify(self, hint: str | None) -> list[Call]:
         return [] if self.told(hint) is None else self.calls("notify", channel=self.channel, hint=hint)
+
+    def findings(self) -> Steps[list[Finding]]:
+        """Beside what all stores look at: rights, row-level security, copies of the tables, and the NOTIFY queue."""
+        if entry := out_of_reach((yield from self.ask("no_entry", last=True, read=True, name=self.tables.schema))):
+            return entry
+        lacking = rights((yield from self.ask("lacking", last=True, read=True)))
+        rest: list[Finding] = []
+        if lacking[0].result is Result.OK:
+            rest = yield from super().findings()
+        secured = yield from self.ask("secured", last=True, read=True)
+        copies = yield from self.ask("copies", last=True, read=True)
+        here = yield from self.place()
+        notified = (yield from self.ask("notified", last=True, read=True)) if self.hints else []
+        return [*lacking, *row_security(secured), *second_copies(copies, here), *notify_queue(notified), *rest]
+
+    def untied(self, kind: str, table: str, name: str, owner: str) -> str:
+        if kind == "foreign key":
+            return f"ALTER TABLE {owner} DROP CONSTRAINT {quoted(name)};"
+        return f"DROP {kind.upper()} {quoted(name)} ON {owner};"
 
     def unfit(self, checked: Checked) -> str | None:
         if checked.encoding != "SQL_ASCII":

@@ -31,7 +31,7 @@ from belayed.store.base import (
 )
 from belayed.store.chores import Chores
 from belayed.store.dialect import Call
-from belayed.store.hinting import Hinting
+from belayed.store.examining import Examining
 from belayed.store.lanes import Lanes, Serving
 from belayed.store.reading import number_of, state_of, text_of
 from belayed.store.rows import LOADED, Again, as_json, loaded_row, order_of_claims, outcomes, placed
@@ -42,7 +42,7 @@ FAR = 8
 """How many claims ahead a look sees, where claims follow one another."""
 
 
-class SqlStore(Hinting, Chores):
+class SqlStore(Examining, Chores):
     """A store in a SQL database: the operations, as belayed.store.base describes them."""
 
     def claiming(self, wanted: Wanted, now: Any) -> Steps[list[Call]]:

@@ -16,6 +16,7 @@ from belayed.errors import IdsExhausted, StoreError
 from belayed.job import Draft
 from belayed.steps import Row, Steps
 from belayed.store.base import Drafts, Inserted, Made, inserted_only
+from belayed.store.findings import quoted
 from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.reading import claimed_row, micros_of
 from belayed.store.rows import as_json, order_of_claims
@@ -74,6 +75,11 @@ class SqliteStore(SqlStore):
 
     def clock(self, now: datetime | None) -> Any:
         return time.time_ns() // 1000 + self.ahead // MICROSECOND if now is None else self.bind(now)
+
+    def untied(self, kind: str, table: str, name: str, owner: str) -> str:
+        if kind == "trigger":
+            return f"DROP TRIGGER {quoted(name)};"
+        return f"make {owner} anew without REFERENCES {table}: a plain integer keeps the id"
 
     def reserved(self, count: int, now: datetime | None) -> Steps[tuple[list[int], datetime]]:
         ((last, at),) = yield from self.ask("reserve", now=self.clock(now))

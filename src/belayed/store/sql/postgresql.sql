@@ -270,6 +270,73 @@ FROM (SELECT name, CAST(CASE WHEN inet_client_addr() IS NULL THEN reset_val ELSE
       FROM pg_settings
       WHERE name LIKE 'tcp\_%' OR name = 'idle_in_transaction_session_timeout') AS settings;
 
+-- part: tables
+ARRAY[to_regclass('{jobs}'), to_regclass('{history}'), to_regclass('{attempts}'), to_regclass('{workers}'),
+      to_regclass('{queues}')]
+
+-- name: strangers
+SELECT 'foreign key', CAST(CAST(confrelid AS regclass) AS text), conname, CAST(CAST(conrelid AS regclass) AS text)
+FROM pg_constraint
+WHERE contype = 'f' AND confrelid = ANY ({tables})
+UNION ALL
+SELECT 'foreign key', CAST(CAST(conrelid AS regclass) AS text), conname, CAST(CAST(conrelid AS regclass) AS text)
+FROM pg_constraint
+WHERE contype = 'f' AND conrelid = ANY ({tables})
+UNION ALL
+SELECT 'trigger', CAST(CAST(tgrelid AS regclass) AS text), tgname, CAST(CAST(tgrelid AS regclass) AS text)
+FROM pg_trigger
+WHERE NOT tgisinternal AND tgrelid = ANY ({tables})
+UNION ALL
+SELECT 'rule', CAST(CAST(ev_class AS regclass) AS text), rulename, CAST(CAST(ev_class AS regclass) AS text)
+FROM pg_rewrite
+WHERE ev_class = ANY ({tables})
+ORDER BY 1, 2, 3;
+
+-- name: no_entry
+-- The schema, if its tables are out of the role's reach.
+SELECT quote_ident(nspname), quote_ident(current_user)
+FROM pg_namespace
+WHERE nspname = :name AND NOT has_schema_privilege(oid, 'USAGE');
+
+-- name: lacking
+-- The rights that the role lacks.
+SELECT 'TABLE ' || name, string_agg(needed, ', ' ORDER BY needed), quote_ident(current_user)
+FROM unnest(ARRAY['{jobs}', '{history}', '{attempts}', '{workers}', '{queues}']) AS named(name)
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS wanted(needed)
+WHERE NOT has_table_privilege(name, needed)
+GROUP BY name
+UNION ALL
+SELECT 'TABLE {versions}', 'SELECT', quote_ident(current_user)
+WHERE NOT has_table_privilege('{versions}', 'SELECT')
+UNION ALL
+SELECT 'SEQUENCE ' || name, 'USAGE', quote_ident(current_user)
+FROM unnest(ARRAY[pg_get_serial_sequence('{jobs}', 'id'), pg_get_serial_sequence('{attempts}', 'id')]) AS named(name)
+WHERE NOT has_sequence_privilege(name, 'USAGE')
+UNION ALL
+SELECT 'FUNCTION pg_notify(text, text)', 'EXECUTE', quote_ident(current_user)
+WHERE NOT has_function_privilege('pg_notify(text, text)', 'EXECUTE')
+ORDER BY 1;
+
+-- name: secured
+-- The tables of which the role may not see all rows.
+SELECT CAST(CAST(oid AS regclass) AS text), quote_ident(current_user)
+FROM pg_class
+WHERE oid = ANY ({tables}) AND relrowsecurity AND row_security_active(oid)
+ORDER BY 1;
+
+-- name: copies
+SELECT n.nspname, quote_ident(n.nspname)
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = '{prefix}jobs' AND c.relkind IN ('r', 'p') AND c.oid <> to_regclass('{jobs}')
+  AND n.nspname = ANY (current_schemas(true))
+ORDER BY 1;
+
+-- name: notified
+-- How full the queue of notifications is; and the session that has been idle in a transaction for longest, if any.
+SELECT pg_notification_queue_usage(),
+       (SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' ORDER BY xact_start LIMIT 1);
+
 -- name: insert
 -- The hint rides along: one trip, and PostgreSQL sends the same hint of one transaction only once. One VALUES row,
 -- because nothing is prepared: of the forms tried it is the quickest to plan.

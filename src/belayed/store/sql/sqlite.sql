@@ -116,11 +116,11 @@ ON CONFLICT (id) DO UPDATE SET
     payload = excluded.payload, result = excluded.result
 
 -- name: has_versions
-SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND '"' || name || '"' = :table);
+SELECT EXISTS (SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'table' AND '"' || name || '"' = :table);
 
 -- name: place
 SELECT 'main'
-FROM main.sqlite_schema
+FROM {schema}.sqlite_schema
 WHERE type = 'table' AND '"' || name || '"' = :table;
 
 -- name: create_versions
@@ -173,6 +173,20 @@ UNION ALL
 SELECT '{prefix}attempts', COALESCE((SELECT max(id) FROM {attempts}), 0), 9223372036854775807,
        NULL, COALESCE((SELECT max(id) FROM {attempts}), 0), NULL,
        'DELETE FROM {prefix}attempts WHERE id >= 9000000000000000000';
+
+-- part: tables
+('{prefix}jobs', '{prefix}history', '{prefix}attempts', '{prefix}workers', '{prefix}queues')
+
+-- name: strangers
+SELECT 'foreign key', key."table", one.name || '.' || key."from", one.name
+FROM {schema}.sqlite_schema AS one
+JOIN pragma_foreign_key_list(one.name) AS key
+WHERE one.type = 'table' AND lower(key."table") IN {tables}
+UNION ALL
+SELECT 'trigger', tbl_name, name, tbl_name
+FROM {schema}.sqlite_schema
+WHERE type = 'trigger' AND lower(tbl_name) IN {tables}
+ORDER BY 1, 2, 3;
 
 -- name: insert
 -- It begins with INSERT: before that word Python's sqlite3 opens the transaction of the caller's connection.

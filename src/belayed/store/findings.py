@@ -1,4 +1,4 @@
-"""What the checks of `doctor` say."""
+"""What `doctor` says of a store: each finding with its remedy, to be copied."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ class Finding(NamedTuple):
 
 def ok(check: str, text: str) -> Finding:
     return Finding(check, Result.OK, text)
+
+
+def quoted(name: str) -> str:
+    """*name* as SQL takes it, within a remedy."""
+    return '"' + name.replace('"', '""') + '"'
