@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+
+from belayed.django.jobs import DjangoJobs
 
 URL = os.environ.get("SITE_URL", "")
 pytestmark = pytest.mark.skipif(not URL, reason="schemas are PostgreSQL's")
@@ -38,6 +41,16 @@ def other_url():
     yield url
     with psycopg.connect(URL, autocommit=True) as raw:
         raw.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_each_way_to_complete_a_job_names_the_schema():
+    jobs = DjangoJobs()
+    before = jobs.store.pinned
+
+    jobs.transaction_of(SimpleNamespace(claimed=SimpleNamespace(token="t")), None, "default")
+
+    assert (before, jobs.store.pinned) == (False, True)
 
 
 def test_jobs_are_in_the_schema_that_the_setting_names(manage, other_url):

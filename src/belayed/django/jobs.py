@@ -245,6 +245,8 @@ class DjangoJobs(Jobs):
                 f"using={using!r}: Django's transactions are of threads, not of coroutines; make the task a plain def, "
                 "or put the block into a function and await sync_to_async(function)()"
             )
+        if not self.store.pinned:
+            self.pin()
         return JobTransaction(self.store, self.config, self.codec, run, DjangoBlock(using))
 
     def _perform(self, steps: Steps[T]) -> T:
