@@ -104,7 +104,7 @@ def test_a_lost_listener_is_opened_again(postgres: Jobs, caplog: pytest.LogCaptu
         execute(
             postgres,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND query = 'SELECT pg_notify($1, $2)'",
+            "AND query LIKE 'SELECT CASE WHEN pg_notification_queue_usage()%'",
         )
 
         eventually(lambda: logged(caplog, "the connection that hears of new jobs was lost"), within=SOON)

@@ -15,6 +15,7 @@ PROBE = 3.0
 """The longest that a listener waits for an answer, in seconds: its worker does nothing else in the meantime."""
 ROUNDS = 2
 """How often each of two connections is asked while the other one holds a transaction."""
+ECHO = "SELECT CASE WHEN pg_notification_queue_usage() < 0.5 THEN CAST(pg_notify(%s, %s) AS text) END"
 SHARED = "the session is not proved to be this connection's own: a pooler may lend it to others"
 
 
@@ -62,13 +63,10 @@ class Listener:
         """Send a hint to oneself: heard, it proves that hints arrive."""
         try:
             # Proved is what senders do: they keep silent once the queue is half full.
-            half = self.own.raw.execute(
-                "SELECT pg_notify(%s, %s) FROM (SELECT) AS one WHERE pg_notification_queue_usage() < 0.5",
-                (self.channel, text),
-            ).fetchone()
+            sent = self.own.raw.execute(ECHO, (self.channel, text)).fetchone()
         except psycopg.Error as error:
             raise translated(error, self.own.raw) from error
-        if half is None:
+        if sent == (None,):
             raise StoreUnavailable("its NOTIFY queue is half full, so nobody sends hints: see `belayed doctor`")
 
     def close(self) -> None:

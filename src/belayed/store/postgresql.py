@@ -11,8 +11,8 @@ from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
 from belayed.store.base import Checked, Sessions
 from belayed.store.dialect import Call
-from belayed.store.findings import Finding, Result, quoted
-from belayed.store.serverfindings import notify_queue, out_of_reach, rights, row_security, second_copies
+from belayed.store.findings import Finding, Result
+from belayed.store.serverfindings import notify_queue, out_of_reach, rights, row_security, second_copies, untied
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
 
@@ -87,9 +87,7 @@ class PostgresStore(SqlStore):
         return [*lacking, *row_security(secured), *second_copies(copies, here), *notify_queue(notified), *rest]
 
     def untied(self, kind: str, table: str, name: str, owner: str) -> str:
-        if kind == "foreign key":
-            return f"ALTER TABLE {owner} DROP CONSTRAINT {quoted(name)};"
-        return f"DROP {kind.upper()} {quoted(name)} ON {owner};"
+        return untied(kind, name, owner)
 
     def unfit(self, checked: Checked) -> str | None:
         if checked.encoding != "SQL_ASCII":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from belayed.steps import Row
-from belayed.store.findings import Finding, Result, ok
+from belayed.store.findings import Finding, Result, ok, quoted
 
 FULL = 0.1
 """How full the NOTIFY queue may be: from half of it on, no hints are sent."""
@@ -70,3 +70,10 @@ def notify_queue(rows: list[Row]) -> list[Finding]:
         fix = f"SELECT pg_terminate_backend({pid});" if pid else "SELECT * FROM pg_stat_activity ORDER BY xact_start;"
         found.append(Finding("hints", Result.FAIL if usage >= 0.5 else Result.WARN, text, fix))
     return found
+
+
+def untied(kind: str, name: str, owner: str) -> str:
+    """The statement that takes a trigger, a rule or a foreign key away."""
+    if kind == "foreign key":
+        return f"ALTER TABLE {owner} DROP CONSTRAINT {quoted(name)};"
+    return f"DROP {kind.upper()} {quoted(name)} ON {owner};"
