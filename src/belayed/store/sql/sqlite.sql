@@ -116,12 +116,12 @@ ON CONFLICT (id) DO UPDATE SET
     payload = excluded.payload, result = excluded.result
 
 -- name: has_versions
-SELECT EXISTS (SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'table' AND '"' || name || '"' = :table);
+SELECT EXISTS (SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'table' AND :table IN ('"' || name || '"', '"main"."' || name || '"'));
 
 -- name: place
 SELECT 'main'
 FROM {schema}.sqlite_schema
-WHERE type = 'table' AND '"' || name || '"' = :table;
+WHERE type = 'table' AND :table IN ('"' || name || '"', '"main"."' || name || '"');
 
 -- name: create_versions
 CREATE TABLE IF NOT EXISTS {versions} (version integer PRIMARY KEY, applied_at text NOT NULL DEFAULT CURRENT_TIMESTAMP);
