@@ -12,7 +12,7 @@ from belayed.connections import is_async
 from belayed.errors import BelayedError, ClaimLost, ConfigError
 from belayed.results import succeeded
 from belayed.store import Store
-from belayed.store.base import Turn
+from belayed.store.answers import Turn
 
 
 class JobTransaction:

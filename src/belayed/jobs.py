@@ -30,7 +30,7 @@ from belayed.options import (
 from belayed.plugin import NOTHING, Plugin
 from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
-from belayed.store.base import Counts, Overdue, WorkerRow
+from belayed.store.answers import Counts, Overdue, WorkerRow
 from belayed.waiting import pauses
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from belayed.redaction import redacted
 from belayed.retry import Cancel
 from belayed.safelog import log
 from belayed.steps import Params, Statement, run
-from belayed.store.base import LOOK
+from belayed.store.answers import LOOK
 from belayed.trust import Trust
 
 

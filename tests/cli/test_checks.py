@@ -17,7 +17,7 @@ from belayed.errors import IdsExhausted, StoreError
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.store import schema
-from belayed.store.base import Checked, Ids, Sessions, WorkerRow
+from belayed.store.answers import Checked, Ids, Sessions, WorkerRow
 from belayed.store.findings import Result
 
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)

@@ -20,7 +20,7 @@ from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.errors import StoreUnavailable
 from belayed.steps import Load, Steps
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.connections.conftest import at_most, draft, frozen, locked, until, waiting
 

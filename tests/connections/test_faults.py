@@ -17,7 +17,7 @@ from belayed.errors import StoreUnavailable
 from belayed.job import State
 from belayed.steps import Steps
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.connections.conftest import at_most, draft, locked, until, waiting
 from tests.store.factories import succeeded

@@ -17,7 +17,7 @@ from belayed.connections import Connections
 from belayed.errors import AttemptStopped, StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.store.factories import draft
 from tests.worker.helpers import eventually

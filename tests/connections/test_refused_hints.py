@@ -17,7 +17,7 @@ import pytest
 from belayed import Jobs, State, Worker
 from belayed.connections.listening import Listener
 from belayed.errors import StoreError, StoreUnavailable
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.hinting import SILENCE
 from belayed.store.lanes import Serving
 from belayed.store.postgresql import PostgresStore

@@ -17,7 +17,7 @@ from belayed.config import address
 from belayed.connections import Connections
 from belayed.errors import SchemaMissing, StoreUnavailable
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.worker.tasks import double
 

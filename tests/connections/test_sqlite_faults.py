@@ -19,7 +19,7 @@ from belayed.errors import SchemaMissing, StoreUnavailable
 from belayed.job import Draft, State
 from belayed.steps import Steps
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests import servers
 from tests.connections.conftest import Text, draft
@@ -122,7 +122,7 @@ import sys
 from belayed.config import Address
 from belayed.connections import Connections
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.connections.conftest import draft
 from tests.store.factories import succeeded

@@ -18,7 +18,7 @@ from typing import Any
 from belayed import State
 from belayed.errors import StoreError
 from belayed.jobs import Jobs
-from belayed.store.base import Wanted, WorkerRow
+from belayed.store.answers import Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from tests.worker.helpers import eventually, execute
 

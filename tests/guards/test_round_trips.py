@@ -12,7 +12,7 @@ import pytest
 
 from belayed import Worker
 from belayed.config import address
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from tests.store.factories import again, failed, succeeded, worker
 from tests.worker.helpers import eventually
 from tests.worker.tasks import double

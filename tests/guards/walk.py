@@ -15,7 +15,7 @@ from belayed.config import address
 from belayed.job import State
 from belayed.steps import Answer, Load, Request, Statement, run
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from tests.guards.filling import MILLION, RUNNING, WORKERS
 from tests.store.factories import NOON, Driven, again, draft, drafts, failed, succeeded, worker
 

@@ -16,7 +16,8 @@ from belayed.connections import Connections
 from belayed.job import Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
-from belayed.store.base import Inserted, Rescued, Sign, Store, Wanted, WorkerRow
+from belayed.store.answers import Inserted, Rescued, Sign, Wanted, WorkerRow
+from belayed.store.base import Store
 from belayed.store.lanes import Lanes, Serving
 from belayed.store.statements import statement
 

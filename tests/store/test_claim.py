@@ -12,7 +12,7 @@ from belayed.claim import micros
 from belayed.connections import wrap
 from belayed.job import State
 from belayed.store import lanes as lanes_module
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from tests.store.factories import NOON, Driven, again, draft, ids_of, of_threads, released, succeeded
 
 

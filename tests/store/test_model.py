@@ -20,7 +20,7 @@ from belayed.connections import Connections
 from belayed.job import LIVE, Draft, Job, Outcome, State
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
-from belayed.store.base import Turn, Wanted, WorkerRow
+from belayed.store.answers import Turn, Wanted, WorkerRow
 from belayed.store.chores import POISON
 from belayed.store.lanes import Serving
 from belayed.store.sql import SqlStore

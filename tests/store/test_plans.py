@@ -13,7 +13,7 @@ from belayed.config import address
 from belayed.job import State
 from belayed.steps import Load, run
 from belayed.store import open_store
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from tests import servers
 from tests.store.factories import NOON, Driven, again, failed, of_threads, succeeded, worker
 

@@ -15,7 +15,7 @@ import pytest
 
 from belayed.connections import wrap
 from belayed.job import State
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from tests.store.factories import NOON, Driven, again, draft, ids_of, of_threads, succeeded, worker
 
 PATIENCE = 60.0

@@ -7,7 +7,7 @@ import time
 
 from belayed.job import State
 from belayed.jobs import Jobs
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from belayed.worker.attempt import Attempts
 from belayed.worker.slots import Slots

@@ -12,7 +12,7 @@ import pytest
 from belayed import State
 from belayed.jobs import Jobs
 from belayed.store import sqlite
-from belayed.store.base import Sign
+from belayed.store.answers import Sign
 from belayed.worker.watch import Watch
 from tests.worker.helpers import eventually, process, states, worker
 from tests.worker.tasks import note_and_wait

@@ -15,7 +15,7 @@ from belayed.cli.records import lost_result, whole_record
 from belayed.cli.show import pretty, shallow
 from belayed.jobs import Jobs
 from belayed.redaction import redacted_value
-from belayed.store.base import Wanted
+from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from belayed.worker.mending import rescued, written
 from tests.odd import TABLES, Odd, writer

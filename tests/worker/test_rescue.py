@@ -11,7 +11,7 @@ import pytest
 
 from belayed import Outcome, State
 from belayed.jobs import Jobs
-from belayed.store.base import Wanted, WorkerRow
+from belayed.store.answers import Wanted, WorkerRow
 from belayed.store.lanes import Serving
 from tests.worker.helpers import eventually, execute, logged, process, states, worker
 from tests.worker.tasks import double, note, note_and_wait

@@ -26,7 +26,7 @@ from belayed.cli.show import (
 )
 from belayed.cli.times import time
 from belayed.config import listed
-from belayed.store.base import Overdue
+from belayed.store.answers import Overdue
 from belayed.store.lanes import Serving
 
 SHOWN = 50

@@ -19,7 +19,7 @@ from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, 
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.payload import load, registry
-from belayed.store.base import Checked, Ids, WorkerRow
+from belayed.store.answers import Checked, Ids, WorkerRow
 from belayed.store.findings import Finding, Result, ok
 from belayed.tasks import Task
 

@@ -10,7 +10,7 @@ from heapq import nsmallest
 from math import inf
 
 from belayed.job import State
-from belayed.store.base import QueueCount, WorkerRow
+from belayed.store.answers import QueueCount, WorkerRow
 from belayed.store.lanes import Serving
 
 

@@ -10,7 +10,7 @@ from belayed.cli.queues import served
 from belayed.cli.show import iso, seconds, shallow
 from belayed.job import Attempt, Job
 from belayed.redaction import redacted_value, without
-from belayed.store.base import WorkerRow
+from belayed.store.answers import WorkerRow
 
 
 def job_record(job: Job) -> dict[str, Any]:

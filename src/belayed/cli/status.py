@@ -31,7 +31,7 @@ from belayed.cli.show import (
 )
 from belayed.cli.working import FILE, identifier
 from belayed.job import ENDED
-from belayed.store.base import WorkerRow
+from belayed.store.answers import WorkerRow
 
 SHOWN = 50
 """Queues and workers for people, unless they ask for all."""

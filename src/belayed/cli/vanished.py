@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from belayed.cli.show import rough
-from belayed.store.base import Sessions
+from belayed.store.answers import Sessions
 from belayed.store.findings import Finding, Result, ok
 
 LONGEST = 180.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from belayed.job import State
 from belayed.steps import Ask, Steps
-from belayed.store.base import Beat, Place, Promoted, Rescued, Sign, Signs, WorkerRow
+from belayed.store.answers import Beat, Place, Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.store.dialect import Dialect
 from belayed.store.reading import seconds_of, text_of
 from belayed.store.rows import as_json

@@ -11,7 +11,8 @@ from typing import Any
 from belayed.claim import Claimed, meta_of, moment, time_limit
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, State
 from belayed.steps import Ask, Params, Row, Statement, Steps
-from belayed.store.base import Inserted, Store, WorkerRow
+from belayed.store.answers import Inserted, WorkerRow
+from belayed.store.base import Store
 from belayed.store.reading import (
     STATES,
     flag_of,

@@ -11,7 +11,7 @@ from belayed.claim import Claimed, Finished
 from belayed.errors import StoreError
 from belayed.job import Draft, Outcome, State
 from belayed.steps import Ask, Row, Steps
-from belayed.store.base import LOOK, Wanted, WorkerRow
+from belayed.store.answers import LOOK, Wanted, WorkerRow
 from belayed.store.findings import Finding, Result, ok
 from belayed.store.hinting import Hinting
 from belayed.store.lanes import Serving

@@ -9,7 +9,7 @@ from typing import Any
 
 from belayed.claim import EPOCH, MICROSECOND, moment
 from belayed.steps import Params, Steps
-from belayed.store.base import Checked, Sessions
+from belayed.store.answers import Checked, Sessions
 from belayed.store.dialect import Call
 from belayed.store.findings import Finding, Result
 from belayed.store.serverfindings import notify_queue, out_of_reach, rights, row_security, second_copies, untied

@@ -8,7 +8,7 @@ from typing import Any
 
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer
 from belayed.steps import Ask, Statement, Steps
-from belayed.store.base import Checked
+from belayed.store.answers import Checked
 from belayed.store.statements import COMMENT, Tables, split, statement
 
 

@@ -14,7 +14,7 @@ from belayed.errors import BrokenPayload, StoreError
 from belayed.job import Attempt, Draft, Filter, Job, Outcome, State
 from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
-from belayed.store.base import (
+from belayed.store.answers import (
     LOOK,
     Checked,
     Counts,

@@ -15,7 +15,7 @@ from belayed.claim import MICROSECOND, Claimed, micros, moment
 from belayed.errors import IdsExhausted, StoreError
 from belayed.job import Draft
 from belayed.steps import Row, Steps
-from belayed.store.base import Drafts, Inserted, Made, inserted_only
+from belayed.store.answers import Drafts, Inserted, Made, inserted_only
 from belayed.store.findings import quoted
 from belayed.store.lanes import Lane, Lanes, Serving, enough
 from belayed.store.reading import claimed_row, micros_of

@@ -16,7 +16,7 @@ from belayed.payload import Loaded
 from belayed.results import leaves
 from belayed.retry import Cancel, Retry
 from belayed.steps import arun, run
-from belayed.store.base import Turn, Wanted
+from belayed.store.answers import Turn, Wanted
 from belayed.store.lanes import Serving
 from belayed.testing.modes import inline
 from belayed.worker.attempt import Attempts

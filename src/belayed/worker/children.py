@@ -1,7 +1,6 @@
 """The slots of a supervisor: they are in child processes. What the store's loop calls, and what children send.
 
-Two threads meet here, under one lock that nobody holds while waiting: the store's loop, and the one that serves the
-children (nursery.py). Neither waits for the other, nor for a child.
+Two threads meet here, under a lock that nobody holds while waiting: the store's loop, and that of nursery.py.
 """
 
 from __future__ import annotations

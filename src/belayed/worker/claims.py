@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from belayed.claim import Claimed
 from belayed.store import Store
-from belayed.store.base import Turn, Wanted
+from belayed.store.answers import Turn, Wanted
 from belayed.store.lanes import Lanes
 from belayed.worker.duties import HeldBack
 from belayed.worker.mending import Perform, each, is_of_others, is_refusal

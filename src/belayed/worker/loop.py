@@ -16,7 +16,7 @@ from belayed.errors import BelayedError, SchemaMissing, StoreError, StoreUnavail
 from belayed.hints import look_after
 from belayed.job import State
 from belayed.safelog import log
-from belayed.store.base import LOOK, Turn, WorkerRow
+from belayed.store.answers import LOOK, Turn, WorkerRow
 from belayed.store.lanes import Serving
 from belayed.worker.claims import Claims
 from belayed.worker.contract import Slots

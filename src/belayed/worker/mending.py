@@ -16,7 +16,7 @@ from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.store.base import Rescued, Sign
+from belayed.store.answers import Rescued, Sign
 from belayed.worker.report import about, known
 from belayed.worker.verdict import plain
 

@@ -12,7 +12,7 @@ from belayed.errors import StoreUnavailable
 from belayed.job import State
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.store.base import Place
+from belayed.store.answers import Place
 from belayed.worker.duties import Duties
 from belayed.worker.mending import Perform
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from belayed.claim import Finished
 from belayed.job import State
-from belayed.store.base import Turn
+from belayed.store.answers import Turn
 from belayed.worker.report import Report, Summary
 
 

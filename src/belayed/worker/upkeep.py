@@ -13,7 +13,7 @@ from belayed.hints import EAGER
 from belayed.job import Outcome
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.store.base import Promoted, Rescued, Sign, Signs, WorkerRow
+from belayed.store.answers import Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.worker.contract import Slots
 from belayed.worker.duties import Duties, HeldBack
 from belayed.worker.mending import Perform, each, is_locked, is_refusal, rescued

@@ -12,7 +12,7 @@ from typing import Any
 from belayed.connections.base import SharedSession
 from belayed.errors import StoreError
 from belayed.safelog import log
-from belayed.store.base import LOOK
+from belayed.store.answers import LOOK
 
 PROOF = 60.0
 """Seconds between two proofs that hints arrive."""

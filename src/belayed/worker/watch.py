@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from belayed.store.base import Sign
+from belayed.store.answers import Sign
 
 
 class Watch:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from belayed.config import WorkerConfig, current, settings
 from belayed.errors import BelayedError
 from belayed.safelog import log
-from belayed.store.base import WorkerRow
+from belayed.store.answers import WorkerRow
 from belayed.worker.attempt import Attempts
 from belayed.worker.ending import Ending, unsound
 from belayed.worker.loop import Loop
