@@ -19,7 +19,7 @@ from tests.worker.tasks import double
 
 FOR_EVER = timedelta(days=1)
 POLLS = ("WITH RECURSIVE lane", "SELECT (run_at", "SELECT CAST(EXTRACT(EPOCH FROM run_at")
-BEATS = ("WITH beaten", 'UPDATE "belayed_workers"')
+BEATS = ("WITH beaten", 'UPDATE "belayed_workers"', 'UPDATE "main"."belayed_workers"')
 """How the statements begin that look for jobs: for lanes, and for the next that is due; and those of a beat."""
 
 
