@@ -178,3 +178,19 @@ def test_more_priorities_than_are_looked_at_are_promoted_all_the_same(synced):
 
     assert counts == [750, 750, 0]
     assert {synced.state(id) for id in ids} == {State.READY}
+
+
+def test_an_urgent_job_that_the_database_refuses_keeps_no_others_waiting(synced):
+    if synced.dialect == "postgresql":
+        pytest.skip("a trigger there is a function, too; the operation is the same")
+    synced.added(MANY, run_at=timedelta(seconds=1), priority=9)
+    (refused,) = synced.added(run_at=timedelta(seconds=5), priority=-1)
+    synced.rows(
+        "CREATE TRIGGER no BEFORE UPDATE ON belayed_jobs WHEN OLD.priority = -1 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    synced.later(seconds=20)
+
+    promoted = synced.promote()
+
+    assert promoted.jobs == 750
+    assert synced.state(refused) is State.SCHEDULED

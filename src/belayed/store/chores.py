@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.steps import Ask, Steps
 from belayed.store.answers import Beat, Place, Promoted, Rescued, Sign, Signs, WorkerRow
@@ -95,8 +96,14 @@ class Chores(Dialect):
         urgent = 0 if only is not None else count // 4
         *_, ((jobs,),), due = yield self.promoting("promote", at, count=count - urgent, only=listed)
         if urgent and jobs == count - urgent and due and due[0][0] <= 0:
-            *_, ((more,),), due = yield self.promoting("promote_urgent", at, count=urgent)
-            jobs += more
+            try:
+                *_, ((more,),), due = yield self.promoting("promote_urgent", at, count=urgent)
+                jobs += more
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                # One that the database refuses is found when its turn comes by time; the first part is ready.
+                pass
         return Promoted(jobs, due[0][0] if due else None)
 
     def promoting(self, name: str, at: Any, **given: Any) -> Ask:
