@@ -45,6 +45,20 @@ POSTGRESQL = """
     CREATE TRIGGER chaos_{what} BEFORE {event} ON belayed_{table} FOR EACH ROW WHEN ({when})
     EXECUTE FUNCTION chaos_{what}()
 """
+HINTS = """
+    CREATE SCHEMA chaos;
+    CREATE FUNCTION chaos.pg_notify(channel text, hint text) RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM public.chaos_refusals WHERE what = 'hints') THEN
+            RAISE 'chaos: too many notifications in the NOTIFY queue' USING ERRCODE = '54000';
+        END IF;
+        PERFORM pg_catalog.pg_notify(channel, hint);
+    END $$;
+    DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET search_path = chaos, pg_catalog, public', current_database());
+    END $$
+"""
+"""In the place of the server's own function, for all connections that are opened from then on."""
 UNRECORDED = re.compile(r"the outcome of \S+ #(\d+) was written without [^,]*the record of its attempts")
 
 
@@ -61,15 +75,24 @@ class Refusals:
             raw.execute(TABLE)
             for what, (table, event, id, when) in CASES.items():
                 raw.execute(text.format(what=what, table=table, event=event, id=id, when=when, shares=SHARES))
+            if self.place.name == "postgresql":
+                raw.execute(HINTS)
 
     def faults(self) -> dict[str, float]:
         """What can happen, and how often."""
-        rows = {"lock_rows": 1.5, "set_back": 1.0} if self.place.name == "postgresql" else {}
-        return {"refuse": 3.0, **rows}
+        of_server = {"lock_rows": 1.5, "set_back": 1.0, "refuse_hints": 1.0}
+        return {"refuse": 3.0, **(of_server if self.place.name == "postgresql" else {})}
 
     def refuse(self, rng: random.Random) -> set[int]:
         """Refuse something of some jobs for a while. Nothing may run twice for it."""
-        what, part = rng.choice(list(CASES)), rng.randrange(SHARES)
+        return self.refused(rng.choice(list(CASES)), rng)
+
+    def refuse_hints(self, rng: random.Random) -> set[int]:
+        """Refuse each NOTIFY for a while, as a server does whose queue is full."""
+        return self.refused("hints", rng)
+
+    def refused(self, what: str, rng: random.Random) -> set[int]:
+        part = rng.randrange(SHARES)
         with contextlib.closing(self.place.open()) as raw:
             raw.execute(f"INSERT INTO chaos_refusals VALUES ('{what}', {part})")
         time.sleep(rng.uniform(0.3, 4))
