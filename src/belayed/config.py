@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from belayed.addresses import POSTGRESQL, SCHEME, hidden, looks_like_login, without_secrets
 from belayed.errors import ConfigError
+from belayed.parsing import duration, json_object, listed, size
 
 DAY = timedelta(days=1)
 MEMORY = ":memory:"
@@ -196,6 +197,7 @@ def settings(
     hints = get_type_hints(kind)
     if unknown := sorted(set(given) - set(hints)):
         raise ConfigError(f"unknown setting {unknown[0]!r}: there are {', '.join(sorted(hints))}")
+    check_variables(environ)
     values = {name: typed(name, value, hints[name]) for name, value in given.items()}
     for setting in fields(cast(Any, kind)):
         if setting.name in values:
@@ -208,11 +210,30 @@ def settings(
     return kind(**values)
 
 
+def check_variables(environ: Mapping[str, str]) -> None:
+    """Raise ConfigError for a variable whose name is nearly that of a setting: it would have no effect."""
+    known = ["app", *(one.name for kind in (Config, WorkerConfig) for one in fields(kind))]
+    for variable in environ:
+        name = variable.removeprefix("BELAYED_").lower()
+        # Others may have variables of their own, such as those that Kubernetes makes for a service called belayed.
+        if name != variable.lower() and name not in known and (near := get_close_matches(name, known, 1, NEAR)):
+            raise ConfigError(
+                f"{variable} is set, and there is no such setting: did you mean BELAYED_{near[0].upper()}? "
+                f"unset {variable}"
+            )
+
+
+NEAR = 0.75
+"""How like a setting's name one is that is taken for a mistake, from 0 to 1."""
+
+
 def typed(name: str, value: Any, hint: Any) -> Any:
     """*value* as the setting's type, or a ConfigError: a misspelt type is found at start-up, not in a worker."""
     kinds = tuple(get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,)))
     if tuple in kinds and isinstance(value, Iterable):
         return (value,) if isinstance(value, str) else tuple(value)
+    if timedelta in kinds and isinstance(value, str):
+        return parsed(name, value, hint)
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
         shown = f"a {type(value).__name__}" if name == "url" else without_secrets(repr(value))
@@ -242,41 +263,6 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
     except (ValueError, OverflowError) as error:
         raise ConfigError(without_secrets(f"{variable}={text!r}: {error}")) from None
     return word
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The names in a text with commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """The object that *text* is in JSON; nothing is an empty one."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError as error:
-        raise ValueError(f"it takes a JSON object, and this is no JSON ({error})") from error
-    if isinstance(found, dict):
-        return found
-    raise ValueError("it takes a JSON object")
-
-
-UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def duration(text: str) -> timedelta:
-    """A time from text: seconds (`90`, `0.5`) or with a unit: `250ms`, `30s`, `5m`, `12h`, `7d`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no time: write seconds (90) or a unit (250ms, 30s, 5m, 12h, 7d)")
-    return timedelta(seconds=float(match[1]) * UNITS[match[2] or "s"])
-
-
-def size(text: str) -> int:
-    """A number of bytes from text: `1048576`, `512M`, `2G`."""
-    match = re.fullmatch(r"(\d+)\s*([KMGkmg]?)(?:i?[Bb])?", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no size: write bytes (1048576) or a unit (512M, 2G)")
-    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
 
 
 @dataclass(frozen=True, slots=True)

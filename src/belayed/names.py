@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from belayed.config import Config, duration
+from belayed.config import Config
 from belayed.errors import ConfigError, OptionError
 from belayed.job import Draft
 from belayed.options import CHECKS, check_priority, check_queue
+from belayed.parsing import duration
 
 OF_QUEUE = ("priority", "max_attempts", "max_run_time", "keep_failed")
 """What a queue may say of its jobs."""

@@ -18,7 +18,8 @@ import yaml
 from click.testing import CliRunner
 
 from belayed.cli import main
-from belayed.config import WorkerConfig, duration
+from belayed.config import WorkerConfig
+from belayed.parsing import duration
 
 PRODUCTION = Path(__file__).parents[2] / "docs" / "production"
 PAGES = {path.name: path.read_text("utf-8") for path in sorted(PRODUCTION.glob("*.md"))}

@@ -17,8 +17,9 @@ import pytest
 import belayed.testing
 from belayed import errors
 from belayed.cli import main
-from belayed.config import Config, WorkerConfig, duration
+from belayed.config import Config, WorkerConfig
 from belayed.job import Options, Outcome, State
+from belayed.parsing import duration
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 ERRORS = [

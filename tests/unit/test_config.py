@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from belayed.config import Address, Config, WorkerConfig, address, default_url, duration, settings
+from belayed.config import Address, Config, WorkerConfig, address, check_variables, default_url, settings
 from belayed.errors import ConfigError
+from belayed.parsing import duration
 
 
 class TestAddress:
@@ -160,3 +162,49 @@ class TestSettings:
 )
 def test_a_time_may_have_a_unit(text, seconds):
     assert duration(text) == timedelta(seconds=seconds)
+
+
+class TestVariables:
+    @pytest.mark.parametrize(
+        ("variable", "meant"),
+        [
+            ("BELAYED_THREAD", "BELAYED_THREADS"),
+            ("BELAYED_MAXATTEMPTS", "BELAYED_MAX_ATTEMPTS"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", [Config, WorkerConfig])
+    def test_a_misspelt_one_is_refused(self, kind, variable, meant):
+        with pytest.raises(ConfigError, match=rf"^{variable} is set, .* did you mean {meant}\? unset {variable}$"):
+            settings(kind, {}, {variable: "5"})
+
+    @pytest.mark.parametrize(
+        "variable",
+        [
+            "BELAYED_APP",
+            "BELAYED_SERVICE_HOST",
+            "BELAYED_PORT_5432_TCP_ADDR",
+            "BELAYED_TEAM",
+            "THREAD",
+            "BELAYED",
+            "BELAYED_",
+        ],
+    )
+    def test_those_of_others_are_none_of_ours(self, variable):
+        assert settings(WorkerConfig, {}, {variable: "5"}) == settings(WorkerConfig, {}, {})
+
+    def test_none_is_taken_for_another(self):
+        for kind in (Config, WorkerConfig):
+            for one in fields(kind):
+                check_variables({f"BELAYED_{one.name.upper()}": "5"})
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [("1h", timedelta(hours=1)), ("90", timedelta(seconds=90)), (False, False)]
+)
+def test_a_time_may_be_given_as_text_as_in_the_environment(given, value):
+    assert settings(Config, {"keep_succeeded": given}, {}).keep_succeeded == value
+
+
+def test_a_text_that_is_no_time_is_refused():
+    with pytest.raises(ConfigError, match=r"keep_succeeded='soon': 'soon' is no time: write seconds \(90\) or a unit"):
+        settings(Config, {"keep_succeeded": "soon"}, {})

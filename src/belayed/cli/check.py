@@ -25,7 +25,7 @@ from belayed.cli.show import (
     table,
 )
 from belayed.cli.times import time
-from belayed.config import listed
+from belayed.parsing import listed
 from belayed.store.answers import Overdue
 from belayed.store.lanes import Serving
 

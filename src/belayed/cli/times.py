@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from belayed.config import duration, size
+from belayed.parsing import duration, size
 
 
 def time(text: str) -> timedelta:

@@ -15,8 +15,9 @@ from belayed.cli.app import options
 from belayed.cli.show import rough
 from belayed.cli.times import memory
 from belayed.cli.times import time as duration
-from belayed.config import WorkerConfig, listed, settings
+from belayed.config import WorkerConfig, settings
 from belayed.errors import ConfigError
+from belayed.parsing import listed
 from belayed.worker.logs import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
