@@ -30,10 +30,27 @@ class Lines(Protocol):
     def put(self, record: logging.LogRecord) -> None: ...
 
 
+class NeverDisabled(logging.Logger):
+    """A logger that `dictConfig` and `fileConfig` leave on: by default they disable all that they do not name.
+
+    Then a failed job's error would be in no log at all. Who wants no lines sets the level.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, _value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Nothing can."""
+
+
 class SafeLog:
     """The logger `belayed`. A call whose filters, handlers or formatters raise does nothing but complain on stderr."""
 
     def __init__(self, logger: logging.Logger) -> None:
+        logger.__class__ = NeverDisabled
+        vars(logger).pop("disabled", None)
         self.logger = logger
         self.isEnabledFor = logger.isEnabledFor
         self.complained_at = float("-inf")

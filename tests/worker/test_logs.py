@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import logging.config
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +16,25 @@ from belayed.config import Config
 from belayed.jobs import Jobs
 from belayed.worker.logs import FIELDS
 from belayed.worker.report import Report, Summary
+from tests.worker import tasks
 from tests.worker.helpers import due, logged, worked
-from tests.worker.tasks import Keeper, double, fails, raises, takes_all, takes_any, takes_secrets
+from tests.worker.tasks import Keeper, act, double, fails, raises, takes_all, takes_any, takes_secrets
 
 Opened = Callable[..., Jobs]
+FILE = """
+[loggers]
+keys=root
+[handlers]
+keys=out
+[formatters]
+keys=
+[logger_root]
+level=INFO
+handlers=out
+[handler_out]
+class=NullHandler
+args=()
+"""
 
 
 @pytest.mark.dj(153, 155, 156, 263, 283, 346)
@@ -113,6 +130,43 @@ def test_a_job_that_fails_for_good_is_told_in_delayed_jobs_words(lite: Jobs, cap
 
 
 @pytest.mark.dj(145)
+@pytest.mark.parametrize(
+    "configure",
+    [
+        lambda: logging.config.dictConfig({"version": 1}),
+        lambda: logging.config.dictConfig({"version": 1, "loggers": {"shop": {"level": "INFO"}}}),
+        lambda: logging.config.fileConfig(io.StringIO(FILE)),
+        lambda: setattr(logging.getLogger("belayed"), "disabled", True),
+    ],
+    ids=["dictConfig", "another logger", "fileConfig", "by hand"],
+)
+@pytest.mark.parametrize("by", ["the program", "a job"])
+def test_logging_that_is_configured_without_belayed_keeps_the_errors_of_jobs(
+    configure: Callable[[], None], by: str, lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def configured() -> None:
+        configure()
+        root.handlers[:] = handlers
+        root.setLevel(logging.INFO)
+
+    try:
+        if by == "a job":
+            act.enqueue(body(configured))
+            worked(lite)
+        else:
+            configured()
+        tasks.fails.using(max_attempts=1).enqueue()
+        worked(lite)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    assert logged(caplog, "FAILED permanently")
+
+
 def test_the_pace_is_told_at_the_end_and_every_ten_seconds(
     lite: Jobs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
