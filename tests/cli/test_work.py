@@ -142,7 +142,7 @@ def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue
         _, rest = worker.communicate(timeout=60)
 
     assert worker.returncode == 0
-    assert re.search(r"belayed \S+ serves all queues of sqlite:///shop.db \(SQLite [\d.]+\) with 2 threads", lines[0])
+    assert re.search(r"belayed \S+ serves all queues of sqlite:////.+/shop.db \(SQLite \S+\) with 2 threads", lines[0])
     assert re.search(r"stopped after .+: 1 succeeded$", rest.rstrip())
 
 
@@ -256,7 +256,7 @@ def test_wrong_settings_are_exit_code_2(run, command, wrong, error):
 def test_settings_come_from_the_environment(process, shop):
     ended = process("workoff", "--app", "shop", BELAYED_THREADS="3", BELAYED_QUEUES="mail")
 
-    assert "serves queues mail of sqlite:///shop.db" in ended.stderr
+    assert f"serves queues mail of sqlite:///{shop.parent / 'shop.db'}" in ended.stderr
     assert "with 3 threads" in ended.stderr
 
 

@@ -158,7 +158,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "too deep": lambda: deep(50_000),
     "too large": lambda: "x" * 3_000_000,
     "one that raises when it is read": unreadable,
-    "a generator": lambda: (n for n in range(3)),
+    "an iterator": lambda: iter(range(3)),
 }
 
 
