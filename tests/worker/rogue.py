@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
+import socket
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +76,21 @@ def sends(kind: str, text: str) -> None:
 def writes(data: str) -> None:
     os.write(channel(), bytes.fromhex(data))
     forever()
+
+
+@task
+def cuts_the_channel_later(until: str) -> None:
+    """Leaves a thread that ends the channel when there is a file, and lets its process notice a while later."""
+
+    def cut() -> None:
+        while not Path(until).exists():
+            time.sleep(0.01)
+        # With the interpreter's lock: no other thread here runs before this is over.
+        libc = ctypes.PyDLL(None)
+        libc.shutdown(channel(), socket.SHUT_RDWR)
+        libc.usleep(300_000)
+
+    threading.Thread(target=cut, daemon=True).start()
 
 
 @task

@@ -98,6 +98,15 @@ def test_a_job_that_puts_another_file_in_the_place_of_the_channel_is_charged(
     assert last.refresh().state is State.SUCCEEDED
 
 
+def test_the_death_of_a_child_without_jobs_is_logged_though_its_channel_ends_first(lite: Jobs, log: Path) -> None:
+    until = log.with_name("until")
+
+    with tree(lite, log, app=APP) as worker:
+        over(rogue.cuts_the_channel_later.enqueue(str(until)))
+        until.touch()
+        worker.says("ERROR child process [0-9]+ ended with exit code 70")
+
+
 @pytest.mark.parametrize(
     ("begin", "sent"),
     [

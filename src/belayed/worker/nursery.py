@@ -217,7 +217,8 @@ class Nursery:
                 self.retire(child)
             if self.children.vacated and not child.handed:
                 child.leaving, child.kill_at = child.leaving or "its supervisor ends", now
-            if child.leaving and not child.handed and not child.told_to_end:
+            # One whose channel is closed may be dying by a fault, which is to be logged.
+            if child.leaving and not child.handed and not child.told_to_end and is_whole:
                 child.told_to_end = True
                 child.kill_at = min(child.kill_at, now + GOOD_BYE)
                 process.send("end")
