@@ -93,6 +93,16 @@ def cuts_the_channel_later(until: str) -> None:
     threading.Thread(target=cut, daemon=True).start()
 
 
+@task(max_attempts=1)
+def fails(dies: bool) -> None:
+    """An error; with *dies* this process ends before it reads that the outcome is written, so that it logs nothing."""
+    child = sys.modules["__main__"].Child  # type: ignore[attr-defined]
+    heard = child.heard
+    if dies:
+        child.heard = lambda self, kind, body: os._exit(3) if kind == "written" else heard(self, kind, body)
+    raise ValueError("for the log")
+
+
 @task
 def forks_and_writes() -> int:
     """Leaves a process behind, out of reach, that goes on writing to the channel."""

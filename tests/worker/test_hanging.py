@@ -72,6 +72,7 @@ def test_what_hangs_at_the_end_of_a_coroutine_ends_its_child_after_its_outcome(l
         other = hanging.adouble.enqueue(2)
         over(other, within=30)
         worker.says("exit code 71")
+        worker.says(f"#{job.id} FAILED permanently with ValueError: for the plugin")
 
     assert (job.state, job.failures, job.crashes) == (State.FAILED, 1, 0)
     assert "for the plugin" in (job.error or "")

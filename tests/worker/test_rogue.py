@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,19 @@ def test_the_death_of_a_child_without_jobs_is_logged_though_its_channel_ends_fir
         over(rogue.cuts_the_channel_later.enqueue(str(until)))
         until.touch()
         worker.says("ERROR child process [0-9]+ ended with exit code 70")
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_an_error_is_logged_once_whenever_its_child_dies(dies: bool, lite: Jobs, log: Path, effects: Path) -> None:
+    with tree(lite, log, app=APP) as worker:
+        over(job := rogue.fails.enqueue(dies))
+        if not dies:
+            worker.says("FAILED permanently")
+            os.kill(worker.children()[0], signal.SIGKILL)
+        worker.says("ERROR child process [0-9]+ (ended with exit code 3|was killed by SIGKILL)")
+        over(rogue.ends.enqueue(str(effects)))
+
+        assert len(worker.says(f"#{job.id} FAILED permanently with ValueError: for the log")) == 1
 
 
 @pytest.mark.parametrize(

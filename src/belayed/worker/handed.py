@@ -75,6 +75,8 @@ class Child:
     """Since when it has no work, once it is ready."""
     asked_at: float = 0.0
     """When it was asked to give back what it had not started, on the clock of leases."""
+    last_pulse: float = 0.0
+    """When it last took what it was sent, once it is dead."""
     ended_at: float = float("-inf")
     """When the last outcome of an attempt has come from it."""
     taught: set[str] = field(default_factory=set)
@@ -172,7 +174,8 @@ class Child:
     def death(self) -> Death:
         """How it ended, once it is dead."""
         just_ended = time.monotonic() - self.ended_at < MOMENT
-        deaf = self.process.page.pulse < self.asked_at
+        self.last_pulse = self.process.page.pulse
+        deaf = self.last_pulse < self.asked_at
         return replace(self.process.death(), deaf=deaf, just_ended=just_ended, shared=self.given > 1)
 
     def left(self, one: Handed) -> Left:

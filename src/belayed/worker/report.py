@@ -76,7 +76,7 @@ class Report:
         self.complained: dict[int, float] = {}
         self.elsewhere: Callable[[list[Finished]], list[Finished]] = none_passed_on
         """Has outcomes logged by the children that they came from, where the application may have set up logging.
-        Returns those that it could not pass on."""
+        Returns those that it could not pass on, and earlier ones that nobody has logged."""
         self.paced_at, self.paced = time.monotonic(), (0, 0)
         """When the pace was last told, and how many had ended and failed by then."""
 
@@ -196,7 +196,9 @@ class Report:
         return self.lines > self.most and int(time.monotonic()) == self.second
 
     def tick(self, last: bool = False) -> None:
-        """Sum up the second that has passed, or what is left of the *last* one."""
+        """Log what children have left unlogged. Sum up the second that has passed, or the rest of the *last* one."""
+        for one in self.elsewhere([]):
+            self.say(one)
         second = int(time.monotonic())
         if second != self.summed or last:
             if self.more:
