@@ -100,7 +100,7 @@ def test_a_retry_starts_when_its_wait_is_over(lite: Jobs, body: Callable[..., st
 
 
 def test_without_hints_due_jobs_are_found_by_polling(postgres: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout: None)
+    monkeypatch.setattr(postgres.connections, "listener", lambda channel, timeout, beside: None)
     with worker(postgres) as running:
         eventually(lambda: running.loop and running.loop.upkeep.last_beat)
         with program(
