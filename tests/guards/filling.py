@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
@@ -71,7 +72,9 @@ def filling(dialect: str) -> list[str]:
     words["million"] = words["series"].replace("{count}", str(MILLION))
     words["running"] = words["series"].replace("{count}", str(WORKERS * RUNNING))
     numbers = {"queues": QUEUES, "workers": WORKERS}
-    making = [one.named for many in migrations(dialect, STORES[dialect]().tables).values() for one in many]
+    store = STORES[dialect]()
+    statements = store.statements["create_versions"], *migrations(dialect, store.tables).values()
+    making = [one.named for some in statements for one in some]
     inserting = [text.format(**words, **numbers) for text in (READY, SCHEDULED, CLAIMED, HISTORY, ATTEMPTS)]
     indexing = [text for text in making if text.startswith("CREATE INDEX")]
     return [*(text for text in making if text not in indexing), *inserting, *indexing]
@@ -93,6 +96,5 @@ def fill(url: str) -> None:
         server.execute("SET maintenance_work_mem = '256MB'")
         for text in filling("postgresql"):
             server.execute(text.encode())
-            if text.startswith("CREATE TABLE"):
-                table = text.split()[2]
-                server.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)".encode())
+            if made := re.match(r"CREATE TABLE (?:IF NOT EXISTS )?(\S+)", text):
+                server.execute(f"ALTER TABLE {made[1]} SET (autovacuum_enabled = false)".encode())

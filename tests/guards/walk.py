@@ -205,6 +205,8 @@ def everything(store: Driven) -> None:
     store.held_by(["w1"], count=BATCH)
     store.ids()
     store.sessions()
+    store.place()
+    store.findings()
     store.strays("w1", waiting)
     store.claimed(BATCH, by="w2")
     # All workers are silent but one.
