@@ -89,13 +89,16 @@ class Model:
         return self.jobs[id]
 
     def promote(self, count: int) -> tuple[int, float | None]:
-        due = sorted(
-            (job for job in self.all(State.SCHEDULED) if job.run_at <= self.now), key=lambda job: job.place[1:]
-        )
-        for job in due[:count]:
+        """Those due for longest become ready; if that is not all, the last quarter of a batch are the most urgent."""
+        due = [job for job in self.all(State.SCHEDULED) if job.run_at <= self.now]
+        due.sort(key=lambda job: job.place[1:])
+        urgent = count // 4
+        longest, others = due[: count - urgent], due[count - urgent :]
+        promoted = [*longest, *sorted(others, key=lambda job: job.place)[:urgent]]
+        for job in promoted:
             job.state = State.READY
         waiting = [(job.run_at - self.now).total_seconds() for job in self.all(State.SCHEDULED)]
-        return len(due[:count]), min(waiting, default=None)
+        return len(promoted), min(waiting, default=None)
 
     def claimable(self, serving: Serving) -> list[Entry]:
         """What a claimer may get now, most urgent first."""
