@@ -102,23 +102,24 @@ def stage(name: str) -> None:
 if "CRASH_STAGE" in os.environ:
     from belayed.worker.frames import Channel
 
-    begin, mark_of, send, frames = Slots.begin, Slots.start, Channel.send, Channel.frames
+    start, begins, send = Slots.start, Slots.begins, Channel.send
 
-    def handed(self: Any, taken: Any, claimed_at: float) -> None:
+    def handed(self: Any, jobs: Any, claimed_at: float) -> None:
         stage("handed over")
-        mark_of(self, taken, claimed_at)
+        start(self, jobs, claimed_at)
 
-    def begun(self: Any, claimed: Any) -> bool:
-        good = begin(self, claimed)
+    def begun(self: Any, claimed: Any, saying: Any) -> bool:
+        good = begins(self, claimed, saying)
         stage("started")
         return good
 
     def sent(self: Any, kind: str, body: Any) -> bool:
-        if kind == "ended" and any(row[0] for row in body):
+        has_outcomes = kind in ("succeeded", "ended") and bool(body)
+        if has_outcomes:
             stage("outcome ready")
         gone = send(self, kind, body)
-        if kind == "ended":
+        if has_outcomes:
             stage("outcome sent")
         return gone
 
-    Slots.start, Slots.begin, Channel.send = handed, begun, sent  # type: ignore[method-assign]
+    Slots.start, Slots.begins, Channel.send = handed, begun, sent  # type: ignore[method-assign]
