@@ -61,7 +61,7 @@ class Scenario:
             ids.append(job.id)
         self.queues[queue] = ids
         self.die(queue)
-        self.grow_old(ids[0])
+        self.grow_old()
 
     def die(self, queue: str) -> None:
         """Be a worker that claims two jobs and is never heard of again."""
@@ -72,11 +72,15 @@ class Scenario:
         turn = self.jobs.connections.perform(store.turn([], Wanted(row.id, 2, lanes)))
         assert len(turn.claimed) == 2
 
-    def grow_old(self, id: int) -> None:
+    def grow_old(self) -> None:
         """Let there be history that is too old, and more of it than is kept."""
+        from tests.crash import app
+
         day = 86400
-        for number in range(8):
-            old = 10**9 + id * 100 + number
+        # Ids that are given: larger ones than there were would push on those of the jobs.
+        gone = [self.jobs.enqueue(app.plain.using(queue="old").draft()).id for _ in range(8)]
+        self.jobs.connections.perform(self.jobs.store.delete(gone))
+        for number, old in enumerate(gone):
             if self.jobs.address.dialect == "sqlite":
                 at = f"{int((time.time() - 2 * day * (number > 6)) * 1e6)}"
             else:
@@ -91,7 +95,7 @@ class Scenario:
     def finish(self) -> None:
         """Let a worker that is not harmed do what is left."""
         with worker(self, "after", ["*"]):
-            eventually(lambda: not [row for row in self.jobs.counts(most=1).live if row.queue != "nobody"], within=40)
+            eventually(lambda: not [row for row in self.jobs.counts(most=1).live if row.queue != "nobody"], within=60)
 
     def left(self, queue: str) -> bool:
         """Whether there is work in a queue, or a dead worker still holds what is to be rescued."""
@@ -157,12 +161,12 @@ def worker(
 def struck(scenario: Scenario, run: str, queue: str, **variables: str) -> bool:
     """Run a worker on *queue* until it is killed, or has done everything; whether it was killed."""
     with worker(scenario, run, [queue], **variables) as popen:
-        deadline = time.monotonic() + 12
+        deadline = time.monotonic() + 60
         while popen.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(StoreError):
                 if not scenario.left(queue):
                     popen.send_signal(signal.SIGTERM)
-                    popen.wait(10)
+                    popen.wait(30)
             time.sleep(0.02)
     return popen.returncode == -signal.SIGKILL
 

@@ -14,16 +14,18 @@ from belayed.config import current
 from tests.crash.scenario import ROOT, Scenario, opened, struck
 
 WORKER = ROOT / "src" / "belayed" / "worker"
-AFTER_A_REFUSAL = ("mend", "matching")
+AFTER_A_REFUSAL = ("mend", "matching", "held_by", "scheduled", "locked", "first")
 """What a worker calls only when the database has refused what it was to write."""
+OF_CHILDREN = ("payload",)
+"""What a child calls: of those `test_stages.py` kills at each stage."""
 AT_ONCE = 2
 """How many workers run at a time."""
 
 
 def operations() -> set[str]:
     """The operations of the store that a worker calls, by its own source."""
-    text = "".join((WORKER / name).read_text() for name in ("loop.py", "upkeep.py", "mending.py", "supervisor.py"))
-    return {*re.findall(r"\bstore\.(\w+)\(", text), "check"} - {"lanes", *AFTER_A_REFUSAL}
+    text = "".join(module.read_text() for module in WORKER.glob("*.py"))
+    return {*re.findall(r"\bstore\.(\w+)\(", text), "check"} - {"lanes", *AFTER_A_REFUSAL, *OF_CHILDREN}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
