@@ -1,6 +1,6 @@
 """Makes a virtual environment for each Django that does not run on the oldest Python: `python environments.py .venv`.
 
-Each has Belayed, that Django, and Django's own tests of tasks from its sdist.
+Each has Belayed with the extra `site`, that Django, and Django's own tests of tasks from its sdist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 DJANGOS = ("6.0", "6.1")
 PYTHONS = ("3.13", "3.12", "3.14")
 """Those that run them, the preferred first."""
-NEEDS = ("pytest>=8.2", "pytest-django>=4.9", "aiosmtpd>=1.4.6")
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,8 +53,7 @@ def made(base: Path, django: str, interpreter: str) -> None:
     place = folder(base, django)
     subprocess.run([interpreter, "-m", "venv", place], check=True)
     pip = [str(place / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    belayed = f"{ROOT}[postgres,django,reload]"
-    subprocess.run([*pip, "install", "--editable", belayed, f"Django=={django}.*", *NEEDS], check=True)
+    subprocess.run([*pip, "install", "--editable", f"{ROOT}[site]", f"Django=={django}.*"], check=True)
     version = subprocess.run(
         [place / "bin" / "python", "-c", "import django; print(django.__version__)"],
         check=True,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import socket
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.djangosite.environments import DJANGOS, folder, programs
+from tests.djangosite.environments import DJANGOS, ROOT, folder, programs
 from tests.inventory import written
 
 SITE = Path(__file__).parents[1] / "djangosite"
@@ -50,3 +53,52 @@ def test_the_site_s_tests_pass(django: str, place: dict[str, str], record_proper
     passed = re.search(r"(\d+ passed.*) in", ran.stdout)
     assert passed is not None
     record_property(f"Django {django}, {'PostgreSQL' if place['SITE_URL'] else 'SQLite'}", passed[1])
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def installed_with(extra: str) -> set[str]:
+    """The distributions that an extra of Belayed brings, and those that they bring."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found: set[str] = set()
+    ahead = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    while ahead:
+        requirement = ahead.pop()
+        parts = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", requirement)
+        assert parts is not None
+        name = re.sub(r"[-_.]+", "-", parts[1]).lower()
+        if name == "belayed":
+            ahead += [one for other in parts[2].split(",") for one in project["optional-dependencies"][other]]
+        elif name not in found and "extra ==" not in requirement:
+            found.add(name)
+            try:
+                ahead += metadata.requires(name) or []
+            except metadata.PackageNotFoundError:
+                pass  # One for another system or Python.
+    return found
+
+
+def test_all_that_the_site_s_tests_import_is_in_the_environment_of_each_django() -> None:
+    """The environment of the other tests has more: what is missing is missed with a newer Django only."""
+    # Django's own tests of tasks are beside the environment, and django_tasks is for 5.2 alone.
+    own = {path.stem for path in SITE.glob("*")} | {"belayed", "tests", "tasks", "django_tasks"}
+    brought = installed_with("site")
+    distributions = metadata.packages_distributions()
+
+    missing = {
+        f"{path.name} imports {name}"
+        for path in SITE.rglob("*.py")
+        for name in imported(path) - own - sys.stdlib_module_names
+        if not brought & {re.sub(r"[-_.]+", "-", one).lower() for one in distributions.get(name, [name])}
+    }
+
+    assert not missing
