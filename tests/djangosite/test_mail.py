@@ -125,7 +125,9 @@ def test_text_of_any_class_is_sent(text, inbox):
     assert (found["Reply-To"], found["X-Kind"]) == ("reply@example.org", "greeting")
     assert found.get_body(("plain",)).get_content().strip() == "Hello, Ada."
     assert found.get_body(("html",)).get_content().strip() == "<p>Hello, Ada.</p>"
-    assert [part.get_content() for part in found.iter_attachments()] == ["a note", b"\0\xff"]
+    note, blob = (part.get_content() for part in found.iter_attachments())
+    # Django 6 ends the text of an attachment with a new line, as it does a body.
+    assert (note.removesuffix("\r\n"), blob) == ("a note", b"\0\xff")
 
 
 def test_a_rendered_template_is_an_argument_of_any_task():
