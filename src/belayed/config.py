@@ -271,6 +271,8 @@ class Address:
 
     dialect: str
     target: str
+    url: str = field(default="", compare=False)
+    """As it was read: the path of a file is in full, as a process may move to another folder."""
 
     def __repr__(self) -> str:
         return f"Address({self.dialect!r}, {self.shown!r})"
@@ -279,14 +281,6 @@ class Address:
     def shown(self) -> str:
         """The target for people."""
         return self.target if self.dialect == "sqlite" else hidden(self.target)
-
-
-def full_url(url: str) -> str:
-    """*url*, with the path of an SQLite file in full. Raises ConfigError."""
-    found = address(url)
-    if found.dialect != "sqlite" or found.target == MEMORY:
-        return url
-    return f"{url.partition('://')[0]}:///{quote(found.target)}"
 
 
 def address(url: str) -> Address:
@@ -298,9 +292,10 @@ def address(url: str) -> Address:
         raise ConfigError(f"database URL {hidden(url)!r}: control characters must be written as %0A and the like")
     name = found[0].partition("+")[0].lower()
     if name == "sqlite":
-        return Address("sqlite", sqlite_file(url))
+        path = sqlite_file(url)
+        return Address("sqlite", path, url if path == MEMORY else f"{url.partition('://')[0]}:///{quote(path)}")
     if name in POSTGRESQL:
-        return Address("postgresql", f"postgresql{url[found.end() :]}")
+        return Address("postgresql", f"postgresql{url[found.end() :]}", url)
     raise ConfigError(f"database URL {hidden(url)!r}: unknown scheme {found[0]!r}; use sqlite or postgresql")
 
 

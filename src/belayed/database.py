@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from belayed.addresses import hidden
 from belayed.claim import running
-from belayed.config import Address, Config, address, default_url, full_url
+from belayed.config import Address, Config, address, default_url
 from belayed.connections import Connections, is_async, wrap
 from belayed.errors import ConfigError, SchemaMissing
 from belayed.steps import Steps, arun, run
@@ -43,8 +43,8 @@ class Database:
         return f"<{type(self).__name__} in {hidden(self.url)}>"
 
     def place(self, url: str) -> None:
-        self.url = full_url(url)
-        self.address, config = address(self.url), self.config
+        self.address, config = address(url), self.config
+        self.url = self.address.url
         self.store: Store = open_store(
             self.address.dialect, prefix=config.prefix, schema=config.schema, hints=config.hints
         )

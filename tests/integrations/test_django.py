@@ -83,7 +83,8 @@ def installed_with(extra: str) -> set[str]:
             try:
                 ahead += metadata.requires(name) or []
             except metadata.PackageNotFoundError:
-                pass  # One for another system or Python.
+                # One for another system or Python.
+                continue
     return found
 
 

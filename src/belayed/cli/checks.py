@@ -26,8 +26,9 @@ from belayed.tasks import Task
 DRIFT = timedelta(seconds=5)
 """How far a machine's clock may be from the database's."""
 SHOWN = 20
-"""Findings of a check."""
+"""Findings of one check, at most."""
 FEW_IDS = 10**9
+"""Ids that a table has left when it is time to act: years of jobs."""
 NEWEST = 1000
 """So many waiting jobs are looked at for their code."""
 OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}

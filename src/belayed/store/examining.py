@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +45,9 @@ class Examining(Hinting):
             found.append(Finding("relations", Result.WARN, text, self.untied(kind, table, name, owner)))
         return found or [ok("relations", "nobody else's keys, triggers or rules are on the tables")]
 
+    @abstractmethod
     def untied(self, kind: str, table: str, name: str, owner: str) -> str:
         """The statement that takes away what others have tied to a table."""
-        raise NotImplementedError
 
     def probe(self) -> Steps[Finding]:
         for stage, steps in self.stages():

@@ -224,8 +224,8 @@ class SetAside:
             return None
         named = ", ".join(f"#{id}" for id in ids[:SHOWN]) + (" …" if len(ids) > SHOWN else "")
         return BelayedError(
-            f"the database did not take the outcomes of {len(ids)} jobs ({named}): they are lost with this worker, and "
-            "other workers rescue these jobs after the lapse and run them again. The log says what refused them"
+            f"the database did not take the outcome of {named}: it is lost with this worker, and other workers rescue "
+            "each such job after the lapse and run it again. The log says what refused it"
         )
 
 
