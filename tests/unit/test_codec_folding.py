@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 import uuid
 from collections import OrderedDict
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -39,6 +41,7 @@ def round_trip(value: object) -> Any:
 
 
 FOLDED = [
+    *(HTTPStatus.NOT_FOUND, HTTPMethod.POST, signal.SIGTERM),
     mark_safe("<b>é</b>"),
     DRIVERS_UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
     OrderedDict(b=1, a=OrderedDict(c=2)),

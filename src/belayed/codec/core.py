@@ -255,12 +255,13 @@ class _Walk:
             return {"$": registered.name, "v": self.plain(registered.stand_in(value))}
         if issubclass(kind, _CODE) or _stands_for_code(value):
             return {"$": "name", "v": self.name(value)}
+        # Before enums and records: of a library's, such as HTTPStatus, no worker could make another one by its name.
+        if self.codec.is_of_library(kind) and (plain := folded(value)) is not ABSENT:
+            return self.plain(plain)
         if issubclass(kind, enum.Enum):
             return {"$": "enum", "v": encode_enum(value, self)}
         if (record := record_of(kind)) is not None:
             return {"$": record.tag, "v": record.encode(value, self)}
-        if self.codec.is_of_library(kind) and (plain := folded(value)) is not ABSENT:
-            return self.plain(plain)
         raise refusal(value)
 
     def items(self, value: Iterable[object]) -> list[Any]:
