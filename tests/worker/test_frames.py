@@ -205,7 +205,7 @@ def test_an_outcome_that_comes_again_does_not_end_the_next_job_in_its_place(said
                 {"max_run_time": {"s": 1e300}},
                 {"max_run_time": {"s": math.inf}}, {"max_run_time": {"s": math.nan}}, {"max_run_time": {"x": 1}},
                 {"trust": [1]}, {"trust": [[]]}, {"trust": {}}, {"redact": None}, {"prefix": "a b"}, {"schema": 1},
-                {"store_timeout": {"s": -1}}, {"synchronous": []}, {"keep_failed": "yes"},
+                {"store_timeout": {"s": -1}}, {"synchronous": []}, {"keep_failed": "sometimes"},
             )
         ),
     ],

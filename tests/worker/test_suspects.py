@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import belayed
 from belayed import State
+from belayed.claim import Claimed
 from belayed.config import WorkerConfig
 from belayed.errors import ConfigError
 from belayed.jobs import Jobs
@@ -24,8 +26,9 @@ from belayed.worker.page import clock
 from belayed.worker.pool import Pool
 from belayed.worker.process import Process
 from tests.worker import rogue
-from tests.worker.helpers import eventually, states
+from tests.worker.helpers import eventually, execute, states
 from tests.worker.puppets import HELLO, job, stage
+from tests.worker.tasks import double
 from tests.worker.tree import over, runs, tree
 
 IMPORT_TAKES = suspects.LONELY + 1
@@ -126,6 +129,78 @@ def test_suspects_that_were_let_go_find_their_child_ready_when_they_are_back() -
 
         assert [finished.id for finished in one.children.outcomes()] == [2]
         assert keep_until >= let_go_at + suspects.WAIT + suspects.LONELY
+
+
+def twice_rescued(id: int) -> Claimed:
+    return job(id, suspect=True, rescues=suspects.MANY_RESCUES + 1)
+
+
+def test_nothing_is_claimed_while_a_suspect_waits_to_be_the_only_one_held() -> None:
+    with stage() as one:
+        one.child()
+        child, puppet = one.child(role=Role.ALONE)
+        written = True
+        one.children.written = lambda: written
+        one.children.start([twice_rescued(1), job(2), twice_rescued(3)], clock())
+        one.step()
+        waiting = one.children.room()
+        let_go = [finished.id for finished in one.children.outcomes()]
+        written = False
+        one.step()
+        unwritten = one.children.room(), list(child.handed)
+        written = True
+        one.children.tend(time.monotonic())
+        one.step()
+        (cell,) = child.handed
+        beside = one.children.room()
+        child.process.page.end(cell)
+        puppet.says("succeeded", [[cell, 1]])
+        one.step()
+
+        assert waiting == 0
+        assert let_go == [3]
+        assert unwritten == (0, [])
+        assert beside > 0
+        assert [finished.id for finished in one.children.outcomes()] == [1]
+
+
+@pytest.mark.parametrize("leaving", ["it is not needed", ""])
+def test_claims_go_on_while_a_suspect_waits_for_a_child_that_is_not_there(leaving: str) -> None:
+    with stage() as one:
+        one.child()
+        child, _ = one.child(hello=bool(leaving), role=Role.ALONE)
+        child.leaving = leaving
+        one.children.start([twice_rescued(1)], clock())
+
+        one.step()
+
+        assert one.children.room() > 0
+
+
+def test_suspects_are_let_go_for_longer_behind_one_that_runs_for_long() -> None:
+    with stage() as one:
+        one.child()
+        one.child(role=Role.ALONE)
+        one.children.start([twice_rescued(1)], clock())
+        one.step()
+        delays = []
+        for seconds, id in [(0.0, 2), (2.0, 3), (600.0, 4)]:
+            one.children.suspects.moved_at = time.monotonic() - seconds
+            one.children.start([twice_rescued(id)], clock())
+            (finished,) = one.children.outcomes()
+            delays.append(finished.delay)
+
+        assert delays[0] is not None
+        assert delays[0] < 2
+        assert delays[1:] == [pytest.approx(2, abs=1), suspects.WAIT]
+
+
+def test_many_jobs_that_were_rescued_twice_run_one_after_the_other(jobs: Jobs, log: Path) -> None:
+    belayed.enqueue_many(double.draft(number) for number in range(150))
+    execute(jobs, "UPDATE belayed_jobs SET suspect = TRUE, rescues = 2")
+
+    with tree(jobs, log, app="tests.worker.tasks"):
+        eventually(lambda: len(jobs.find(states=[State.SUCCEEDED], limit=200)) == 150, within=60)
 
 
 def test_a_child_for_suspects_is_started_as_soon_as_there_are_some() -> None:

@@ -16,15 +16,13 @@ from belayed.config import WorkerConfig
 from belayed.job import Outcome, State
 from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.frames import SHOWN, BadFrame, unheard_row
-from belayed.worker.handed import Child, Handed, Role
+from belayed.worker.handed import Child, Handed
 from belayed.worker.heard import Success, completed_from, ended_from, kinds_from, successes_from
 from belayed.worker.page import Lease, clock
 from belayed.worker.silence import always, nothing
 from belayed.worker.suspects import WAIT, Suspects, may_end_workers
 from belayed.worker.verdict import released
 
-AHEAD_OF_CHILD = 0.01
-"""Seconds of work that a child holds beyond what runs: the rest is kept here, where it can be given back."""
 FEW = 8
 """So few claimed jobs are handed over at once: to wake the other thread for it takes longer than to do it."""
 NEWS = 1000
@@ -126,8 +124,13 @@ class Children:
         return threads, sum(child.coroutines for child in working) + self.waiting_coroutines
 
     def room(self) -> int:
-        """How many more jobs to claim: none while no child is ready."""
+        """How many more jobs to claim: none while no child is ready.
+
+        Nor while a suspect is to be the only one here: claims would bring others, which had to be given back first.
+        """
         with self.lock:
+            if self.suspects.next_is_only(self.list):
+                return 0
             counts = self.counts()
             return self.demand.room(*counts) if self.demand.threads else 0
 
@@ -264,7 +267,7 @@ class Children:
         with self.lock:
             frames: dict[Child, list[Any]] = {}
             # Asked once: whether a child takes jobs changes with the time.
-            room = {child: self.room_of(child) for child in self.list if child.working}
+            room = {child: child.room(self.config, self.demand) for child in self.list if child.working}
             skipped: list[Handed] = []
             only = next(iter(room.items())) if len(room) == 1 else None
             # Of functions and of coroutines: how many more can be handed over, and so no more are looked at.
@@ -284,7 +287,7 @@ class Children:
                 self.give(child, one, frames)
             self.waiting.extendleft(reversed(skipped))
             for child in self.list:
-                if self.suspects and child.role is Role.ALONE and child.ready and not (child.handed or child.withdrawn):
+                if self.suspects and child.takes_suspect:
                     self.give_alone(child, frames)
             for child, rows in frames.items():
                 self.last_handed = time.monotonic()
@@ -293,8 +296,6 @@ class Children:
 
     def give_alone(self, child: Child, frames: dict[Child, list[Any]]) -> None:
         """Hand a suspect to a child for such; one that other jobs may have spoilt needs a new child."""
-        if child.leaving:
-            return
         if may_end_workers(self.suspects[0].job) and (self.ended or not self.written()):
             # Those that were let go for it are not back yet.
             return
@@ -304,21 +305,12 @@ class Children:
             return
         self.suspects.moved_at = time.monotonic()
         self.give(child, self.suspects.popleft(), frames)
+        # Others are claimed again.
+        self.wake()
 
     def give(self, child: Child, one: Handed, frames: dict[Child, list[Any]]) -> None:
         child.take(one)
         frames.setdefault(child, []).append((one.cell, one.claimed_at, tuple(one.job)))
-
-    def room_of(self, child: Child) -> list[int]:
-        """How many more jobs a child is to hold: for its threads, and for its event loop."""
-        config, demand = self.config, self.demand
-        most = len(child.cells) if config.max_jobs is None else min(len(child.cells), config.max_jobs - child.given)
-        # Nothing ahead for one that may have stopped listening: what it has is there to stay.
-        ahead = AHEAD_OF_CHILD if child.has_taken else 0.0
-        threads = demand.threads_pace.target(config.threads, config.read_ahead, ahead) - child.threads
-        loop = demand.loop_pace.target(config.async_slots, config.read_ahead, ahead) - child.coroutines
-        threads = max(0, min(threads, most))
-        return [threads, max(0, min(loop, most - threads))]
 
     def heard(self, child: Child, kind: str, body: Any) -> None:
         """Take in a frame of a child that is ready. Raises BadFrame, and has changed nothing then."""

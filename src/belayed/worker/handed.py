@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from belayed.claim import Claimed, Finished
+from belayed.config import WorkerConfig
 from belayed.job import Outcome
 from belayed.worker.blame import MOMENT, Death, Left
+from belayed.worker.demand import Demand
 from belayed.worker.page import clock
 from belayed.worker.process import Process
 
@@ -35,6 +37,8 @@ class Handed:
     """When it was marked as withdrawn, on the clock of leases (withdrawal.py)."""
 
 
+AHEAD_OF_CHILD = 0.01
+"""Seconds of work that a child holds beyond what runs: the rest is kept where it can be given back."""
 SILENCE = 0.25
 """Seconds in which a child takes what it is sent; it gets nothing more before it has."""
 
@@ -106,6 +110,12 @@ class Child:
         return self.ready and self.role is Role.WORKER and not self.leaving and not self.withdrawn and self.answers
 
     @property
+    def takes_suspect(self) -> bool:
+        """Whether it takes a suspect now: it has no other."""
+        busy = self.handed or self.withdrawn or self.leaving
+        return self.role is Role.ALONE and self.ready and not busy
+
+    @property
     def answers(self) -> bool:
         """Whether it takes what it is sent: it does not while it is stopped, or a job keeps the interpreter's lock."""
         return self.has_taken or clock() - self.sent_at < SILENCE
@@ -119,6 +129,16 @@ class Child:
     @property
     def coroutines(self) -> int:
         return len(self.handed) - self.threads
+
+    def room(self, config: WorkerConfig, demand: Demand) -> list[int]:
+        """How many more jobs it is to hold: for its threads, and for its event loop."""
+        most = len(self.cells) if config.max_jobs is None else min(len(self.cells), config.max_jobs - self.given)
+        # Nothing ahead for one that may have stopped listening: what it has is there to stay.
+        ahead = AHEAD_OF_CHILD if self.has_taken else 0.0
+        threads = demand.threads_pace.target(config.threads, config.read_ahead, ahead) - self.threads
+        loop = demand.loop_pace.target(config.async_slots, config.read_ahead, ahead) - self.coroutines
+        threads = max(0, min(threads, most))
+        return [threads, max(0, min(loop, most - threads))]
 
     def sends(self) -> None:
         """It is about to be handed jobs."""

@@ -62,9 +62,14 @@ class Suspects(deque[Handed]):
         """
         held = sum(may_end_workers(other.job) for other in jobs) if may_end_workers(one.job) else 1
         if held > 1:
-            return min(WAIT, PACE * (held - 1))
+            # Behind one that runs for long, less and less often.
+            return min(WAIT, max(PACE * (held - 1), time.monotonic() - self.moved_at))
         self.add(one)
         return None
+
+    def next_is_only(self, children: Sequence[Child]) -> bool:
+        """Whether the next one only waits until it is the only one of its kind that this worker holds."""
+        return bool(self) and may_end_workers(self[0].job) and any(child.takes_suspect for child in children)
 
     def wait_until(self, children: Sequence[Child]) -> float:
         """When they are let go: they wait for a child of theirs that starts, and for one that runs another of them."""
