@@ -46,6 +46,8 @@ BRISK = [
     "--read-ahead",
     "50",
 ]
+SLOW_END = 60.0
+"""Seconds that imports stay slow at the end: each job that ends its child waits for one, and there may be hundreds."""
 SUSPECTS = 30.0
 """Seconds that a canary may wait for longer if it is a suspect: others may run alone before it."""
 SLOWER = 90.0
@@ -194,7 +196,7 @@ class Run:
             if self.load.failure is not None:
                 raise self.load.failure
             if "imports" in self.parts:
-                # Slow to the end: what waits for a child must get one all the same.
+                # What waits for a child must get one all the same.
                 self.paced(ALL_SLOW)
             self.finish(progress)
         self.workers.close()
@@ -280,7 +282,10 @@ class Run:
         """Let the workers come to an end with what is there."""
         bar = progress.add_task("finishing", total=None)
         fewest, deadline = 10**9, time.monotonic() + self.patience
+        quick_at = time.monotonic() + SLOW_END
         while time.monotonic() < deadline:
+            if self.slow is not None and time.monotonic() > quick_at:
+                self.paced(Pace())
             self.workers.keep()
             try:
                 self.give_up_far()

@@ -13,6 +13,7 @@ from typing import Any
 from tests.chaos.places import NOBODY, Postgres, Sqlite
 
 CASES = {
+    "claims": ("jobs", "UPDATE", "NEW.id", "OLD.state = 'ready' AND NEW.state = 'running'"),
     "ends": ("history", "INSERT", "NEW.id", "true"),
     "deletes": ("jobs", "DELETE", "OLD.id", "true"),
     "records": ("attempts", "INSERT", "NEW.job_id", "true"),
