@@ -92,16 +92,124 @@ def test_another_kind_of_file_is_refused(run):
     assert "'upstart' is not one of 'procfile', 'systemd', 'docker'" in ended.stderr
 
 
+PROJECT = "[project]\nname = 'shop'\nversion = '1'\n"
+
+
+def installed(run, folder, *words, url=None):
+    """The lines of the Dockerfile that install."""
+    ended = run("init", "docker", *words, url=url)
+    assert ended.exit_code == 0, ended.stderr
+    lines = (folder / "Dockerfile").read_text().splitlines()
+    return [line for line in lines if line.startswith(("COPY", "RUN pip"))]
+
+
 @pytest.mark.parametrize(
-    ("given", "line"),
-    [("requirements.txt", "COPY requirements.txt ."), ("pyproject.toml", "RUN pip install --no-cache-dir .")],
+    ("files", "lines"),
+    [
+        ({}, ["COPY . .", "RUN pip install --no-cache-dir belayed"]),
+        (
+            {"requirements.txt": "belayed[postgres]>=0.1  # jobs\n"},
+            ["COPY requirements.txt .", "RUN pip install --no-cache-dir -r requirements.txt", "COPY . ."],
+        ),
+        (
+            {"pyproject.toml": f"{PROJECT}dependencies = ['belayed[postgres]']"},
+            ["COPY . .", "RUN pip install --no-cache-dir ."],
+        ),
+        # A file of settings is no package.
+        (
+            {"pyproject.toml": "[tool.belayed]\napp = 'shop'"},
+            ["COPY . .", "RUN pip install --no-cache-dir belayed"],
+        ),
+    ],
 )
-def test_the_dockerfile_installs_what_the_application_needs(run, folder, given, line):
-    (folder / given).write_text("")
+def test_the_dockerfile_installs_what_the_application_needs(run, folder, files, lines):
+    for name, text in files.items():
+        (folder / name).write_text(text)
 
-    run("init", "docker", url=None)
+    assert installed(run, folder) == lines
 
-    assert line in (folder / "Dockerfile").read_text().splitlines()
+
+EXTRA = "RUN pip install --no-cache-dir 'belayed[{}]'"
+
+
+@pytest.mark.parametrize(
+    ("files", "extra"),
+    [
+        ({"pyproject.toml": f"{PROJECT}optional-dependencies = {{worker = ['belayed[postgres]']}}"}, "postgres"),
+        ({"pyproject.toml": f"{PROJECT}[dependency-groups]\nprod = ['Belayed [postgres, reload]']"}, "postgres"),
+        ({"pyproject.toml": "[tool.poetry.group.w.dependencies]\nbelayed = {extras = ['asyncpg']}"}, "asyncpg"),
+        ({"Pipfile": "[packages]\nbelayed = {extras = ['titles'], version = '*'}"}, "titles"),
+        ({"Pipfile.lock": '{"default": {"belayed": {"extras": ["pydantic"]}}}'}, "pydantic"),
+        ({"uv.lock": "[[package]]\nname='shop'\ndependencies=[{name='belayed', extra=['postgres']}]"}, "postgres"),
+        ({"poetry.lock": "[[package]]\nname='asyncpg'\n[[package]]\nname='psycopg'"}, "asyncpg"),
+        ({"requirements-prod.txt": "belayed[postgres,titles]"}, "postgres,titles"),
+        ({"requirements.txt": "flask\nbelayed\n", "requirements-w.txt": "belayed[aiosqlite]"}, "aiosqlite"),
+    ],
+)
+def test_the_dockerfile_installs_extras_that_are_named_elsewhere(run, folder, files, extra):
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+    lines = installed(run, folder)
+
+    assert EXTRA.format(extra) in lines
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("postgresql://shop@db/shop", "postgres"),
+        ("postgres://shop@db/shop", "postgres"),
+        ("postgresql+psycopg://shop@db/shop", "postgres"),
+        ("postgresql+asyncpg://shop@db/shop", "asyncpg"),
+        ("sqlite+aiosqlite:///shop.db", "aiosqlite"),
+    ],
+)
+def test_the_dockerfile_installs_the_driver_of_the_url(run, folder, url, extra):
+    (folder / "requirements.txt").write_text("flask\nbelayed==0.1 --hash=sha256:00\n")
+
+    lines = installed(run, folder, url=url)
+
+    assert lines[1:] == [
+        "RUN pip install --no-cache-dir -r requirements.txt",
+        EXTRA.format(extra),
+        "COPY . .",
+    ]
+
+
+def test_the_dockerfile_installs_the_driver_of_the_applications_own_url(run, folder):
+    (folder / "bakery.py").write_text("import belayed\nbelayed.configure('postgresql://shop@db/shop')\n")
+
+    assert EXTRA.format("postgres") in installed(run, folder, "--app", "bakery")
+
+
+@pytest.mark.parametrize("variable", ["BELAYED_URL", "DATABASE_URL"])
+def test_the_dockerfile_installs_the_driver_of_a_variable(run, folder, monkeypatch, variable):
+    monkeypatch.setenv(variable, "postgresql://shop@db/shop")
+
+    assert EXTRA.format("postgres") in installed(run, folder, "--app", "not_here")
+
+
+def test_the_dockerfile_installs_no_extra_whose_packages_are_required_already(run, folder):
+    (folder / "requirements.txt").write_text("-r base.txt\n")
+    (folder / "base.txt").write_text("-r requirements.txt\nbelayed==0.1\npsycopg[binary]==3.2.4\n")
+
+    assert len(installed(run, folder, url="postgresql://db/shop")) == 3
+
+
+def test_the_dockerfile_of_a_django_project_installs_django(run, folder, monkeypatch):
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "blog.settings")
+
+    assert EXTRA.format("django") in installed(run, folder)
+
+
+def test_a_project_file_that_cannot_be_read_is_wrong_use(run, folder):
+    (folder / "uv.lock").write_text("[[")
+
+    ended = run("init", "docker", url=None)
+
+    assert ended.exit_code == 2
+    assert "uv.lock cannot be read" in ended.stderr
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -13,8 +14,9 @@ from string import Template
 import click
 
 from belayed.cli.app import DJANGO, Place, options
+from belayed.cli.installing import install
 from belayed.cli.show import echo, note, program
-from belayed.errors import ConfigError
+from belayed.errors import BelayedError, ConfigError
 from belayed.files import only_files, opened
 
 KINDS = {"procfile": "Procfile", "systemd": "belayed.service", "docker": "Dockerfile"}
@@ -37,7 +39,7 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
     name = application.name if application else None
     left = 0
     for kind in kinds or KINDS:
-        path, text = Path(KINDS[kind]), filled(kind, name or "app")
+        path, text = Path(KINDS[kind]), filled(kind, name or "app", place)
         if printed:
             echo(f"# {path}\n{text}")
         elif os.path.lexists(path) and not force:
@@ -57,12 +59,13 @@ def init(place: Place, kinds: tuple[str, ...], force: bool, printed: bool) -> No
         click.get_current_context().exit(1)
 
 
-def filled(kind: str, application: str) -> str:
+def filled(kind: str, application: str, place: Place) -> str:
     """The text of a file."""
     template = files("belayed.cli").joinpath("templates", KINDS[kind]).read_text("utf-8")
     words = command(application, here=kind == "systemd")
     if kind == "docker":
-        return Template(template).substitute(install=install(), command=json.dumps(words)[1:-1])
+        lines = install(Path.cwd(), url_of(place), is_django=application == DJANGO)
+        return Template(template).substitute(install=lines, command=json.dumps(words)[1:-1])
     folder = Path.cwd()
     project = folder.name if application == DJANGO else application
     return Template(template).substitute(project=project, folder=folder, user=user(), command=" ".join(words))
@@ -90,13 +93,11 @@ def user() -> str:
         return str(os.getuid())
 
 
-def install() -> str:
-    """How a Dockerfile installs the application."""
-    if Path("requirements.txt").exists():
-        return "COPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . ."
-    if Path("pyproject.toml").exists():
-        return "COPY . .\nRUN pip install --no-cache-dir ."
-    return "COPY . .\nRUN pip install --no-cache-dir belayed"
+def url_of(place: Place) -> str:
+    """Where the application keeps its jobs, as far as can be known: it may be one that cannot be imported here."""
+    with suppress(BelayedError):
+        return str(place.jobs(create=True).url)
+    return place.url or os.environ.get("BELAYED_URL") or os.environ.get("DATABASE_URL") or ""
 
 
 def write(path: Path, text: str) -> None:
