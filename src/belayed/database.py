@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from belayed import origin
 from belayed.addresses import hidden
 from belayed.claim import running
-from belayed.config import Address, Config, address, default_url
+from belayed.config import Address, Config, address
 from belayed.connections import Connections, is_async, wrap
 from belayed.errors import ConfigError, SchemaMissing
 from belayed.steps import Steps, arun, run
@@ -32,18 +33,20 @@ class Database:
 
     migrate_command = "belayed migrate"
     """The command that makes the tables, for people to copy."""
+    makes_tables = True
+    """Whether tables that are not there are made, on SQLite: not where somebody only looks."""
     quick = True
     """Whether a single statement may go to connections of ours without the detour of `do`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.place(config.url or default_url())
+        self.place(address(config.url) if config.url else origin.found())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {hidden(self.url)}>"
 
-    def place(self, url: str) -> None:
-        self.address, config = address(url), self.config
+    def place(self, address: Address) -> None:
+        self.address, config = address, self.config
         self.url = self.address.url
         self.store: Store = open_store(
             self.address.dialect, prefix=config.prefix, schema=config.schema, hints=config.hints
@@ -54,7 +57,7 @@ class Database:
         """Keep what it keeps at *url* instead: for all of the program's code that holds it."""
         self.close()
         self.config = replace(self.config, url=url)
-        self.place(url)
+        self.place(address(url))
 
     def migrate(self) -> list[int]:
         """Bring the tables to this version; the versions applied."""
@@ -85,8 +88,8 @@ class Database:
 
     def anew(self, operation: Operation[T], error: SchemaMissing) -> Plan[T]:
         """The operation's answer after the tables were missing."""
-        if self.address.dialect != "sqlite":
-            raise error
+        if self.address.dialect != "sqlite" or not self.makes_tables:
+            raise SchemaMissing(f"{error}; the database is {origin.shown(self.address)}") from error
         yield self.store.migrate()
         return cast(T, (yield operation()))
 

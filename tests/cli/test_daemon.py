@@ -43,7 +43,9 @@ def test_a_worker_is_started_found_and_stopped(process, enqueue, folder):
     gone = process("status", "--local")
 
     pid = re.search(r"process (\d+)", begun.stdout)[1]
-    assert (begun.returncode, begun.stderr) == (0, "")
+    assert begun.returncode == 0
+    assert " made sqlite:" in begun.stderr
+    assert len(begun.stderr.splitlines()) == 1
     assert f"Started: process {pid}. Its log is {folder}/belayed.log, its PID file {file}." in begun.stdout
     assert (there.returncode, there.stdout) == (0, f"Running: process {pid} has {file}.\n")
     assert (ended.returncode, ended.stdout) == (0, f"Stopped: process {pid} has ended.\n")

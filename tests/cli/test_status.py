@@ -38,7 +38,10 @@ def test_status_shows_the_queues_what_has_ended_and_the_workers(run, store, each
         [],
         ["Worker", "Host", "PID", "Queues", "Running", "Started", "Last", "beat"],
         ["one", "box", "7", "mail,", "!slow", "1", "0", "s", "ago", "0", "s", "ago", "alive"],
+        [],
+        rows(result.stdout)[-1],
     ]
+    assert result.stdout.splitlines()[-1].startswith(f"Database: {each_url.partition('@')[0]}")
 
 
 def test_the_oldest_waiting_job_counts_scheduled_ones_that_are_due(run, store):
@@ -55,7 +58,7 @@ def test_an_empty_store_says_so_beside_the_output(run, store):
     result = run("status")
 
     assert result.exit_code == 0
-    assert result.stdout.strip() == "Ended and kept: 0 succeeded, 0 failed, 0 cancelled."
+    assert result.stdout.split("\n\n")[0].strip() == "Ended and kept: 0 succeeded, 0 failed, 0 cancelled."
     assert "No jobs wait or run." in result.stderr
     assert "start one with `belayed work`" in result.stderr
 
@@ -66,7 +69,7 @@ def test_status_shows_that_a_worker_has_lapsed(run, store):
 
     result = run("status")
 
-    assert result.stdout.splitlines()[-1].endswith("5 min ago   5 min ago   lapsed")
+    assert result.stdout.splitlines()[-3].endswith("5 min ago   5 min ago   lapsed")
 
 
 def test_the_host_is_shown_once_where_workers_are_named_after_it(run, store):
@@ -74,7 +77,7 @@ def test_the_host_is_shown_once_where_workers_are_named_after_it(run, store):
 
     result = run("status")
 
-    assert rows(result.stdout)[-2:] == [
+    assert rows(result.stdout)[-4:-2] == [
         ["Worker", "Queues", "Running", "Started", "Last", "beat"],
         ["box:7", "*", "0", "0", "s", "ago", "0", "s", "ago", "alive"],
     ]
@@ -87,7 +90,7 @@ def test_status_as_json_has_stable_keys(told, store, each_url):
 
     status = told("status")
 
-    assert sorted(status) == ["ended", "ended_counted_up_to", "now", "queues", "url", "workers"]
+    assert sorted(status) == ["ended", "ended_counted_up_to", "now", "queues", "url", "url_given", "workers"]
     assert status["ended"] == {"succeeded": 0, "failed": 0, "cancelled": 0}
     assert status["now"].endswith("Z")
     (queue,) = status["queues"]
@@ -152,7 +155,7 @@ def test_of_many_queues_status_shows_the_oldest_and_the_largest(run, told, crowd
     assert len(shown) < 15_000
     assert {"z-oldest", "z-largest"} <= {line.split(maxsplit=1)[0] for line in shown.splitlines() if line}
     assert "\nand 19,952 more queues: --all\n" in shown
-    assert shown.endswith("and 10 more workers: --all\n")
+    assert "and 10 more workers: --all\n\nDatabase: " in shown
     assert took < 30
     assert len(told("status")["queues"]) == MANY + 2
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from belayed import origin
 from belayed.application import Application, loaded
 from belayed.cli.handing import handed
 from belayed.cli.show import program
@@ -49,11 +50,13 @@ class Place:
     def jobs(self, *, create: bool = False) -> Jobs:
         """The application's `Jobs`, or else those of the URL; they are closed with the command.
 
-        Unless they may *create* it, an SQLite file must be there: a look at jobs leaves no empty file behind.
+        Unless they may *create* it, an SQLite file must be there, with its tables: a look at jobs leaves no empty file
+        behind, and changes nobody else's.
         """
         jobs = cast(Jobs, loaded(self.application(), self.url))
         if not create:
             check_file(jobs)
+            jobs.makes_tables = False
         if context := click.get_current_context(silent=True):
             context.call_on_close(jobs.close)
         return jobs
@@ -93,8 +96,9 @@ def named_in(project: Path) -> str | None:
 def check_file(jobs: Jobs) -> None:
     """Raise StoreUnavailable if the jobs are kept in an SQLite file that is not there."""
     file = jobs.address.target
-    if jobs.address.dialect == "sqlite" and file != ":memory:" and not Path(file).exists():
+    if origin.is_missing(jobs.address):
+        by = origin.named_by(jobs.address)
         raise StoreUnavailable(
-            f"there is no SQLite file {file}: the first enqueue makes it, as do `{program()} work` "
-            f"and `{jobs.migrate_command}`"
+            f"there is no SQLite file {file}{f', which is looked for {by}' if by else ''}: the first enqueue makes it, "
+            f"as do `{program()} work` and `{jobs.migrate_command}`{origin.advice(jobs.address)}"
         )

@@ -28,6 +28,7 @@ from belayed.config import nearest_project
 from belayed.errors import ConfigError
 from belayed.worker.health import check_address
 from belayed.worker.output import opened_log
+from belayed.worker.starting import MADE, check_tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -135,7 +136,7 @@ def restart(ctx: click.Context, /, **given: Any) -> None:
     leave_out_url(place.url)
     path = pid_path(given["pid_file"], given["identifier"])
     opened(prepared(given, path)).close()
-    place.jobs(create=True).check_schema()
+    check_tables(place.jobs(create=True))
     if not stopped(path, False, None):
         echo(f"No worker is running ({path} is not locked). Starting one.")
     ctx.invoke(start, **given)
@@ -196,6 +197,9 @@ def started(command: list[str], url: str | None, log: Path, patience: timedelta)
         deadline = time.monotonic() + patience.total_seconds()
         while time.monotonic() < deadline:
             if said("READY=1"):
+                for line in written(log, file, begun).decode("utf-8", "replace").splitlines():
+                    if MADE.split("%s")[1] in line:
+                        note(line)
                 # It goes on without us: nobody is to wait for it.
                 process.returncode = 0
                 return process.pid

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from belayed import origin
 from belayed.addresses import hidden
 from belayed.cli.app import Place, options
 from belayed.cli.daemon import local_status, pid_path
@@ -68,6 +69,7 @@ def status(
         echo_json(
             {
                 "url": hidden(jobs.url),
+                "url_given": origin.named_by(jobs.address) or None,
                 "now": iso(now),
                 "queues": [queue_record(queue, now) for queue in queues],
                 "ended": {state.value: counts.ended.get(state, 0) for state in ENDED},
@@ -86,6 +88,10 @@ def status(
     # The oldest come first; a new one is of more interest than one that has died.
     show_workers(sorted(workers, key=lambda worker: not worker.alive)[:most], now)
     show_left("worker", len(workers) - most)
+    echo()
+    echo(f"Database: {origin.shown(jobs.address)}")
+    if origin.nearby_project() is not None and (advice := origin.advice(jobs.address)):
+        note(advice.removeprefix("; "))
 
 
 def show_left(what: str, count: int) -> None:

@@ -25,6 +25,7 @@ from belayed.worker import Summary, Worker
 from belayed.worker.forced import ForcedEnd
 from belayed.worker.logs import say_to_log
 from belayed.worker.output import OutputHandler, Sink
+from belayed.worker.starting import check_tables
 from belayed.worker.supervisor import Supervisor
 from belayed.worker.title import set_title
 from belayed.worker.vigil import Vigil, worker_watched
@@ -87,7 +88,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         say_to_log(told.logs["log_level"], handler, format=told.logs["log_format"], always=bool(file))
         if told.log_arguments:
             jobs.config = replace(jobs.config, log_arguments=True)
-        jobs.check_schema()
+        check_tables(jobs)
         announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
         worker.at_stop = ForcedEnd(worker).asked

@@ -14,7 +14,8 @@ from belayed.addresses import without_secrets
 from belayed.config import MEMORY, Address
 from belayed.connections.base import AsyncConnection, Connection
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
-from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite, translated
+from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
+from belayed.connections.sqlitefaults import translated
 from belayed.errors import ConfigError
 from belayed.steps import Params, Row, Statement, Steps
 

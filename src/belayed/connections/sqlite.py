@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from belayed.config import MEMORY
 from belayed.connections import forks
-from belayed.connections.base import ENDED, NO_TABLES, OPEN, store_error
+from belayed.connections.base import ENDED, OPEN
 from belayed.connections.leftovers import leftovers
+from belayed.connections.sqlitefaults import primary_code, translated, unopened
 from belayed.connections.within import refuse_to_wait
-from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, ConfigError, StoreUnavailable
 from belayed.garbage import uncollected
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun, run
 
@@ -36,8 +37,6 @@ OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
 LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
 """How a text is read: one that is no UTF-8, which any program can write into a file, must not stop all the others."""
-OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
-                sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
 
 
 class CallersSqlite:
@@ -373,23 +372,3 @@ class CallersAiosqlite:
     async def execute(self, text: str) -> None:
         cursor = await self.raw.execute(text)
         await cursor.close()
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
-    """The error of ours for what sqlite3 raised."""
-    if "no such table" in str(error):
-        return SchemaMissing(f"{NO_TABLES} ({error})")
-    place = f"the database {path}" if path else "the database"
-    return store_error(error, gone=primary_code(error) in OUT_OF_REACH, place=place)
-
-
-def unopened(error: sqlite3.Error, path: str) -> StoreUnavailable:
-    """The error of ours for a file that could not be opened."""
-    if not Path(path).parent.is_dir():
-        return StoreUnavailable(f"cannot open {path}: there is no folder {Path(path).parent}")
-    return StoreUnavailable(f"cannot open {path} as a SQLite database: {error}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from belayed.config import WorkerConfig
+from belayed.config import MEMORY, WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
 from belayed.worker import orphans
@@ -17,6 +17,7 @@ from belayed.worker.loop import Loop
 from belayed.worker.nursery import Nursery
 from belayed.worker.output import Output
 from belayed.worker.report import HALF, Summary
+from belayed.worker.starting import check_tables
 from belayed.worker.telling import Telling
 from belayed.worker.worker import row_of
 
@@ -98,7 +99,12 @@ class Pool:
     def serve(self, until_empty: bool, started: Started | None) -> None:
         """Serve the children, while a thread of its own works with the store."""
         database = Database(self.nursery.jobs_config)
-        database.check_schema()
+        if database.address.target == MEMORY:
+            raise ConfigError(
+                "the jobs are kept in memory, where each process has its own: name a file (sqlite:///jobs.db) or a "
+                "server by BELAYED_URL, --url or in the application"
+            )
+        check_tables(database)
         if started is not None:
             started(database, self.config)
         self.loop = Loop(database, self.config, row_of(self.config), self.children)

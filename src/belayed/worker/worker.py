@@ -24,6 +24,7 @@ from belayed.worker.report import Summary
 from belayed.worker.signals import heeding
 from belayed.worker.silence import nothing
 from belayed.worker.slots import Slots
+from belayed.worker.starting import check_tables
 
 
 class Worker:
@@ -92,7 +93,7 @@ class Worker:
         """A loop, its worker not yet registered."""
         if self.loop is not None:
             raise BelayedError(f"{self!r} runs already")
-        self.jobs.check_schema()
+        check_tables(self.jobs)
         row = row_of(self.config)
         slots = Slots(
             Attempts(self.jobs),
