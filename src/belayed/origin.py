@@ -34,7 +34,7 @@ def found(environ: Mapping[str, str] | None = None) -> Address:
 def refuse_for_django(environ: Mapping[str, str]) -> None:
     """Raise ConfigError in a Django project, whose jobs are where its settings say, and in no file beside it."""
     conf: Any = sys.modules.get("django.conf")
-    registry: Any = sys.modules.get("django.apps")
+    apps: Any = getattr(sys.modules.get("django.apps"), "apps", None)
     if conf is None or not conf.settings.configured:
         if environ.get("DJANGO_SETTINGS_MODULE"):
             raise ConfigError(
@@ -42,10 +42,10 @@ def refuse_for_django(environ: Mapping[str, str]) -> None:
                 f"before; {INSTEAD}"
             )
         return
-    is_ready = registry is not None and registry.apps.ready
+    is_ready = apps is not None and apps.ready
     named: Any = getattr(conf.settings, "INSTALLED_APPS", ())
     is_named = any(f"{name}.".startswith(f"{APPLICATION}.") for name in named)
-    if not (is_named or is_ready and registry.apps.is_installed(APPLICATION)):
+    if not (is_named or apps is not None and is_ready and apps.is_installed(APPLICATION)):
         raise ConfigError(
             f"this Django project does not have Belayed: add {APPLICATION!r} to INSTALLED_APPS; {INSTEAD}"
         )

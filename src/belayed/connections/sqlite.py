@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from belayed.config import MEMORY
 from belayed.connections import forks
 from belayed.connections.base import ENDED, OPEN
+from belayed.connections.holders import SUSPICIOUS, refuse_own_transaction
 from belayed.connections.leftovers import leftovers
 from belayed.connections.sqlitefaults import primary_code, translated, unopened
 from belayed.connections.within import refuse_to_wait
@@ -254,7 +255,8 @@ class OwnSqlite:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """The result of *call*, asked again while another connection writes."""
-        deadline = time.monotonic() + self.timeout
+        begun = time.monotonic()
+        deadline, look_at = begun + self.timeout, begun + SUSPICIOUS
         while True:
             try:
                 return call()
@@ -262,6 +264,9 @@ class OwnSqlite:
                 if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 refuse_to_wait(self, self.path)
+                if time.monotonic() > look_at:
+                    look_at = inf
+                    refuse_own_transaction(self, self.path)
             self.waiting = True
             try:
                 time.sleep(random.uniform(0.0005, 0.0015))

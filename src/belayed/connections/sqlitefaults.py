@@ -12,6 +12,15 @@ from belayed.errors import SchemaMissing, StoreError, StoreUnavailable
 OUT_OF_REACH = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
                 sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # fmt: skip
 
+LOCKED = (
+    "is not available: another connection has been writing for as long as was waited, a transaction that was left "
+    "open, most likely. If it is of this program, enqueue by that connection (connection=…), or commit it before"
+)
+LOCKED_TO_CALLER = (
+    "the database is not available: another connection than the one that was given is writing; the `timeout` of "
+    "sqlite3.connect() says for how long to wait"
+)
+
 
 def primary_code(error: sqlite3.Error) -> int:
     """SQLite's primary result code."""
@@ -22,6 +31,8 @@ def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
     """The error of ours for what sqlite3 raised."""
     if "no such table" in str(error):
         return SchemaMissing(f"{NO_TABLES} ({error})")
+    if primary_code(error) == sqlite3.SQLITE_BUSY:
+        return StoreUnavailable(f"the database {path} {LOCKED} ({error})" if path else f"{LOCKED_TO_CALLER} ({error})")
     place = f"the database {path}" if path else "the database"
     return store_error(error, gone=primary_code(error) in OUT_OF_REACH, place=place)
 
