@@ -19,6 +19,7 @@ from django.test import override_settings
 from shop import tasks
 
 from belayed.django import checks as ours
+from belayed.django.jobs import DjangoJobs
 from belayed.django.mail import EmailBackend
 from belayed.errors import BelayedError
 
@@ -172,3 +173,10 @@ def test_a_project_without_tasks_of_django_needs_none(project):
     project(lines, "migrate", "--verbosity", "0")
 
     assert "no issues" in project(lines, "check", "--database", "default").stdout
+
+
+def test_a_prefix_from_the_environment_is_refused_as_djangos_tables_have_their_names(monkeypatch):
+    monkeypatch.setenv("BELAYED_PREFIX", "shop_")
+
+    with pytest.raises(BelayedError, match=r"BELAYED_PREFIX is set, but Django's migrations .*BELAYED\['SCHEMA'\]"):
+        DjangoJobs()

@@ -13,7 +13,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 
 from belayed.claim import Running
 from belayed.completion import JobTransaction
-from belayed.config import MEMORY, current
+from belayed.config import MEMORY, Config, current
 from belayed.connections import wrap
 from belayed.connections.base import ENDED, OPEN, is_of_hint, store_error
 from belayed.database import Operation, Plan
@@ -143,6 +143,11 @@ class DjangoJobs(Jobs):
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
         except ConfigError as error:
             raise ConfigError(f"BELAYED: {error}") from error
+        if self.config.prefix != Config().prefix:
+            raise ConfigError(
+                "BELAYED_PREFIX is set, but Django's migrations make the tables, whose names begin with belayed_: "
+                "unset it; a database (BELAYED['DATABASE']) or a schema (BELAYED['SCHEMA']) keeps applications apart"
+            )
 
     def __repr__(self) -> str:
         return f"<Jobs in Django's database {self.alias!r}>"

@@ -9,6 +9,7 @@ from belayed.claim import Finished
 from belayed.job import State
 from belayed.store.answers import Turn
 from belayed.worker.report import Report, Summary
+from belayed.worker.strangers import Strangers
 
 
 class Answer(NamedTuple):
@@ -26,6 +27,7 @@ class Record:
         """*ended* is called for each outcome that was written and is no success."""
         self.report, self.ended = report, ended
         self.summary = Summary()
+        self.strangers = Strangers()
         self.refused: list[Finished] = []
         """What was refused, and has not been looked at."""
         self.sent: set[int] = set()
@@ -46,6 +48,8 @@ class Record:
                 self.summary.succeeded += 1
                 continue
             self.summary.count(one)
+            if one.unknown:
+                self.strangers.given_back(one)
             self.ended(one)
         if not self.refused:
             self.sent.clear()
