@@ -136,11 +136,13 @@ def test_a_django_project_nearby_is_pointed_out(process, folder, monkeypatch, pl
     (folder / "here" / place / "manage.py").write_text(MANAGE)
 
     looked, worked, again = process("status"), process("workoff"), process("workoff", "--processes", "0")
-    shown = process("status")
+    shown, checked = process("status"), process("doctor")
 
     assert looked.returncode == 3
     for ended in (looked, worked, again, shown):
         assert ended.stderr.count("belongs to a Django project") == 1, ended.stderr
+    assert "fix: python " in checked.stdout
+    assert checked.stdout.count("to a Django project") == 1, checked.stdout
 
 
 def test_what_is_called_manage_py_need_not_be_of_django(run, folder):

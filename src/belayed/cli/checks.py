@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from belayed.addresses import hidden, without_secrets
+from belayed import origin
+from belayed.addresses import without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, servings
@@ -51,7 +52,7 @@ def found(place: Place) -> list[Finding]:
         runs = "" if jobs.address.dialect == "sqlite" else "the server runs and that "
         fix = f"see that {runs}the address is right (--url or BELAYED_URL)"
         return [*findings, Finding("database", Result.FAIL, one_line(error), fix)]
-    findings += [database(jobs, checked), *setup(jobs.store.dialect, checked)]
+    findings += [database(jobs, checked), *misled(jobs), *setup(jobs.store.dialect, checked)]
     if (kept := jobs.connections.perform(jobs.store.sessions())) is not None:
         findings.append(sessions(kept))
     try:
@@ -119,11 +120,21 @@ def reached(jobs: Jobs) -> Checked:
 def database(jobs: Jobs, checked: Checked) -> Finding:
     """Whether its version is one that Belayed runs on."""
     dialect = jobs.store.dialect
-    text = f"{product(dialect)} {checked.version}, {hidden(jobs.url)}"
+    text = f"{product(dialect)} {checked.version}, {origin.shown(jobs.address)}"
     oldest = OLDEST[dialect]
     if number_of(checked.version) >= oldest:
         return ok("database", text)
     return Finding("database", Result.FAIL, text, f"it takes {product(dialect)} {'.'.join(map(str, oldest))} or later")
+
+
+def misled(jobs: Jobs) -> list[Finding]:
+    """Whether it is the default beside a Django project, whose jobs are elsewhere."""
+    manage, place = origin.nearby_project(), jobs.address
+    if manage is None or not origin.is_default(place):
+        return []
+    return [
+        Finding("database", Result.WARN, f"it is the default{origin.advice(place)}", f"python {manage} belayed doctor")
+    ]
 
 
 def setup(dialect: str, checked: Checked) -> list[Finding]:
