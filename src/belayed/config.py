@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -16,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from belayed.addresses import POSTGRESQL, SCHEME, hidden, looks_like_login, without_secrets
 from belayed.errors import ConfigError
+from belayed.mistakes import nearest
 from belayed.parsing import duration, json_object, listed, size
 
 DAY = timedelta(days=1)
@@ -196,7 +196,9 @@ def settings(
     environ = os.environ if environ is None else environ
     hints = get_type_hints(kind)
     if unknown := sorted(set(given) - set(hints)):
-        raise ConfigError(f"unknown setting {unknown[0]!r}: there are {', '.join(sorted(hints))}")
+        near = nearest(unknown[0], hints)
+        meant = f"; did you mean {near}?" if near else ""
+        raise ConfigError(f"unknown setting {unknown[0]!r}: there are {', '.join(sorted(hints))}{meant}")
     check_variables(environ)
     values = {name: typed(name, value, hints[name]) for name, value in given.items()}
     for setting in fields(cast(Any, kind)):
@@ -216,9 +218,9 @@ def check_variables(environ: Mapping[str, str]) -> None:
     for variable in environ:
         name = variable.removeprefix("BELAYED_").lower()
         # Others may have variables of their own, such as those that Kubernetes makes for a service called belayed.
-        if name != variable.lower() and name not in known and (near := get_close_matches(name, known, 1, NEAR)):
+        if name != variable.lower() and name not in known and (near := nearest(name, known, NEAR)):
             raise ConfigError(
-                f"{variable} is set, and there is no such setting: did you mean BELAYED_{near[0].upper()}? "
+                f"{variable} is set, and there is no such setting: did you mean BELAYED_{near.upper()}? "
                 f"unset {variable}"
             )
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Unpack, cast
+from typing import Any, Never, Unpack, cast
 
 from belayed.codec.registry import behind
 from belayed.errors import OptionError
 from belayed.handling import BoundMethod, Handled, display_name
 from belayed.job import Draft, Options
 from belayed.methods import short
+from belayed.mistakes import loose_arguments
 from belayed.options import checked, resolved
-from belayed.payload import FunctionCall, MethodCall, readable, signature_of
+from belayed.payload import FunctionCall, MethodCall, name_in_code, readable, signature_of
 from belayed.tasks import Task, aenqueued, check_call, enqueued
 from belayed.trust import name_of
 
 
-def delay(subject: Any, /, **options: Unpack[Options]) -> Delayed:
+def delay(subject: Any, /, *args: Never, **options: Unpack[Options]) -> Delayed:
     """Any call of *subject*, later: `delay(user).notify("hi")`, `delay(send_mail)(1)`; the call returns the Job."""
+    if args:
+        raise OptionError(loose_arguments(subject, "delay", name_in_code(subject)))
     return Delayed(subject, checked(options), enqueued)
 
 
-def adelay(subject: Any, /, **options: Unpack[Options]) -> Delayed:
+def adelay(subject: Any, /, *args: Never, **options: Unpack[Options]) -> Delayed:
     """As `delay`, to be awaited: `await adelay(user).notify("hi")`."""
+    if args:
+        raise OptionError(loose_arguments(subject, "adelay", name_in_code(subject)))
     return Delayed(subject, checked(options), aenqueued)
 
 

@@ -14,7 +14,7 @@ from belayed.claim import running
 from belayed.definitions import declared
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job, Options
-from belayed.methods import short
+from belayed.methods import RULES, short
 from belayed.options import checked, resolved
 from belayed.payload import FunctionCall, MethodCall, Target, readable, signature_of
 from belayed.retry import Backoff, Errors, Rules
@@ -327,5 +327,5 @@ def handle_asynchronously(
     Written above `@classmethod` and `@staticmethod`. Of an `async def`, awaiting the call enqueues. A callable option
     that takes an argument gets the instance. A worker runs the body; a subclass's override, if there is one.
     """
-    decorator = Decorator(Rules(retry_on, discard_on, backoff), checked(options))
+    decorator = Decorator(Rules(retry_on, discard_on, backoff), checked(options, RULES))
     return decorator if function is None else decorator(function)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from belayed.errors import BelayedError, JobCancelled, JobFailed, ResultUnavailable
+from belayed.mistakes import OF_JOB, no_attribute
 
 
 class State(StrEnum):
@@ -306,6 +307,11 @@ class Job:
         if not self.saved and not self.ended:
             raise BelayedError(f"{self!r} is held back: it was never saved, or not yet, so no worker can run it")
         return self.saved
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, OF_JOB, "job")
 
     def _keeper(self) -> Keeper:
         if self.jobs is None:

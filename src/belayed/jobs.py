@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, Never, TypeVar, Unpack, cast
 
 from belayed.changes import Action, bulk_change, changed_batch, each_batch, move
 from belayed.claim import Running
@@ -16,6 +16,7 @@ from belayed.config import Config, current, settings
 from belayed.database import Plan
 from belayed.errors import ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
+from belayed.mistakes import loose_arguments
 from belayed.options import (
     check_age,
     check_count,
@@ -27,6 +28,7 @@ from belayed.options import (
     check_timeout,
     shortened,
 )
+from belayed.payload import name_in_code
 from belayed.plugin import NOTHING, Plugin
 from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
@@ -292,13 +294,17 @@ def configure(url: str | None = None, *, plugins: Iterable[Plugin] = (), **setti
     return cast(Jobs, current.jobs)
 
 
-def enqueue(job: Any, /, **options: Unpack[Options]) -> Job:
+def enqueue(job: Any, /, *args: Never, **options: Unpack[Options]) -> Job:
     """Save a draft, or an object with perform(), and return the Job. See Jobs.enqueue."""
+    if args:
+        raise OptionError(loose_arguments(job, "enqueue", name_in_code(job)))
     return home_of([job], options).enqueue(job, **options)
 
 
-async def aenqueue(job: Any, /, **options: Unpack[Options]) -> Job:
+async def aenqueue(job: Any, /, *args: Never, **options: Unpack[Options]) -> Job:
     """As `enqueue`, without blocking the event loop."""
+    if args:
+        raise OptionError(loose_arguments(job, "aenqueue", name_in_code(job)))
     return await home_of([job], options).aenqueue(job, **options)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from belayed.errors import OptionError
 from belayed.job import Draft, Filter, Options, State
+from belayed.mistakes import nearest, unknown_option
 from belayed.retry import LONGEST
 
 NAMES = tuple(Options.__annotations__)
@@ -20,11 +21,14 @@ AS_THEY_ARE = ("connection", "jobs")
 """Options that are never called, though their values may be callable."""
 
 
-def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of *options*, all known and of the right types; callables are left for `resolved`. Raises OptionError."""
+def checked(options: Mapping[str, Any], of_task: Collection[str] = ()) -> dict[str, Any]:
+    """A copy of *options*, all known and of the right types; callables are left for `resolved`. Raises OptionError.
+
+    *of_task* are those that the place takes beside them, for the message.
+    """
     for name, value in options.items():
         if name not in NAMES:
-            raise OptionError(f"unknown option {name!r}: there are {', '.join(NAMES)}")
+            raise OptionError(unknown_option(name, NAMES, of_task))
         if name in CHECKS and not callable(value):
             CHECKS[name](value)
     return dict(options)
@@ -90,7 +94,8 @@ def check_run_at(run_at: Any) -> None:
     if run_at is None:
         return
     if not isinstance(run_at, datetime | timedelta):
-        raise OptionError(f"run_at={run_at!r}: it takes an aware datetime, or a timedelta from now")
+        such = f", such as timedelta(seconds={run_at})" if type(run_at) in (int, float) else ""
+        raise OptionError(f"run_at={run_at!r}: it takes an aware datetime, or a timedelta from now{such}")
     if isinstance(run_at, datetime) and run_at.utcoffset() is None:
         raise OptionError(
             f"run_at={run_at!r} has no time zone: write datetime.now(UTC) + …, or run_at.astimezone(), or a timedelta"
@@ -152,7 +157,9 @@ def check_filter(filter: Mapping[str, Any]) -> None:
     """Raise OptionError for what is no condition: without it a misspelt one would find, or delete, every job."""
     for name, value in filter.items():
         if name not in CONDITIONS:
-            raise OptionError(f"unknown condition {name!r}: there are {', '.join(CONDITIONS)}")
+            near = nearest(name, CONDITIONS)
+            meant = f"; did you mean {near}?" if near else ""
+            raise OptionError(f"unknown condition {name!r}: there are {', '.join(CONDITIONS)}{meant}")
         if name.startswith("created_"):
             if not isinstance(value, datetime) or value.utcoffset() is None:
                 raise OptionError(f"{name}={value!r}: it takes an aware datetime, such as datetime.now(UTC) - …")

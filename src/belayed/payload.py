@@ -41,6 +41,7 @@ from belayed.methods import (
     rules_of,
     short,
 )
+from belayed.mistakes import no_job, renamed
 from belayed.retry import Rules
 from belayed.signature import GENERATOR, Signature, generates
 from belayed.trust import Trust, name_of, resolve
@@ -189,11 +190,7 @@ def performance(subject: Any) -> Performance:
     """The payload of an object with perform(). Raises OptionError for anything else."""
     perform = hook_of(subject, "perform")
     if is_class(subject) or not callable(perform):
-        hint = ": write it as an instance" if is_class(subject) else ""
-        raise OptionError(
-            f"cannot enqueue {short(subject)}: it has no method perform(){hint}; "
-            "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"
-        )
+        raise OptionError(f"cannot enqueue {short(subject)}: it {no_job(subject, name_in_code(subject))}")
     if own := on_the_object(subject, ("perform", *HOOKS)):
         raise OptionError(
             f"cannot enqueue {short(subject)}: its {own} is an attribute of this object, and workers call what its "
@@ -207,6 +204,11 @@ def performance(subject: Any) -> Performance:
             "plain def (perform itself may be async def)"
         )
     return Performance(displayed(setting(subject, "display_name")) or readable(name_of(type(subject))), subject)
+
+
+def name_in_code(subject: object) -> str | None:
+    """How the code calls a task; None: it is none."""
+    return subject.function.__name__ if isinstance(subject, Target) else None
 
 
 def displayed(name: Any) -> str:
@@ -286,7 +288,10 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
         raise BrokenPayload("the payload names no function")
     found: Any = registry.get(name) if name is not None else None
     if found is None:
-        found = adapted(resolve(ref, codec.trust))
+        try:
+            found = adapted(resolve(ref, codec.trust))
+        except UnknownTask as error:
+            raise UnknownTask(f"{error}{renamed(name, ref)}") from error
         found = registry.get(name, found) if name is not None else found
     if is_class(found) or not (isinstance(found, Target) or callable(found)):
         raise UnknownTask(f"{ref} is no function in this worker's code")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Never, Unpack
 
 from belayed.claim import EPOCH
 from belayed.codec import Codec
@@ -19,9 +19,10 @@ from belayed.garbage import uncollected
 from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
+from belayed.mistakes import loose_arguments
 from belayed.names import Names
 from belayed.options import called, check_priority, check_queue, shortened
-from belayed.payload import Performance
+from belayed.payload import Performance, name_in_code
 from belayed.plugin import Plugin, Plugins
 from belayed.redaction import redacted
 from belayed.retry import Cancel
@@ -85,13 +86,15 @@ class Saving(Database):
         """What was enqueued and is not to be saved; None: nothing is held back."""
         self.hints = Hints()
 
-    def enqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+    def enqueue(self, job: Any, /, *args: Never, **options: Unpack[Options]) -> Job:
         """Save a draft, or an object with perform(), and return the Job.
 
         With `connection=` it joins that connection's transaction. A job that a hook did not want (it raised `Cancel`)
         comes back cancelled, and one that was run inline as it ended: neither is saved. Raises EnqueueError or
         StoreError, and what an inline job raises.
         """
+        if args:
+            raise OptionError(loose_arguments(job, "enqueue", name_in_code(job)))
         draft = self._draft(job, options)
         try:
             if not self.plugins.all:
@@ -101,8 +104,10 @@ class Saving(Database):
         except Cancel as reason:
             return self._cancelled(draft, reason)
 
-    async def aenqueue(self, job: Any, /, **options: Unpack[Options]) -> Job:
+    async def aenqueue(self, job: Any, /, *args: Never, **options: Unpack[Options]) -> Job:
         """As `enqueue`, without blocking the event loop."""
+        if args:
+            raise OptionError(loose_arguments(job, "aenqueue", name_in_code(job)))
         draft = self._draft(job, options)
         try:
             with self.plugins.around("around_enqueue", draft):

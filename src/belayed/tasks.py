@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from belayed.config import current
 from belayed.errors import ConfigError, NotImportable, OptionError
 from belayed.job import Draft, Job, Options
-from belayed.options import AS_THEY_ARE, check_task, checked, resolved
+from belayed.mistakes import METHODS, OF_TASK, misplaced, no_attribute
+from belayed.options import AS_THEY_ARE, NAMES, check_task, checked, resolved, shortened
 from belayed.payload import FunctionCall, Target, readable, registry
 from belayed.retry import Backoff, Errors, Rules
 from belayed.signature import GENERATOR, Signature
@@ -38,7 +39,7 @@ class Task(Target, Generic[P, R]):
         self.aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         for one in (self.name, *self.aliases):
             check_task(one)
-        self.options: dict[str, Any] = checked(options or {})
+        self.options: dict[str, Any] = checked(options or {}, OF_TASK)
         functools.update_wrapper(cast(Callable[P, R], self), function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -68,7 +69,7 @@ class Task(Target, Generic[P, R]):
     def draft(self, *args: P.args, **kwargs: P.kwargs) -> Draft:
         """A job not yet saved. Raises TypeError for arguments that the function does not take."""
         if not self.signature.plainly(len(args), kwargs):
-            check_call(self.signature, self.name, args, kwargs)
+            check_call(self.signature, self.name, args, kwargs, ".using({})")
         call = FunctionCall(self.name, self.ref, args, kwargs, self.name)
         return Draft(call, self.name, **(resolved(self.options) if self.asks else self.options))
 
@@ -84,6 +85,11 @@ class Task(Target, Generic[P, R]):
 
     delay = enqueue
     adelay = aenqueue
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, METHODS, vars(self).get("__name__", "send"))
 
 
 @overload
@@ -152,6 +158,8 @@ def place(function: Callable[..., Any]) -> str:
 
 def refuse_methods(function: Callable[..., Any]) -> None:
     """Raise ConfigError for what is no plain function."""
+    if isinstance(function, str):
+        raise ConfigError(f"@task({shortened(function)}): options go by their names, @task(queue=…) or @task(name=…)")
     # A decorated function would be unwrapped below, and its job enqueue it again and again.
     if isinstance(function, classmethod | staticmethod | Target) or not inspect.isfunction(inspect.unwrap(function)):
         raise ConfigError(f"@task takes a function, not {function!r}: for methods there is @handle_asynchronously")
@@ -160,14 +168,20 @@ def refuse_methods(function: Callable[..., Any]) -> None:
         raise ConfigError(f"@task on the method {function.__qualname__}: for methods there is @handle_asynchronously")
 
 
-def check_call(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise TypeError, as the call would, for arguments that do not fit; OptionError for a generator function."""
+def check_call(
+    signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], place: str = "delay(…, {})"
+) -> None:
+    """Raise TypeError, as the call would, for arguments that do not fit; OptionError for a generator function.
+
+    *place* is how options are written, which may be among the arguments by mistake.
+    """
     if signature.generates:
         raise OptionError(f"cannot enqueue {name}: it {GENERATOR}")
     try:
         signature.check(args, kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}{signature.whole}: {error}") from None
+        meant = misplaced(kwargs, signature.whole.parameters, NAMES, place)
+        raise TypeError(f"{name}{signature.whole}: {error}{meant}") from None
 
 
 def enqueued(draft: Draft) -> Job:
