@@ -8,12 +8,15 @@ import sysconfig
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from belayed.addresses import without_secrets
 from belayed.config import current
 from belayed.database import Database
 from belayed.errors import ConfigError
+from belayed.misnamed import advice, as_module, deeper, is_dotted, like
+from belayed.mistakes import nearest
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,36 @@ class Application:
     def module(self) -> str:
         return self.name.partition(":")[0]
 
+    def written(self, name: str) -> str:
+        """How *name* is written where this application was named."""
+        forms = {"--app": f"--app {name}", "BELAYED_APP": f"BELAYED_APP={name}"}
+        return forms.get(self.source, f'app = "{name}"')
+
+    def instead(self) -> str:
+        """What to do where there is no such module."""
+        if near := like(self.module, self.folder):
+            return f"did you mean {self.written(near)}?"
+        if folder := deeper(self.module, self.folder):
+            return f"it is in {folder}: cd {quote(str(folder))}"
+        return "start where it can be imported"
+
     def load(self) -> Any:
         """Import it; its `Jobs`: the one named, or the program's. Raises ConfigError."""
         attribute = self.name.partition(":")[2]
-        if not all(part.isidentifier() for part in self.module.split(".")):
+        if (meant := as_module(self.name, self.folder)) is not None:
+            how = "without .py" if meant.partition(":")[0].isidentifier() else "with dots"
+            raise ConfigError(f"{self.source} names {self.shown}: a module is named {how}: {self.written(meant)}")
+        if not is_dotted(self.module):
             raise ConfigError(f"{self.source} names {self.shown}: write module or module:name, such as shop.jobs")
         found: Any = self.imported()
         for part in attribute.split(".") if attribute else ():
             if not hasattr(found, part):
-                raise ConfigError(f"{self.source} names {self.shown}: {self.module} has no {attribute}")
+                near = nearest(attribute, vars(found))
+                meant = f"did you mean {self.written(f'{self.module}:{near}')}?" if near else ""
+                raise ConfigError(
+                    f"{self.source} names {self.shown}: {self.module} has no {attribute}; "
+                    f"{meant or f'{self.written(self.module)} is enough'}"
+                )
             found = getattr(found, part)
         jobs: Any = found if isinstance(found, Database) else current()
         # Belayed's own module that starts a Django project would let rows run any function of Belayed.
@@ -58,7 +82,7 @@ class Application:
             if error.name and f"{self.module}.".startswith(f"{error.name}."):
                 raise ConfigError(
                     f"{self.source} names {self.shown}, but there is no module {error.name}: looked in {self.folder} "
-                    "and among the installed packages; start where it can be imported"
+                    f"and among the installed packages; {self.instead()}"
                 ) from error
             raise ImportFailed(self, error) from error
         # A script without an `if __name__ == "__main__"` may well exit when it is imported.
@@ -66,13 +90,18 @@ class Application:
             raise ImportFailed(self, error) from error
 
 
-class ImportFailed(ConfigError):
+class InLines(ConfigError):
+    """A mistake that is shown in several lines, as they are."""
+
+
+class ImportFailed(InLines):
     """The application's own code raised: that error is shown, with the frames of that code only."""
 
     def __init__(self, application: Application, error: BaseException) -> None:
         self.what = f"{application.source} names {application.shown}, which cannot be imported:"
         self.error = error
-        super().__init__(f"{self.what}\n\n{self.trace}")
+        self.advice = without_secrets(advice(error))
+        super().__init__("\n\n".join(part for part in (self.what, self.trace, self.advice) if part))
 
     @property
     def reason(self) -> str:
@@ -109,7 +138,8 @@ def first_on_path(folder: Path) -> None:
 
 
 def is_ours(file: str) -> bool:
-    return file.startswith("<frozen ") or Path(file).is_relative_to(Path(__file__).parent)
+    """Whether *file* has only to do with the import."""
+    return file.startswith("<frozen ") or file == importlib.__file__ or Path(file).is_relative_to(Path(__file__).parent)
 
 
 def is_foreign(file: str) -> bool:

@@ -84,7 +84,7 @@ def test_a_name_that_the_module_has_not_is_wrong_use(process, shop):
     ended = process("--app", "shop:missing", "status")
 
     assert ended.returncode == 2
-    assert "Error: --app names 'shop:missing': shop has no missing\n" in ended.stderr
+    assert "Error: --app names 'shop:missing': shop has no missing; --app shop is enough\n" in ended.stderr
 
 
 def test_what_is_no_name_of_a_module_is_wrong_use(process, shop):

@@ -11,7 +11,7 @@ import click
 import belayed
 from belayed import printable
 from belayed.addresses import without_secrets
-from belayed.application import ImportFailed
+from belayed.application import InLines
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
 from belayed.cli.check import check
@@ -65,7 +65,7 @@ class Unavailable(click.ClickException):
 
 def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
-    if isinstance(error, ImportFailed):
+    if isinstance(error, InLines):
         return WrongUse(printable.lines(str(error)))
     text = without_secrets(one_line(error))
     if isinstance(error, StoreUnavailable):

@@ -91,7 +91,8 @@ def application(place: Place) -> tuple[Finding | None, Jobs | None]:
         named = place.application()
         jobs = place.jobs(create=True)
     except ImportFailed as error:
-        return Finding("application", Result.FAIL, f"{error.what} {error.reason}", "mend that"), elsewhere(place)
+        text, fix = f"{error.what} {error.reason}", error.advice or "mend that"
+        return Finding("application", Result.FAIL, text, fix), elsewhere(place)
     except ConfigError as error:
         fix = f"see `{program()} --help` for --app and --url"
         return Finding("application", Result.FAIL, one_line(error), fix), elsewhere(place)

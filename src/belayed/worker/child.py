@@ -325,6 +325,7 @@ def main(sock: int, page: int, cells: int) -> None:
     except Exception as error:
         text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
         channel.send("failed", storable(without_secrets(text), TRACEBACK_LIMIT))
+        channel.close()
         sys.exit(2)
     say_to_log(first["log_level"], format=first["log_format"])
     child = Child(channel, Page(page, cells), jobs, first)

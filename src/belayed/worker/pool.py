@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from belayed.application import InLines
 from belayed.config import MEMORY, WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
@@ -93,7 +94,7 @@ class Pool:
                 return False
             self.step(1)
             if nursery.staff.given_up:
-                raise ConfigError(nursery.staff.given_up)
+                raise InLines(nursery.staff.given_up)
         return True
 
     def serve(self, until_empty: bool, started: Started | None) -> None:
