@@ -18,6 +18,9 @@ from belayed.errors import ConfigError
 from belayed.misnamed import advice, as_module, deeper, is_dotted, like
 from belayed.mistakes import nearest
 
+DJANGO = "belayed.django.start:jobs"
+"""The application of a Django project."""
+
 
 @dataclass(frozen=True)
 class Application:
@@ -35,6 +38,13 @@ class Application:
     @property
     def module(self) -> str:
         return self.name.partition(":")[0]
+
+    @property
+    def program(self) -> str:
+        """What command lines of this application begin with."""
+        if self.name == DJANGO:
+            return f"{'python manage.py' if (self.folder / 'manage.py').is_file() else 'django-admin'} belayed"
+        return f"belayed --app {quote(without_secrets(self.name))}" if self.source == "--app" else "belayed"
 
     def written(self, name: str) -> str:
         """How *name* is written where this application was named."""

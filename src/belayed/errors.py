@@ -23,6 +23,7 @@
     │   └── JobCancelled                      it was cancelled
     ├── WaitTimeout (TimeoutError)          the job did not end in the time given to wait()
     ├── ClaimLost                           the attempt's claim has lapsed; its transaction was rolled back
+    ├── NoTerminal (RuntimeError)           breakpoint() in a child process of a worker
     ├── AttemptCrashed                      the process that ran the attempt died; what plugins are told
     └── StoreError                          the database said no; its own error is the cause
         ├── StoreUnavailable                  it cannot be reached: worth trying again
@@ -144,6 +145,10 @@ class ClaimLost(BelayedError):
 
 class AttemptCrashed(BelayedError):
     """The process that ran the attempt died. Plugins get it as the error: there is no other."""
+
+
+class NoTerminal(BelayedError, RuntimeError):
+    """A job has called breakpoint() in a child process, which has no terminal: `belayed work --processes 0` has one."""
 
 
 class StoreError(BelayedError):

@@ -21,8 +21,7 @@ from shop.models import Post, Ticket
 from shop.tasks import add, greet
 
 from belayed import State, delay
-from belayed.application import Application
-from belayed.cli.app import DJANGO
+from belayed.application import DJANGO, Application
 from belayed.config import current
 from belayed.django.djangotasks import error_of
 from belayed.errors import NotSerializable, NotTrusted

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from belayed import origin
-from belayed.application import Application, loaded
+from belayed.application import DJANGO, Application, loaded
 from belayed.cli.handing import handed
 from belayed.cli.show import program
 from belayed.config import nearest_project
@@ -20,10 +20,6 @@ from belayed.errors import ConfigError, StoreUnavailable
 from belayed.jobs import Jobs
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-DJANGO = "belayed.django.start:jobs"
-"""The application of a Django project."""
 
 
 @dataclass

@@ -13,7 +13,8 @@ from string import Template
 
 import click
 
-from belayed.cli.app import DJANGO, Place, options
+from belayed.application import DJANGO
+from belayed.cli.app import Place, options
 from belayed.cli.installing import install
 from belayed.cli.show import echo, note, program
 from belayed.errors import BelayedError, ConfigError

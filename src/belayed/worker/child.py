@@ -34,6 +34,7 @@ from belayed.safelog import last_words, shown
 from belayed.worker.aside import Aside
 from belayed.worker.attempt import Attempts
 from belayed.worker.blame import BROKEN, LOST
+from belayed.worker.breakpoints import refuse_breakpoints
 from belayed.worker.copies import keep_from_copies
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
 from belayed.worker.leftovers import Leftovers
@@ -371,7 +372,9 @@ def first_frame(channel: Channel) -> dict[str, Any]:
 def application(first: dict[str, Any]) -> Any:
     """The application's `Jobs`."""
     named = first["app"]
-    jobs = loaded(Application(named[0], named[1], Path(named[2])) if named else None, first["url"])
+    app = Application(named[0], named[1], Path(named[2])) if named else None
+    refuse_breakpoints(f"{app.program if app else 'belayed'} work --processes 0 --threads 1")
+    jobs = loaded(app, first["url"])
     jobs.prepare()
     if first["log_arguments"]:
         jobs.config = replace(jobs.config, log_arguments=True)

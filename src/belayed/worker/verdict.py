@@ -172,6 +172,8 @@ def described(finished: Finished, ended: Ended) -> None:
     else:
         finished.error_type = storable(error_name(error), 255)
         finished.message = storable(error_text(error), MESSAGE_LIMIT)
+        if finished.error_type == "bdb.BdbQuit" and not finished.message:
+            finished.message = "the debugger was left, or had no terminal: `belayed work --processes 0` has one"
     answer = all(isinstance(one, (Cancel, Retry, Fail)) for one in leaves(error))
     if ended.started and finished.outcome is not Outcome.INTERRUPTED and not answer:
         finished.traceback = storable(formatted(error), TRACEBACK_LIMIT)

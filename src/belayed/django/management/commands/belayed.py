@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from belayed.cli.app import DJANGO
+from belayed.application import DJANGO
 from belayed.cli.handing import without
 
 WORKERS = ("work", "workoff", "start", "restart")
