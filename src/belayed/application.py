@@ -15,6 +15,7 @@ from belayed.addresses import without_secrets
 from belayed.config import current
 from belayed.database import Database
 from belayed.errors import ConfigError
+from belayed.importing import watched
 from belayed.misnamed import advice, as_module, deeper, is_dotted, like
 from belayed.mistakes import nearest
 
@@ -87,7 +88,8 @@ class Application:
     def imported(self) -> Any:
         first_on_path(self.folder)
         try:
-            return importlib.import_module(self.module)
+            with watched(self.module):
+                return importlib.import_module(self.module)
         except ModuleNotFoundError as error:
             if error.name and f"{self.module}.".startswith(f"{error.name}."):
                 raise ConfigError(

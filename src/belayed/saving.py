@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Never, Unpack
 
+from belayed import importing
 from belayed.claim import EPOCH
 from belayed.codec import Codec
 from belayed.config import Config
@@ -212,6 +213,8 @@ class Saving(Database):
 
     def _draft(self, job: Any, options: Mapping[str, Any]) -> Draft:
         draft = job if type(job) is Draft and not options else draft_of(job, options)
+        if importing.modules:
+            importing.notice(draft.task)
         if draft.jobs is not None and draft.jobs is not self:
             raise OptionError(
                 f"{draft.task} is for {draft.jobs!r}, not for {self!r}: enqueue it there, or leave jobs= out"

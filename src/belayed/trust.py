@@ -27,6 +27,7 @@ from belayed.definitions import (
     read,
 )
 from belayed.errors import BrokenPayload, ConfigError, NotImportable, NotTrusted, UnknownTask, UntrustedPayload
+from belayed.importing import warn, watched
 
 # multiprocessing's spawn runs the parent's script under the second name.
 _MAIN = ("__main__", "__mp_main__")
@@ -320,7 +321,13 @@ def _import(name: str, module: str) -> ModuleType:
                 raise ModuleNotFoundError(
                     f"No module named {module!r}; {module[:index]!r} is not a package", name=module
                 )
-        return importlib.import_module(module)
+        if module in sys.modules:
+            return importlib.import_module(module)
+        try:
+            with watched(module):
+                return importlib.import_module(module)
+        finally:
+            warn()
     # A script without an `if __name__ == "__main__"` may well exit when it is imported.
     except (Exception, SystemExit) as error:
         raise UnknownTask(_unknown(name, module, error)) from error

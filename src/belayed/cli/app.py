@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from belayed import origin
+from belayed import importing, origin
 from belayed.application import DJANGO, Application, loaded
 from belayed.cli.handing import handed
 from belayed.cli.show import program
@@ -43,13 +43,15 @@ class Place:
             return Application(DJANGO, "DJANGO_SETTINGS_MODULE", Path.cwd())
         return None
 
-    def jobs(self, *, create: bool = False) -> Jobs:
+    def jobs(self, *, create: bool = False, warn: bool = True) -> Jobs:
         """The application's `Jobs`, or else those of the URL; they are closed with the command.
 
         Unless they may *create* it, an SQLite file must be there, with its tables: a look at jobs leaves no empty file
         behind, and changes nobody else's.
         """
         jobs = cast(Jobs, loaded(self.application(), self.url))
+        if warn:
+            importing.warn()
         if not create:
             check_file(jobs)
             jobs.makes_tables = False

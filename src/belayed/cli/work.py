@@ -82,7 +82,7 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         if told.reload:
             raise ConfigError("--reload replaces child processes: with --processes 0 there are none")
         set_title(told.title)
-        jobs = place.jobs(create=True)
+        jobs = place.jobs(create=True, warn=False)
         file = told.logs["log_file"]
         handler = OutputHandler(Sink(file)) if file else None
         say_to_log(told.logs["log_level"], handler, format=told.logs["log_format"], always=bool(file))

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from belayed import printable
+from belayed import importing, printable
 
 log = logging.getLogger("belayed")
 
@@ -41,6 +41,8 @@ def say_to_log(
         log.setLevel(LEVELS[level or "info"])
     elif level is not None or always:
         log.setLevel(LEVELS[level or "info"])
+    # The application was imported before.
+    importing.warn()
 
 
 def unsaid(record: logging.LogRecord) -> bool:
