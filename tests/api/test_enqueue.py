@@ -241,9 +241,9 @@ def test_a_draft_enqueued_twice_is_two_jobs(jobs, work_off):
 
 @pytest.mark.dj(58)
 def test_options_are_given_by_their_names_alone(jobs):
-    with pytest.raises(TypeError, match="positional argument"):
+    with pytest.raises(TypeError, match="takes one job or object, and options by name"):
         belayed.enqueue(Newsletter(1), 5)
-    with pytest.raises(TypeError, match="positional argument"):
+    with pytest.raises(TypeError, match="takes one job or object, and options by name"):
         delay(Newsletter(1), 5)
 
     assert jobs.find() == []
