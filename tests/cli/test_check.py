@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -44,7 +45,7 @@ def test_it_fails_where_jobs_wait_for_longer(run, store, each_url):
         [],
         ["2", "jobs", "have", "waited", "for", "more", "than", "5", "min", "without", "an", "attempt."],
     ]
-    assert "`belayed doctor`" in result.stderr
+    assert re.search(r"`belayed --url \S+ doctor`", result.stderr)
 
 
 @pytest.mark.dj(325)

@@ -60,7 +60,7 @@ def test_an_empty_store_says_so_beside_the_output(run, store):
     assert result.exit_code == 0
     assert result.stdout.split("\n\n")[0].strip() == "Ended and kept: 0 succeeded, 0 failed, 0 cancelled."
     assert "No jobs wait or run." in result.stderr
-    assert "start one with `belayed work`" in result.stderr
+    assert re.search(r"start one with `belayed --url \S+ work`", result.stderr)
 
 
 def test_status_shows_that_a_worker_has_lapsed(run, store):
@@ -122,7 +122,9 @@ def test_pause_pauses_queues_and_resume_resumes_them(run, store, each_url):
     resumed = run("resume", "mail", "other")
 
     assert (paused.exit_code, resumed.exit_code) == (0, 0)
-    assert paused.stdout.splitlines()[0] == "Paused mail: its jobs wait for `belayed resume`."
+    assert re.fullmatch(
+        r"Paused mail: its jobs wait for `belayed --url \S+ resume mail`\.", paused.stdout.splitlines()[0]
+    )
     assert resumed.stdout == "Resumed mail.\nother was not paused.\n"
     assert store.paused() == ["slow"]
 
@@ -177,7 +179,7 @@ def test_the_doctor_names_a_few_of_many_queues(run, store, crowded):
     assert len(shown) < 15_000
     assert "jobs wait in z-oldest for 2 h: no living worker serves it" in shown
     assert "and 19,981 more of these" in shown
-    assert "fix: belayed status --all" in shown
+    assert re.search(r"fix: belayed --url \S+ status --all$", shown, re.MULTILINE)
 
 
 def test_check_names_a_few_of_many_queues(run, store, crowded):

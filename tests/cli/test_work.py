@@ -214,7 +214,7 @@ def test_missing_tables_stop_it_before_it_starts(process, postgres_url, command)
     ended = process(command, "--url", postgres_url)
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("Error: Belayed's tables are not in this database: run `belayed migrate`")
+    assert ended.stderr.startswith("Error: Belayed's tables are not in this database: run `belayed --url ")
     assert len(ended.stderr.splitlines()) == 1
 
 

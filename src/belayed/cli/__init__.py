@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -28,6 +29,8 @@ from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing
 __all__ = ["main"]
 
 INTERRUPTED = 130
+COMMAND = re.compile("`belayed (?=[a-z])")
+"""How messages begin to name a command."""
 
 
 class Commands(click.Group):
@@ -67,7 +70,8 @@ def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
     if isinstance(error, InLines):
         return WrongUse(printable.lines(str(error)))
-    text = without_secrets(one_line(error))
+    # As it is to be copied: the library does not know how the command was called.
+    text = without_secrets(COMMAND.sub(lambda _: f"`{program()} ", one_line(error)))
     if isinstance(error, StoreUnavailable):
         return Unavailable(
             f"{text}\nIs it the right one? `{program()} doctor` looks closer; --url or BELAYED_URL names another."

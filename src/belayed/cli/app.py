@@ -7,11 +7,13 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar, cast
 
 import click
 
 from belayed import importing, origin
+from belayed.addresses import hidden, without_secrets
 from belayed.application import DJANGO, Application, loaded
 from belayed.cli.handing import handed
 from belayed.cli.show import program
@@ -29,6 +31,14 @@ class Place:
     app: str | None = None
     """None: not said; empty: none."""
     url: str | None = field(default_factory=handed, repr=False)
+
+    def called(self, program: str) -> str:
+        """What command lines of *program* begin with that mean the same place, without a password."""
+        if self.app is not None:
+            program = f"{program} --app {quote(without_secrets(self.app))}"
+        elif os.environ.get("BELAYED_APP") == DJANGO and program in ("belayed", "python -m belayed"):
+            program = Application(DJANGO, "BELAYED_APP", Path.cwd()).program
+        return program if self.url is None else f"{program} --url {quote(hidden(self.url))}"
 
     def application(self) -> Application | None:
         """The application that was named on the command line, in BELAYED_APP or in pyproject.toml."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import click
 
@@ -102,10 +102,22 @@ def counted(count: int, noun: str) -> str:
 # Output.
 
 
+@runtime_checkable
+class Called(Protocol):
+    """What knows how this command was called."""
+
+    def called(self, program: str) -> str: ...
+
+
 def program() -> str:
-    """What command lines of this program begin with: `belayed`, or `python manage.py belayed`."""
+    """What command lines that mean the same jobs begin with, as they are to be copied.
+
+    `belayed`, `python manage.py belayed`, or `belayed --app shop`, as this command was called.
+    """
     context = click.get_current_context(silent=True)
-    return (context.find_root().info_name if context else None) or "belayed"
+    root = context.find_root() if context else None
+    name = (root.info_name if root else None) or "belayed"
+    return root.obj.called(name) if root and isinstance(root.obj, Called) else name
 
 
 def echo(text: str = "", *, err: bool = False) -> None:

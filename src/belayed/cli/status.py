@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -109,7 +110,7 @@ def pause(place: Place, queues: tuple[str, ...]) -> None:
     jobs = place.jobs()
     for queue in queues:
         jobs.pause(queue)
-        echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume`.")
+        echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume {one_line(quote(queue))}`.")
 
 
 @click.command()
