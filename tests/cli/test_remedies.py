@@ -55,3 +55,28 @@ def test_the_workers_of_a_django_project_name_its_own_command(folder, there):
     )
 
     assert said.stdout == f"{'python manage.py' if there else 'django-admin'} belayed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("-A", "shop", "work"), "No such option '-A': write --app MODULE"),
+        (("work", "-A", "shop"), "No such option '-A': write --app MODULE"),
+        (("work", "--concurrency", "3"), "write --processes N, and --threads N in each"),
+        (("work", "--burst"), "write the command workoff"),
+        (("work", "shop"), "Got unexpected extra argument (shop): an application is named by --app shop"),
+        (("status", "shop"), "an application is named by --app shop"),
+        (("consume",), "No such command 'consume': did you mean 'work'?"),
+        (("workr",), "id you mean"),
+        (("work", "--thread", "3"), "--threads"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_the_right_one(run, words, advice):
+    result = run(*words, url=None)
+
+    assert result.exit_code == 2
+    assert advice in result.stderr
+
+
+def test_an_argument_too_many_beside_others_is_only_that(run):
+    assert "--app" not in run("jobs", "1", "2", url=None).stderr.partition("Error: ")[2]

@@ -191,3 +191,40 @@ def test_check_names_a_few_of_many_queues(run, store, crowded):
     assert "z-oldest" in shown.stdout
     assert "and 19,951 more queues: --all" in shown.stdout
     assert len(shown.stdout) < 15_000
+
+
+def test_a_queue_that_nobody_knows_is_paused_with_a_word_about_it(run, store):
+    store.added(queue="mail")
+
+    paused = run("pause", "mial")
+
+    assert store.paused() == ["mial"]
+    assert "Paused mial:" in paused.stdout
+    assert "No job is or was in mial, and no worker, task or setting names it: did you mean mail?" in paused.stderr
+    assert re.search(r"`belayed --url \S+ resume mial` takes it back\.", paused.stderr)
+
+
+def test_a_queue_like_none_is_answered_with_those_that_there_are(run, store):
+    store.added(queue="mail")
+    store.added(queue="slow")
+
+    assert "There are default, mail, slow." in run("pause", "xyz").stderr
+
+
+@pytest.mark.parametrize("how", ["waits", "paused", "ended", "default", "setting", "task"])
+def test_a_queue_that_is_known_is_paused_without_a_word(run, process, store, monkeypatch, folder, sqlite_url, how):
+    name = "default" if how == "default" else "mail"
+    if how == "waits":
+        store.added(queue="mail")
+    elif how == "paused":
+        run("pause", "mail")
+    elif how == "ended":
+        store.ended(queue="mail")
+    elif how == "setting":
+        monkeypatch.setenv("BELAYED_QUEUE_ATTRIBUTES", '{"mail": {"priority": 3}}')
+    elif how == "task":
+        (folder / "shop.py").write_text("from belayed import task\n@task(queue='mail')\ndef send(): ...\n")
+        assert process("pause", name, "--app", "shop", "--url", sqlite_url).stderr == ""
+        return
+
+    assert run("pause", name).stderr == ""

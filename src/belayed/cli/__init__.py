@@ -20,6 +20,7 @@ from belayed.cli.daemon import restart, start, stop
 from belayed.cli.doctor import doctor
 from belayed.cli.init import init
 from belayed.cli.jobs import jobs
+from belayed.cli.meant import explained
 from belayed.cli.migrate import migrate
 from belayed.cli.show import note, one_line, program
 from belayed.cli.status import pause, resume, status
@@ -42,12 +43,21 @@ class Commands(click.Group):
         except BelayedError as error:
             raise shown(error) from error
         except click.ClickException as error:
+            if isinstance(error, click.UsageError):
+                explained(error)
             # It may name what is in a row or a file, or a URL that was given in a wrong place.
             error.message = printable.lines(without_secrets(error.message))  # type: ignore[misc]
             raise
         except (KeyboardInterrupt, click.Abort):
             note("")
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **options)
+        except click.UsageError as error:
+            explained(error)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         # In the order of use, not of the alphabet.

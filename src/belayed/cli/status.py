@@ -13,6 +13,7 @@ from belayed import origin
 from belayed.addresses import hidden
 from belayed.cli.app import Place, options
 from belayed.cli.daemon import local_status, pid_path
+from belayed.cli.known import known_queues, stranger
 from belayed.cli.queues import Queue, by_queue, foremost, served
 from belayed.cli.records import worker_record
 from belayed.cli.show import (
@@ -108,9 +109,13 @@ def show_left(what: str, count: int) -> None:
 def pause(place: Place, queues: tuple[str, ...]) -> None:
     """Let no worker start jobs of a queue until it is resumed. Running jobs go on."""
     jobs = place.jobs()
+    known = known_queues(jobs)
     for queue in queues:
+        word = stranger(queue, known, jobs)
         jobs.pause(queue)
         echo(f"Paused {one_line(queue)}: its jobs wait for `{program()} resume {one_line(quote(queue))}`.")
+        if word is not None:
+            note(f"{one_line(word)} `{program()} resume {one_line(quote(queue))}` takes it back.")
 
 
 @click.command()
