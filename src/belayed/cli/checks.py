@@ -32,6 +32,10 @@ FEW_IDS = 10**9
 """Ids that a table has left when it is time to act: years of jobs."""
 NEWEST = 1000
 """So many waiting jobs are looked at for their code."""
+WAL_RESET_REMEDY = (
+    "use a Python whose SQLite is 3.51.3 or later (or 3.50.7, 3.44.6); a wheel can bring it for the whole environment, "
+    'see "The WAL-reset bug" in the documentation'
+)
 OLDEST = {"sqlite": OLDEST_SQLITE, "postgresql": (12,)}
 
 
@@ -144,7 +148,7 @@ def setup(dialect: str, checked: Checked) -> list[Finding]:
     if dialect == "sqlite":
         if has_wal_reset_bug(checked.version):
             text = f"SQLite {checked.version} has the WAL-reset bug, which in rare cases corrupts a file"
-            findings.append(Finding("database", Result.WARN, text, "use SQLite 3.51.3 or later, 3.50.7 or 3.44.6"))
+            findings.append(Finding("database", Result.WARN, text, WAL_RESET_REMEDY))
         if checked.journal != "wal":
             text = f"the journal mode is {checked.journal}, not wal: workers and enqueues block one another"
             findings.append(Finding("database", Result.WARN, text, "keep the file on a local disk"))

@@ -13,7 +13,7 @@ import click
 import belayed
 from belayed.addresses import hidden
 from belayed.cli.app import Place
-from belayed.cli.checks import has_wal_reset_bug, product
+from belayed.cli.checks import WAL_RESET_REMEDY, has_wal_reset_bug, product
 from belayed.cli.handing import leave_out_url
 from belayed.cli.pidfile import pid_file
 from belayed.cli.show import counted, span
@@ -112,9 +112,9 @@ def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:
     )
     if warn and dialect == "sqlite" and has_wal_reset_bug(checked.version):
         log.warning(
-            "SQLite %s has the WAL-reset bug, which in rare cases corrupts a file that several processes write: "
-            "use 3.51.3 or later (or 3.50.7, 3.44.6)",
+            "SQLite %s has the WAL-reset bug, which in rare cases corrupts a file that several processes write: %s",
             checked.version,
+            WAL_RESET_REMEDY,
         )
 
 
