@@ -166,6 +166,8 @@ class Running:
     """Set once the job's own transaction has committed its completion."""
     on_completed: Callable[[Running], None] | None = None
     """Called right after, in the job's thread."""
+    decided: tuple[Finished, BaseException] | None = None
+    """The outcome of an attempt that failed, and its error, where it was found while plugins were around it."""
     view: CurrentJob | None = None
     given: list[Any] = field(default_factory=list)
     """The connections of the application's that it has given to Belayed."""

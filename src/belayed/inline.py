@@ -12,7 +12,7 @@ from belayed.claim import Claimed, Running, micros
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
-from belayed.methods import class_of
+from belayed.methods import NO_RULES, class_of
 from belayed.payload import FunctionCall, Loaded, MethodCall, Performance
 from belayed.safelog import log
 from belayed.worker.attempt import Attempts
@@ -28,12 +28,12 @@ def ran(jobs: Any, draft: Draft) -> Job:
     if repeats(draft):
         return unsaved(draft, jobs, State.SCHEDULED)
     inline = Inline(jobs, draft)
-    loaded = inline.attempts.load(inline.run)
+    ready = inline.attempts.load(inline.run)
     with within(draft):
-        if loaded.is_async:
-            value, error = jobs.awaited(inline.attempts.arun(inline.run, loaded))
+        if ready.is_async:
+            loaded, value, error = jobs.awaited(inline.attempts.arun(inline.run, ready))
         else:
-            value, error = inline.attempts.run(inline.run, loaded)
+            loaded, value, error = inline.attempts.run(inline.run, ready)
     return inline.ended(loaded, value, error)
 
 
@@ -42,12 +42,12 @@ async def aran(jobs: Any, draft: Draft) -> Job:
     if repeats(draft):
         return unsaved(draft, jobs, State.SCHEDULED)
     inline = Inline(jobs, draft)
-    loaded = await inline.attempts.aload(inline.run)
+    ready = await inline.attempts.aload(inline.run)
     with within(draft):
-        if loaded.is_async:
-            value, error = await inline.attempts.arun(inline.run, loaded)
+        if ready.is_async:
+            loaded, value, error = await inline.attempts.arun(inline.run, ready)
         else:
-            value, error = inline.attempts.run(inline.run, loaded)
+            loaded, value, error = inline.attempts.run(inline.run, ready)
     return inline.ended(loaded, value, error)
 
 
@@ -87,13 +87,14 @@ class Inline:
         self.attempts = Attempts(jobs)
         self.run: Running = self.attempts.begun(claimed_of(draft, jobs))
 
-    def ended(self, loaded: Loaded, value: Any, error: BaseException | None) -> Job:
+    def ended(self, loaded: Loaded | None, value: Any, error: BaseException | None) -> Job:
         """The Job as the attempt left it: succeeded or cancelled. Raises the error of any other."""
         claimed, jobs = self.run.claimed, self.jobs
         seconds = self.run.seconds
         finished = self.run.completed
         if finished is None:
-            told = Ended(value, error, seconds, loaded.rules, loaded.hooks)
+            rules, hooks = (NO_RULES, None) if loaded is None else (loaded.rules, loaded.hooks)
+            told = Ended(value, error, seconds, rules, hooks)
             finished = verdict(claimed, told, jobs.config, jobs.codec)
         if error is not None and finished.state not in (State.SUCCEEDED, State.CANCELLED):
             if isinstance(error, AttemptStopped):

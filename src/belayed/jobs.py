@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Never, TypeVar, Unpack, cast
 
@@ -29,7 +29,7 @@ from belayed.options import (
     shortened,
 )
 from belayed.payload import name_in_code
-from belayed.plugin import NOTHING, Plugin
+from belayed.plugin import NOTHING, Plugin, Within
 from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
 from belayed.store.answers import Counts, Overdue, WorkerRow
@@ -54,16 +54,12 @@ class Jobs(Saving):
     """Called in a thread of a worker that has had nothing to do for a while, or (True) has ended."""
 
     def around_coroutine(self, run: Running) -> AbstractAsyncContextManager[None]:
-        """What an attempt of an `async def` job is within, from before its arguments are loaded."""
+        """What an attempt of an `async def` job is within, from before its payload is looked at."""
         return NOTHING
 
-    def loading(self, load: Callable[[], T]) -> T:
-        """What *load* makes of a payload, which may be of objects that come from the application's database."""
-        return load()
-
-    async def aloading(self, load: Callable[[], T]) -> T:
-        """As `loading`, in an event loop."""
-        return load()
+    def within(self, around: AbstractContextManager[None]) -> Within:
+        """What the code of an `async def` job is within: the plugins' context of its attempt."""
+        return Within(around)
 
     def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine of a job returns that runs here, inline or by drain(), and not in a worker."""

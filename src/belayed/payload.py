@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
@@ -14,8 +13,7 @@ from weakref import WeakKeyDictionary
 
 from belayed.codec import Codec
 from belayed.codec.rebuilding import blank, check_state, has_attributes_only, refill, stateless
-from belayed.codec.registry import Reference, by_name
-from belayed.definitions import attribute, declared, is_class
+from belayed.definitions import declared, is_class
 from belayed.errors import (
     BrokenPayload,
     ConfigError,
@@ -33,7 +31,6 @@ from belayed.methods import (
     HOOKS,
     NO_RULES,
     check_hooks,
-    class_of,
     hook_of,
     hooks_of,
     method_of,
@@ -248,7 +245,11 @@ def require(ref: str, trust: Trust) -> None:
 
 def load(text: str, codec: Codec) -> Loaded:
     """A saved payload ready to run. Raises PayloadError."""
-    envelope = codec.loads(text)
+    return load_envelope(codec.loads(text), codec)
+
+
+def load_envelope(envelope: Any, codec: Codec) -> Loaded:
+    """What a payload's text says, decoded, ready to run. Raises PayloadError."""
     # Never isinstance, ==, str() or repr(): what the row says may be any object by now, and its class anybody's code.
     version = envelope.get("v") if type(envelope) is dict else None
     if type(version) is int and version == VERSION and (ready := load_task(envelope)) is not None:
@@ -283,6 +284,16 @@ def load_task(envelope: dict[str, Any]) -> Loaded | None:
 
 def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
     """A call of a registered task by its name, or of a trusted function."""
+    found, ref = function_named(envelope, codec), envelope["call"]
+    function = found.function if isinstance(found, Target) else found
+    fits(signature_of(found), readable(ref), args, kwargs)
+    if isinstance(found, Target):
+        return Loaded(function, args, kwargs, found.is_async, found.rules)
+    return Loaded(function, args, kwargs, is_async(function), NO_RULES, (ref, ""))
+
+
+def function_named(envelope: dict[str, Any], codec: Codec) -> Any:
+    """The Target or function that a payload names. Raises PayloadError."""
     name, ref = envelope.get("task"), envelope.get("call")
     if type(ref) is not str or (name is not None and type(name) is not str):
         raise BrokenPayload("the payload names no function")
@@ -295,11 +306,7 @@ def load_function(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[
         found = registry.get(name, found) if name is not None else found
     if is_class(found) or not (isinstance(found, Target) or callable(found)):
         raise UnknownTask(f"{ref} is no function in this worker's code")
-    function = found.function if isinstance(found, Target) else found
-    fits(signature_of(found), readable(ref), args, kwargs)
-    if isinstance(found, Target):
-        return Loaded(function, args, kwargs, found.is_async, found.rules)
-    return Loaded(function, args, kwargs, is_async(function), NO_RULES, (ref, ""))
+    return found
 
 
 def load_method(envelope: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec) -> Loaded:
@@ -372,29 +379,3 @@ def dispatches(function: Any) -> bool:
 
 def is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def rules_told(text: str, codec: Codec) -> Rules:
-    """The rules of a job whose arguments cannot be loaded, as far as its payload's text tells. Never raises."""
-    try:
-        envelope = json.loads(text)
-        if "method" in envelope:
-            kind = resolve(envelope["of"], codec.trust) if "of" in envelope else kind_told(envelope["self"], codec)
-            found = attribute(class_of(kind), envelope["method"])
-        elif "class" in envelope:
-            return rules_of(resolve(envelope["class"], codec.trust), codec.trust)
-        elif "perform" in envelope:
-            return rules_of(kind_told(envelope["perform"], codec), codec.trust)
-        else:
-            found = registry.get(envelope.get("task")) or adapted(resolve(envelope["call"], codec.trust))
-    except Exception:
-        return NO_RULES
-    return found.rules if issubclass(type(found), Target) else NO_RULES
-
-
-def kind_told(plain: Any, codec: Codec) -> Any:
-    """The class of a saved object. Raises whatever there is to raise for one that cannot be told."""
-    entry = by_name.get(plain["$"])
-    if isinstance(entry, Reference):
-        return entry.kind(plain["v"]) if entry.kind else entry.type_
-    return resolve(plain["v"][0], codec.trust)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from belayed.errors import ConfigError
 from belayed.job import Draft, Job
 from belayed.retry import Cancel, Fail, Retry
 from belayed.safelog import log
+
+T = TypeVar("T")
 
 NOTHING = nullcontext()
 
@@ -52,7 +54,7 @@ class Plugin:
         """Before a job is saved. It may change the draft; what it puts in `draft.meta` travels with the job."""
 
     def around_attempt(self, job: Job) -> AbstractContextManager[None]:
-        """Around one attempt, in its thread or task."""
+        """Around one attempt, in its thread or task. What the job is made of is loaded within it, as is its object."""
         return nullcontext()
 
     def around_work(self, worker: Any) -> AbstractContextManager[None]:
@@ -125,6 +127,28 @@ class Guarded(AbstractContextManager[None]):
             if error is not raised:
                 log.exception("plugin hook %s (%r) raised", self.hook, self.call)
         return False
+
+
+class Within:
+    """What a coroutine is within: the context managers of plugins. It is given what makes calls within them, too."""
+
+    __slots__ = ("around",)
+
+    def __init__(self, around: AbstractContextManager[None]) -> None:
+        self.around = around
+
+    async def __aenter__(self) -> Callable[[Callable[[], T]], Awaitable[T]]:
+        self.around.__enter__()
+        return self.call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.around.__exit__(kind, raised, trace)
+
+    async def call(self, call: Callable[[], T]) -> T:
+        """What a call returns that may wait for the application's database."""
+        return call()
 
 
 ON_PURPOSE: dict[str, tuple[type[Exception], ...]] = {

@@ -96,3 +96,5 @@ else:
     BELAYED = {"MAIL_QUEUE": "mail"}
 if os.environ.get("SITE_SCHEMA"):
     BELAYED = {**globals().get("BELAYED", {}), "SCHEMA": os.environ["SITE_SCHEMA"]}
+if os.environ.get("SITE_PLUGINS"):
+    BELAYED = {**globals().get("BELAYED", {}), "PLUGINS": [os.environ["SITE_PLUGINS"]]}

@@ -103,7 +103,7 @@ def test_what_waits_behind_a_job_that_fills_the_event_loop_goes_back(lite: Jobs,
     async def fills(run: Any, loaded: Any) -> Any:
         begun.set()
         await goes_on.wait()
-        return None, None
+        return None, None, None
 
     one.attempts.arun = fills  # type: ignore[method-assign]
     one.attempts.aload = nothing_loaded  # type: ignore[method-assign]

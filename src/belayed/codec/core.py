@@ -106,7 +106,12 @@ class Codec:
     def loads(self, text: str) -> Any:
         """`decode(parse(text))`, without a look at the values where the text has no tag."""
         plain = self.parse(text)
-        return self.decode(plain) if '"$"' in text or "\\u0024" in text else plain
+        return self.decode(plain) if self.is_tagged(text) else plain
+
+    @staticmethod
+    def is_tagged(text: str) -> bool:
+        """Whether JSON *text* may have tagged values in it."""
+        return '"$"' in text or "\\u0024" in text
 
     def name(self, code: object) -> str:
         """The name of a class or function that workers may run. Raises NotImportable or NotTrusted."""

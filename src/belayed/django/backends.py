@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
@@ -43,6 +43,8 @@ from belayed.results import error_name, error_text
 from belayed.retry import Fail, Rules
 from belayed.tasks import check_call
 from belayed.worker.verdict import formatted, grave_of
+
+T = TypeVar("T")
 
 OPTIONS = ("ANY_ARGUMENTS",)
 
@@ -241,6 +243,8 @@ LIFTED = "pass texts, or let TASKS[…]['OPTIONS'] = {'ANY_ARGUMENTS': True} lif
 
 last: ContextVar[Any] = ContextVar("last")
 """What the attempt that runs here has returned."""
+signalled: ContextVar[tuple[int, Any] | None] = ContextVar("signalled", default=None)
+"""The id of the job that runs here, and the arguments that receivers were given: those of its tenant, say."""
 
 
 class Signals(Plugin):
@@ -252,7 +256,9 @@ class Signals(Plugin):
         if alias is None:
             yield
             return
-        off_loop(lambda: self.tell(signals.task_started, job, alias))
+        signalled.set(None)
+        started = off_loop(lambda: self.tell(signals.task_started, job, alias))
+        signalled.set((job.id, started))
         last.set(None)
         yield
         off_loop(lambda: self.tell(signals.task_finished, job, alias, Status.SUCCESSFUL))
@@ -275,11 +281,13 @@ class Signals(Plugin):
 
         off_loop(tell)
 
-    def tell(self, signal: Any, job: Job, alias: str, status: Any = None, error: BaseException | None = None) -> None:
-        """Send a signal about a job, which may have just ended, and is not recorded as such yet."""
+    def tell(self, signal: Any, job: Job, alias: str, status: Any = None, error: BaseException | None = None) -> Any:
+        """Send a signal about a job, which may have just ended, and is not recorded as such yet; the arguments."""
         if job.attempt <= 1 and job.loaded_attempts is None:
             job.loaded_attempts = ()
-        result = result_of(job, alias, any_arguments=True)
+        known = signalled.get()
+        given = known[1] if known is not None and known[0] == job.id else None
+        result = result_of(job, alias, any_arguments=True, given=given)
         ends: dict[str, Any] = {}
         if status is not None:
             ends = {"status": status, "finished_at": local(job.finished_at or datetime.now(UTC))}
@@ -291,6 +299,7 @@ class Signals(Plugin):
         for name, value in ends.items():
             object.__setattr__(result, name, value)
         signal.send(type(task_backends[alias]), task_result=result)
+        return result.args, result.kwargs
 
 
 def cancels(job: Job, error: BaseException) -> bool:
@@ -300,20 +309,19 @@ def cancels(job: Job, error: BaseException) -> bool:
     return not grave_of(error, rules_of(task_of(job)))
 
 
-def off_loop(call: Callable[[], None]) -> None:
+def off_loop(call: Callable[[], T]) -> T:
     """Make a call that may use the database: in a thread of its own, if an event loop runs in this one."""
     if asyncio._get_running_loop() is None:
-        call()
-        return
+        return call()
 
-    def called() -> None:
+    def called() -> T:
         try:
-            call()
+            return call()
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(1, thread_name_prefix="belayed-django") as pool:
-        pool.submit(contextvars.copy_context().run, called).result()
+        return pool.submit(contextvars.copy_context().run, called).result()
 
 
 def install() -> None:

@@ -133,15 +133,18 @@ def alias_of(job: Job) -> str | None:
     return alias if getattr(task_backends[alias], "keeps_jobs", False) else None
 
 
-def result_of(job: Job, alias: str, *, any_arguments: bool = False) -> Any:
-    """The TaskResult of a job. Raises TaskResultDoesNotExist for one that is of no task of this backend."""
+def result_of(job: Job, alias: str, *, any_arguments: bool = False, given: Any = None) -> Any:
+    """The TaskResult of a job, with the arguments *given*, if they are known.
+
+    Raises TaskResultDoesNotExist for one that is of no task of this backend.
+    """
     if alias_of(job) != alias:
         raise TaskResultDoesNotExist(str(job.id))
     try:
         task = task_of(job)
     except PayloadError as error:
         raise TaskResultDoesNotExist(f"{job.id}: there is no task {job.task} any more") from error
-    args, kwargs = arguments(job)
+    args, kwargs = given or arguments(job)
     failed = job.attempts
     started = [one.started_at for one in failed if one.started_at] + ([job.started_at] if job.started_at else [])
     workers = [one.worker or "" for one in failed]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, OperationalError, connections, transaction
@@ -19,13 +19,13 @@ from belayed.connections.base import ENDED, OPEN, is_of_hint, store_error
 from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
-from belayed.django.places import Places
+from belayed.django.places import Around, Loading, Places
 from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import Draft, Job
 from belayed.jobs import Jobs
-from belayed.plugin import Plugin
+from belayed.plugin import Plugin, Within
 from belayed.steps import Ask, Request, Steps, run
 
 T = TypeVar("T")
@@ -137,7 +137,9 @@ class DjangoJobs(Jobs):
         self.migrate_command = f"python manage.py migrate{where(self.alias)}"
         self.upkeep = Upkeep()
         self.places, self.resting = Places(self.upkeep), self.upkeep.rest
-        plugins = [self.upkeep, *OF_TASKS, *conf.plugins()]
+        own = conf.plugins()
+        # Those that tell receivers of Django's tasks are within the project's: the arguments are loaded for them.
+        plugins = [self.upkeep, *own, *OF_TASKS]
         try:
             conf.pin(self.alias)
             super().__init__(conf.url_of(self.alias), plugins=plugins, **conf.of_jobs())
@@ -148,6 +150,7 @@ class DjangoJobs(Jobs):
                 "BELAYED_PREFIX is set, but Django's migrations make the tables, whose names begin with belayed_: "
                 "unset it; a database (BELAYED['DATABASE']) or a schema (BELAYED['SCHEMA']) keeps applications apart"
             )
+        self.are_plugins_around = any(type(one).around_attempt is not Plugin.around_attempt for one in own)
 
     def __repr__(self) -> str:
         return f"<Jobs in Django's database {self.alias!r}>"
@@ -217,17 +220,9 @@ class DjangoJobs(Jobs):
         self.places.close()
         await super().aclose()
 
-    def loading(self, load: Callable[[], T]) -> T:
-        """What *load* makes of a payload, whose rows come through this thread's connection: made usable before."""
-        self.upkeep.freshen()
-        return load()
-
-    async def aloading(self, load: Callable[[], T]) -> T:
-        """As `loading`, in the attempt's thread, as Django's connections are not for event loops.
-
-        Elsewhere than in a worker it is that of the request or the test, whose transaction may have the rows.
-        """
-        return cast(T, await sync_to_async(self.loading, thread_sensitive=True)(load))
+    def within(self, around: AbstractContextManager[None]) -> Within:
+        """What the code of an `async def` job is within: the project's plugins are called where its connections are."""
+        return Around(around) if self.are_plugins_around else Loading(around, self.upkeep)
 
     def awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns. What it does in the database, it does on the connection of this thread."""

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from contextvars import Context, copy_context
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from belayed.claim import Running
 from belayed.django.connections import IDLE, Upkeep
+from belayed.plugin import Within
 from belayed.safelog import log
 
+T = TypeVar("T")
+
+MISSING = object()
 KEPT = 5
 """So many threads are kept for the next jobs, with their connections."""
 PATIENCE = 1.0
@@ -91,6 +99,97 @@ class Places:
         """End all threads."""
         while self.idle:
             self.end(self.idle.pop()[1])
+
+
+class Loading(Within):
+    """What loads rows for a coroutine: in the thread that has its connections.
+
+    Elsewhere than in a worker that is the thread of the request or the test, whose transaction may have the rows.
+    """
+
+    __slots__ = ("upkeep",)
+
+    def __init__(self, around: AbstractContextManager[None], upkeep: Upkeep) -> None:
+        super().__init__(around)
+        self.upkeep = upkeep
+
+    async def call(self, call: Callable[[], T]) -> T:
+        return await sync_to_async(self.freshened, thread_sensitive=True)(call)
+
+    def freshened(self, call: Callable[[], T]) -> T:
+        """What a call returns, after a look at this thread's connections."""
+        self.upkeep.freshen()
+        return call()
+
+
+class Around(Within):
+    """The project's plugins around a coroutine: in the thread that has its connections, so that they may change those.
+
+    All of it is called in one context, as a plugin resets there the variables that it has set. What each side has set
+    is carried to the other.
+    """
+
+    __slots__ = ("context", "entered")
+
+    def __init__(self, around: AbstractContextManager[None]) -> None:
+        super().__init__(around)
+        self.context: Context | None = None
+        self.entered = False
+
+    async def __aenter__(self) -> Callable[[Callable[[], T]], Awaitable[T]]:
+        # It is entered by the first call: that is one way to the thread instead of two.
+        return self.call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A task of its own: a coroutine that is cancelled leaves its thread at work, and this waits there for its end.
+        leaving = asyncio.ensure_future(sync_to_async(self.leave, thread_sensitive=True)(kind, raised, trace))
+        done, _ = await asyncio.wait([leaving], timeout=PATIENCE)
+        if done and (error := leaving.result()) is not None:
+            raise error
+
+    async def call(self, call: Callable[[], T]) -> T:
+        return await sync_to_async(self.called, thread_sensitive=True)(call)
+
+    def called(self, call: Callable[[], T]) -> T:
+        """Enter the plugins, and make a call there."""
+        return self.in_context(partial(self.enter, call))
+
+    def enter(self, call: Callable[[], T]) -> T:
+        if not self.entered:
+            self.around.__enter__()
+            self.entered = True
+        return call()
+
+    def leave(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> BaseException | None:
+        """Leave the plugins, if they were entered; what they raise, as a task that raises SystemExit ends its loop."""
+        if self.entered:
+            try:
+                self.in_context(partial(self.around.__exit__, kind, raised, trace))
+            except BaseException as error:
+                return error
+        return None
+
+    def in_context(self, call: Callable[[], T]) -> T:
+        """What a call returns that is made in this attempt's own context."""
+        here = copy_context()
+        context = self.context = self.context or here
+        if context is not here:
+            context.run(carry, here)
+        try:
+            return context.run(call)
+        finally:
+            carry(context)
+
+
+def carry(source: Context) -> None:
+    """Set the variables of another context in this one."""
+    for variable, value in source.items():
+        if variable.get(MISSING) is not value:
+            variable.set(value)
 
 
 def thread_of(place: ThreadSensitiveContext) -> Executor | None:

@@ -120,26 +120,29 @@ class Attempted:
         self.error: BaseException | None = None
 
     def perform(self) -> Finished:
+        attempts = self.attempts
         try:
-            self.loaded = self.attempts.load(self.run)
+            ready = attempts.load(self.run)
         except Exception as error:
             self.error = error
-        if self.loaded is not None and self.loaded.is_async:
-            loaded = self.loaded
-            self.value, self.error = self.attempts.jobs.awaited(self.attempts.arun(self.run, loaded))
-        elif self.loaded is not None:
-            self.value, self.error = self.attempts.run(self.run, self.loaded)
+            return self.finished()
+        if ready.is_async:
+            self.loaded, self.value, self.error = attempts.jobs.awaited(attempts.arun(self.run, ready))
+        else:
+            self.loaded, self.value, self.error = attempts.run(self.run, ready)
         return self.finished()
 
     async def aperform(self) -> Finished:
+        attempts = self.attempts
         try:
-            self.loaded = await self.attempts.aload(self.run)
+            ready = await attempts.aload(self.run)
         except Exception as error:
             self.error = error
-        if self.loaded is not None and self.loaded.is_async:
-            self.value, self.error = await self.attempts.arun(self.run, self.loaded)
-        elif self.loaded is not None:
-            self.value, self.error = self.attempts.run(self.run, self.loaded)
+            return self.finished()
+        if ready.is_async:
+            self.loaded, self.value, self.error = await attempts.arun(self.run, ready)
+        else:
+            self.loaded, self.value, self.error = attempts.run(self.run, ready)
         return self.finished()
 
     def finished(self) -> Finished:

@@ -7,14 +7,16 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from belayed.claim import Claimed, Finished, Running, running
 from belayed.connections.leftovers import leftovers
 from belayed.errors import AttemptStopped, ObjectNotFound, PayloadError, StoreError
 from belayed.job import Outcome, State
-from belayed.methods import NO_RULES
-from belayed.payload import Loaded, call_hook, load, rules_told
+from belayed.methods import NO_RULES, hook_of
+from belayed.outline import Outline, outline, rules_told
+from belayed.payload import Loaded, call_hook, load
 from belayed.plugin import NOTHING
 from belayed.results import leaves, safe_str, succeeded
 from belayed.retry import Fail
@@ -22,10 +24,15 @@ from belayed.safelog import log
 from belayed.signature import GENERATORS
 from belayed.steps import awaited
 from belayed.worker.copies import end_instead, keep_from_copies
+from belayed.worker.silence import nothing
 from belayed.worker.verdict import Ended, cut_tracebacks, formatted, untold, verdict
 
 T = TypeVar("T")
 
+Ready = Loaded | Outline
+"""What is known of a job when its attempt begins: all, or where plugins are to be around its loading its outline."""
+Ran = tuple[Loaded | None, Any, BaseException | None]
+"""What was loaded for an attempt, what that returned, and what was raised."""
 TICK = 0.1
 """Seconds."""
 
@@ -38,7 +45,10 @@ class Attempts:
         self.codec, self.config, self.plugins = jobs.codec, jobs.config, jobs.plugins
         limit = self.config.max_run_time
         self.limit = None if limit is None else limit.total_seconds()
-        self.plain = not self.plugins.all
+        self.is_coroutine: Callable[[Claimed], None] = nothing
+        """Called where a job that a thread runs turns out to be a coroutine when its object is loaded."""
+        self.is_wrapped = bool(self.plugins.by_hook["around_attempt"])
+        """Plugins are around attempts: all that a job is made of is loaded within them."""
         if jobs.store.one_writer:
             leftovers.watch()
         self.settled: dict[int, Finished] = {}
@@ -61,45 +71,63 @@ class Attempts:
         """Seconds that an attempt may run; None: for ever."""
         return self.limit if claimed.max_run_time is None else claimed.max_run_time
 
-    def load(self, run: Running) -> Loaded:
+    def load(self, run: Running) -> Ready:
         """The payload, ready to run. Raises PayloadError, and what the application's code raises in it."""
         text = run.claimed.payload
         if text is None:
             text = self.jobs.do(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
-        return cast(Loaded, self.jobs.loading(lambda: self.loaded(run, text)))
+        return self.ready(run, text)
 
-    async def aload(self, run: Running) -> Loaded:
+    async def aload(self, run: Running) -> Ready:
         """The payload, ready to run. Raises PayloadError, and what the application's code raises in it."""
         text = run.claimed.payload
         if text is None:
             text = await self.jobs.ado(lambda: self.jobs.store.payload(run.claimed.id, run.claimed.token))
-        return cast(Loaded, await self.jobs.aloading(lambda: self.loaded(run, text)))
+        return self.ready(run, text)
 
-    def loaded(self, run: Running, text: str | None) -> Loaded:
+    def ready(self, run: Running, text: str | None) -> Ready:
+        """A payload, loaded; where plugins are to be around that, its outline."""
         if text is None:
             raise AttemptStopped("interrupted", "the claim was lost before the attempt began")
+        if run.claimed.payload is None:
+            run.claimed = run.claimed._replace(payload=text)
+        if self.is_wrapped:
+            return outline(text, self.codec)
         found = load(text, self.codec)
         run.subject = found.subject
         return found
 
-    def run(self, run: Running, loaded: Loaded) -> tuple[Any, BaseException | None]:
-        """Run a `def` job: what it returned, and what it raised."""
+    def loaded(self, run: Running, ready: Ready) -> Loaded:
+        """All of a payload."""
+        if isinstance(ready, Loaded):
+            return ready
+        found = ready.load(self.codec)
+        run.subject = found.subject
+        return found
+
+    def run(self, run: Running, ready: Ready) -> Ran:
+        """Run a `def` job: what was loaded, what it returned, and what it raised."""
         token = running.set(run)
+        loaded: Loaded | None = None
         value, error = None, None
-        if self.plain and loaded.hooks is None:
-            # The same without anything around it.
+        if isinstance(ready, Loaded) and ready.hooks is None:
+            # There are no plugins: the same without anything around it.
             try:
-                value = loaded.call(*loaded.args, **loaded.kwargs)
+                value = ready.call(*ready.args, **ready.kwargs)
                 if value is not None:
                     value = result_of(value, run)
             except BaseException as raised:
                 error = raised
             finally:
                 running.reset(token)
-            return value, error
+            return ready, value, error
         try:
             with self.around(run):
                 try:
+                    loaded = self.loaded(run, ready)
+                    if loaded.is_async:
+                        # It runs here: to leave the plugins and enter them elsewhere would look like another attempt.
+                        self.is_coroutine(run.claimed)
                     self.before(run, loaded)
                     value = result_of(loaded.call(*loaded.args, **loaded.kwargs), run)
                 except BaseException as raised:
@@ -111,15 +139,25 @@ class Attempts:
             error = raised
         finally:
             running.reset(token)
-        return value, error
+        return loaded, value, error
 
-    async def arun(self, run: Running, loaded: Loaded) -> tuple[Any, BaseException | None]:
-        """Run an `async def` job: what it returned, and what it raised."""
+    async def arun(self, run: Running, ready: Ready) -> Ran:
+        """Run an `async def` job: what was loaded, what it returned, and what it raised."""
         token = running.set(run)
+        loaded: Loaded | None = None
         value, error = None, None
+        if isinstance(ready, Loaded) and ready.hooks is None:
+            try:
+                value = ran(await ready.call(*ready.args, **ready.kwargs), run)
+            except BaseException as raised:
+                error = raised
+            finally:
+                running.reset(token)
+            return ready, value, error
         try:
-            with self.around(run):
+            async with self.jobs.within(self.around(run)) as call:
                 try:
+                    loaded = cast(Loaded, await call(partial(self.loaded, run, ready)))
                     self.before(run, loaded)
                     value = ran(await loaded.call(*loaded.args, **loaded.kwargs), run)
                 except BaseException as raised:
@@ -131,26 +169,46 @@ class Attempts:
             error = raised
         finally:
             running.reset(token)
-        return value, error
+        return loaded, value, error
 
     def around(self, run: Running) -> AbstractContextManager[None]:
         """The plugins' context of the attempt; none costs nothing."""
-        return self.plugins.around("around_attempt", run.job) if self.plugins.all else NOTHING
+        return self.plugins.around("around_attempt", run.job) if self.is_wrapped else NOTHING
 
     def before(self, run: Running, loaded: Loaded) -> None:
         """The hook before perform(): what it raises fails the attempt."""
         if loaded.hooks is not None:
             call_hook(loaded.hooks, "before", job=run.job)
 
-    def after(self, run: Running, loaded: Loaded, error: BaseException | None) -> None:
+    def after(self, run: Running, loaded: Loaded | None, error: BaseException | None) -> None:
         """The hooks after perform(): what they raise is logged, and changes nothing."""
-        if loaded.hooks is None:
+        if loaded is None or loaded.hooks is None:
             return
         if error is None or run.completed is not None:
             self.hook(run, loaded, "success")
         else:
             self.hook(run, loaded, "error", error=error)
         self.hook(run, loaded, "after")
+        if self.is_wrapped and error is not None and run.completed is None:
+            self.decide(run, loaded, error)
+
+    def decide(self, run: Running, loaded: Loaded, error: BaseException) -> None:
+        """Call the hooks that ask or hear what becomes of a failed attempt, while the plugins are still around it.
+
+        The outcome that is found here stands, whatever stop may come before the plugins are left.
+        """
+        if hook_of(loaded.hooks, "failure") is None and hook_of(loaded.hooks, "reschedule_at") is None:
+            return
+        try:
+            finished = self.judged(run, loaded, error)
+        except (AttemptStopped, asyncio.CancelledError):
+            raise
+        except BaseException:
+            # It is raised again, and logged, where the outcome is told.
+            return
+        run.decided = finished, error
+        if finished.state is State.FAILED:
+            self.hook(run, loaded, "failure", error=error)
 
     def hook(self, run: Running, loaded: Loaded, name: str, **given: Any) -> None:
         try:
@@ -171,6 +229,11 @@ class Attempts:
         try:
             if run.completed is not None:
                 return self.completed(run, run.completed, error)
+            if run.decided is not None and (run.decided[1] is error or (error is not None and is_stop(error))):
+                finished, error = run.decided
+                # Its own hooks have been called.
+                self.notify(run, None, finished, error)
+                return finished
             if loaded is None:
                 assert error is not None
                 return self.refused(run, error)
@@ -213,22 +276,15 @@ class Attempts:
 
     def ended(self, run: Running, loaded: Loaded, error: BaseException) -> Finished:
         """The verdict on an attempt that raised, and the notices of it."""
-        finished = verdict(
-            run.claimed,
-            Ended(
-                None,
-                error,
-                run.seconds,
-                loaded.rules,
-                loaded.hooks,
-                stopped=run.stopping if is_stop(error) else None,
-                reason=run.reason,
-            ),
-            self.config,
-            self.codec,
-        )
+        finished = self.judged(run, loaded, error)
         self.notify(run, loaded, finished, error)
         return finished
+
+    def judged(self, run: Running, loaded: Loaded, error: BaseException) -> Finished:
+        """The verdict on an attempt that raised."""
+        stopped = run.stopping if is_stop(error) else None
+        ended = Ended(None, error, run.seconds, loaded.rules, loaded.hooks, stopped=stopped, reason=run.reason)
+        return verdict(run.claimed, ended, self.config, self.codec)
 
     def notify(self, run: Running, loaded: Loaded | None, finished: Finished, error: BaseException) -> None:
         """Tell the job's own hook and the plugins of an attempt that failed. Raises nothing."""

@@ -17,6 +17,7 @@ from belayed.job import Outcome
 from belayed.payload import Loaded
 from belayed.safelog import log
 from belayed.worker.aside import Aside
+from belayed.worker.attempt import Ready
 from belayed.worker.contract import Host
 from belayed.worker.copies import detach, keep_from_copies
 from belayed.worker.saying import Saying
@@ -29,7 +30,7 @@ class LoopSlots:
 
     def __init__(self, slots: Host, size: int) -> None:
         self.slots, self.size = slots, size
-        self.waiting: deque[tuple[Claimed, Running | None, Loaded | None]] = deque()
+        self.waiting: deque[tuple[Claimed, Running | None, Ready | None]] = deque()
         self.tasks: dict[int, tuple[Running, asyncio.Task[None]]] = {}
         self.unbegun: dict[tuple[int, str], Claimed] = {}
         """Those of the tasks that have not begun, by job and claim. The thread that takes one out decides about it."""
@@ -50,7 +51,7 @@ class LoopSlots:
         if self.loop is not None and self.thread is threading.current_thread():
             detach(self.loop)
 
-    def add(self, items: Iterable[tuple[Claimed, Running | None, Loaded | None]]) -> None:
+    def add(self, items: Iterable[tuple[Claimed, Running | None, Ready | None]]) -> None:
         with self.lock:
             if self.thread is None:
                 ready = threading.Event()
@@ -90,33 +91,33 @@ class LoopSlots:
         try:
             while self.waiting and len(self.tasks) < self.size:
                 try:
-                    claimed, run, loaded = self.waiting.popleft()
+                    claimed, run, ready = self.waiting.popleft()
                 except IndexError:
                     return
-                self.begin(claimed, run, loaded)
+                self.begin(claimed, run, ready)
                 claimed = None
         except BaseException as error:
             self.slots.died(NAME, claimed, error)
 
-    def begin(self, claimed: Claimed, run: Running | None, loaded: Loaded | None) -> None:
+    def begin(self, claimed: Claimed, run: Running | None, ready: Ready | None) -> None:
         """Make the task of a job."""
         run = run or self.slots.attempts.begun(claimed)
         assert self.loop is not None
-        is_fresh = loaded is None
+        is_fresh = ready is None
         if is_fresh:
             self.unbegun[claimed.id, claimed.token] = claimed
         # A context of its own: this may be called in that of the job that has just ended.
-        task = self.loop.create_task(self.attempt(run, loaded), context=contextvars.Context())
+        task = self.loop.create_task(self.attempt(run, ready), context=contextvars.Context())
         self.tasks[claimed.id] = run, task
         self.made += 1
         task.add_done_callback(partial(self.over, claimed, is_fresh))
         if run.deadline is not None and run.deadline < self.slots.look_at:
             self.slots.look()
 
-    async def attempt(self, run: Running, loaded: Loaded | None) -> None:
+    async def attempt(self, run: Running, ready: Ready | None) -> None:
         """Run one job to its outcome."""
         try:
-            await self.attempted(run, loaded)
+            await self.attempted(run, ready)
             self.pump()
         except GeneratorExit:
             # It is freed with an event loop that some job has closed. Its outcome is settled.
@@ -125,15 +126,16 @@ class LoopSlots:
             self.saying.box.clear()
             self.slots.died(NAME, run.claimed, error)
 
-    async def attempted(self, run: Running, loaded: Loaded | None) -> None:
+    async def attempted(self, run: Running, ready: Ready | None) -> None:
         slots, claimed = self.slots, run.claimed
+        loaded: Loaded | None = None
         value: Any = None
         error: BaseException | None = None
         # A thread that found it to be a coroutine has begun it.
-        if loaded is None and self.unbegun.pop((claimed.id, claimed.token), None) is None:
+        if ready is None and self.unbegun.pop((claimed.id, claimed.token), None) is None:
             # It was withdrawn.
             return
-        if loaded is None and not slots.begins(claimed, self.saying):
+        if ready is None and not slots.begins(claimed, self.saying):
             self.tasks.pop(claimed.id, None)
             return
         try:
@@ -142,9 +144,9 @@ class LoopSlots:
                 run.stopping, run.reason = stop
                 raise AttemptStopped(stop[0].value, stop[1])
             async with slots.attempts.jobs.around_coroutine(run):
-                if loaded is None:
-                    loaded = await slots.attempts.aload(run)
-                value, error = await slots.attempts.arun(run, loaded)
+                if ready is None:
+                    ready = await slots.attempts.aload(run)
+                loaded, value, error = await slots.attempts.arun(run, ready)
         except BaseException as raised:
             error = raised
         slots.end_copy(error)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from belayed.claim import Claimed, Finished, Running
 from belayed.connections.leftovers import leftovers
 from belayed.job import Outcome
-from belayed.payload import Loaded, registry
+from belayed.payload import registry
 from belayed.safelog import last_words, name_of, shown
 from belayed.worker.apart import Apart
-from belayed.worker.attempt import Attempts
+from belayed.worker.attempt import Attempts, Ready
 from belayed.worker.backlog import STALL, Backlog
 from belayed.worker.copies import end_copy, end_instead, keep_from_copies
 from belayed.worker.demand import PATIENCE, Demand
@@ -48,6 +48,7 @@ class Slots:
         apart: bool = True,
     ) -> None:
         self.attempts, self.patience, self.pid = attempts, patience, os.getpid()
+        attempts.is_coroutine = self.learn
         keep_from_copies(self)
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], bool] = always
@@ -119,12 +120,16 @@ class Slots:
             return registry[name].is_async
         return bool(known)
 
-    def hand_over(self, run: Running, loaded: Loaded) -> None:
+    def learn(self, claimed: Claimed) -> None:
+        """Take note that jobs like this one are coroutines."""
+        self.demand.learn({claimed.task: True})
+
+    def hand_over(self, run: Running, ready: Ready) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
         id = run.claimed.id
         leftovers.handed_over(run)
-        self.demand.learn({run.claimed.task: True})
-        self.loop.add([(run.claimed, run, loaded)])
+        self.learn(run.claimed)
+        self.loop.add([(run.claimed, run, ready)])
         if (stop := self.stops.get(id)) is not None:
             # It came while neither the thread nor the event loop knew of the job.
             self.loop.stop(id, *stop)

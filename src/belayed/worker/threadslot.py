@@ -11,6 +11,7 @@ from belayed.claim import Claimed, Running
 from belayed.errors import AttemptStopped
 from belayed.job import Outcome
 from belayed.payload import Loaded
+from belayed.worker.attempt import Ready
 from belayed.worker.contract import Host
 from belayed.worker.saying import Saying
 
@@ -49,6 +50,7 @@ class ThreadSlot:
         if not slots.begins(claimed, self.saying):
             return
         run = slots.attempts.begun(claimed, in_thread=True)
+        ready: Ready | None = None
         loaded: Loaded | None = None
         value: Any = None
         error: BaseException | None = None
@@ -60,9 +62,9 @@ class ThreadSlot:
             slots.last_start = run.begun
             if run.deadline is not None and run.deadline < slots.look_at:
                 slots.look()
-            loaded = slots.attempts.load(run)
-            if not loaded.is_async:
-                value, error = slots.attempts.run(run, loaded)
+            ready = slots.attempts.load(run)
+            if not ready.is_async:
+                loaded, value, error = slots.attempts.run(run, ready)
         except BaseException as raised:
             error = raised
         # No stop gets through from here on. One that was sent is caught here: another takes its place, or follows it if
@@ -83,9 +85,9 @@ class ThreadSlot:
                 caught = True
         slots.end_copy(error)
         # The verdict comes after: a stop within it would change what has been decided.
-        if loaded is not None and loaded.is_async and error is None:
+        if ready is not None and ready.is_async and error is None:
             if run.stopping is None:
-                slots.hand_over(run, loaded)
+                slots.hand_over(run, ready)
                 return
             error = AttemptStopped(run.stopping.value, run.reason)
         self.saying.judge(run)
