@@ -67,6 +67,15 @@ class Database:
         """Bring the tables to this version; the versions applied."""
         return await self._aperform(self.store.migrate())
 
+    def migrate_remedy(self) -> str:
+        """What to do about tables that are missing or old."""
+        return self.migrate_command
+
+    def how_to_migrate(self) -> str:
+        """`migrate_remedy` as a part of a sentence."""
+        remedy = self.migrate_remedy()
+        return f"run `{remedy}`" if remedy == self.migrate_command else remedy
+
     def check_schema(self) -> int:
         """The version of the tables, made first on SQLite. Raises SchemaMissing or SchemaNewer."""
         return cast(int, self.do(self.store.version))
@@ -107,8 +116,8 @@ class Database:
     def pin_to(self, schema: str | None) -> None:
         if schema is None:
             raise SchemaMissing(
-                "Belayed's tables are in no schema that its own connections see: run "
-                f"`{self.migrate_command}`, or name their schema (BELAYED_SCHEMA)"
+                "Belayed's tables are in no schema that its own connections see: "
+                f"{self.how_to_migrate()}, or name their schema (BELAYED_SCHEMA)"
             )
         self.store.pin(schema)
 

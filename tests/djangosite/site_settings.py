@@ -79,7 +79,7 @@ if os.environ.get("SITE_TEST"):
     # A process that a test has started works on the databases of the tests.
     for one in DATABASES.values():
         one["NAME"] = one["TEST"]["NAME"]
-DATABASE_ROUTERS = ["shop.routers.Router"]
+DATABASE_ROUTERS = os.environ.get("SITE_ROUTERS", "shop.routers.Router").split(",")
 TASKS = {"default": {"BACKEND": "belayed.django.TasksBackend", "QUEUES": ["default", "mail"]}}
 if django.VERSION >= (6, 1):
     MAILERS = {

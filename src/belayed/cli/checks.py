@@ -63,7 +63,7 @@ def found(place: Place) -> list[Finding]:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:
         newer = isinstance(error, SchemaNewer)
-        fix = "pip install -U belayed" if newer else jobs.migrate_command
+        fix = "pip install -U belayed" if newer else jobs.migrate_remedy()
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
     except StoreError as error:
         # What it says of itself tells why.

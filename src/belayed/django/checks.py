@@ -13,7 +13,8 @@ from django.db import connections
 from django.db.models.base import ModelBase
 
 from belayed.django import conf
-from belayed.django.jobs import DjangoJobs, where
+from belayed.django.jobs import DjangoJobs
+from belayed.django.routing import refusal, remedy
 from belayed.django.trusting import NEVER
 from belayed.errors import BelayedError, SchemaMissing, SchemaNewer, StoreError
 
@@ -32,7 +33,10 @@ def settings(app_configs: Any, **_given: Any) -> Found:
         jobs = DjangoJobs()
     except BelayedError as error:
         return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
-    return [*trusted(jobs.config.trust or ()), *elsewhere(conf.alias()), *at_hand(conf.alias())]
+    alias = conf.alias()
+    # A library with a schema for each tenant migrates those without the tables of jobs, as it should.
+    refused = [] if migrates() else routed(alias)
+    return [*trusted(jobs.config.trust or ()), *elsewhere(alias), *at_hand(alias), *refused]
 
 
 def relations(app_configs: Any, **_given: Any) -> Found:
@@ -146,33 +150,45 @@ def driver() -> Found:
     ]
 
 
+def migrates() -> bool:
+    """Whether this is a command that makes tables."""
+    return any(word.startswith("migrate") for word in sys.argv[1:2])
+
+
+def routed(alias: str) -> Found:
+    """Database routers that keep `migrate` from making the tables."""
+    why = refusal(alias)
+    return [] if why is None else [checks.Warning(why[0], hint=why[1], id="belayed.W008")]
+
+
 def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given: Any) -> Found:
     """The tables, and on SQLite the write-ahead log: only where Django is told to look at the database."""
     alias = ""
     try:
         alias = conf.alias()
-        # What is about to make the tables need not be told that they are missing.
-        if alias not in (databases or ()) or "migrate" in sys.argv[1:2]:
+        if alias not in (databases or ()):
             return []
         jobs = DjangoJobs()
         jobs.check_schema()
     except SchemaNewer as error:
         return [checks.Error(str(error), id="belayed.E003")]
     except SchemaMissing:
-        # No error: `migrate` looks first, and would not go on.
-        return [
-            checks.Warning(
-                f"the tables of jobs are not in the database {alias!r}, or of an older version",
-                hint=f"python manage.py migrate{where(alias)}",
-                id="belayed.W005",
-            )
-        ]
+        return missing(alias)
     except StoreError as error:
         return [checks.Warning(f"the database {alias!r} cannot be looked at: {error}", id="belayed.W004")]
     except BelayedError:
         # The other check says it.
         return []
     return journal(jobs)
+
+
+def missing(alias: str) -> Found:
+    """Tables that are not there. No error: `migrate` looks first, and would not go on."""
+    if migrates():
+        # What is about to make them need not be told; but if it will not.
+        return routed(alias)
+    what = f"the tables of jobs are not in the database {alias!r}, or of an older version"
+    return [checks.Warning(what, hint=remedy(alias), id="belayed.W005")]
 
 
 def journal(jobs: DjangoJobs) -> Found:

@@ -20,6 +20,7 @@ from belayed.database import Operation, Plan
 from belayed.django import conf
 from belayed.django.connections import Upkeep
 from belayed.django.places import Around, Loading, Places
+from belayed.django.routing import refusal, remedy, where
 from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
 from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
@@ -183,7 +184,14 @@ class DjangoJobs(Jobs):
 
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
-        raise ConfigError(f"the tables of jobs are made by Django's migrations here: {self.migrate_command}")
+        text = f"the tables of jobs are made by Django's migrations here: {self.migrate_command}"
+        if (why := refusal(self.alias)) is not None:
+            text = f"{text}; but {': '.join(why)}"
+        raise ConfigError(text)
+
+    def migrate_remedy(self) -> str:
+        """A command, or why that alone does not help: database routers have a say in where tables are."""
+        return remedy(self.alias)
 
     async def amigrate(self) -> list[int]:
         """As `migrate`."""
@@ -206,9 +214,8 @@ class DjangoJobs(Jobs):
 
     def anew(self, operation: Operation[T], error: SchemaMissing) -> Plan[T]:
         """None: tables are made by `migrate` alone."""
-        raise SchemaMissing(
-            f"Belayed's tables are not in the database {self.alias!r}: run `{self.migrate_command}`"
-        ) from error
+        text = f"Belayed's tables are not in the database {self.alias!r}: {self.how_to_migrate()}"
+        raise SchemaMissing(text) from error
         yield
 
     def around_coroutine(self, run: Running) -> AbstractAsyncContextManager[None]:
@@ -289,11 +296,6 @@ class DjangoJobs(Jobs):
         if connections[self.alias].in_atomic_block:
             return None
         return next((one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block), None)
-
-
-def where(alias: str) -> str:
-    """What to add to `manage.py migrate` for a database."""
-    return "" if alias == "default" else f" --database={alias}"
 
 
 def install() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db.migrations.operations.base import Operation
 
 from belayed.connections import wrap
 from belayed.django import conf
 from belayed.django.jobs import raw
+from belayed.django.routing import is_allowed
+from belayed.errors import ConfigError
 from belayed.steps import run
 from belayed.store import Store, open_store
 
@@ -47,8 +50,14 @@ class Tables(Operation):
 
 
 def wanted(alias: str) -> bool:
-    """Whether jobs live in this database: the others have no such tables."""
-    return alias == conf.alias()
+    """Whether jobs live in this database, as the others have no such tables, and routers allow them there.
+
+    A library with a schema for each tenant refuses them in those of tenants. Raises CommandError.
+    """
+    try:
+        return alias == conf.alias() and is_allowed(alias)
+    except ConfigError as error:
+        raise CommandError(str(error)) from error
 
 
 def store_of(alias: str) -> Store:

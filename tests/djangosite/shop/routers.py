@@ -11,3 +11,17 @@ class Router:
         if app_label == "shop":
             return (db == "other") == (model_name == "log")
         return db == "default"
+
+
+class NoJobs(Router):
+    """Keeps the tables of jobs away."""
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return False if app_label == "belayed" else super().allow_migrate(db, app_label, model_name, **hints)
+
+
+class SomeJobs(Router):
+    """Thinks of a table alone."""
+
+    def allow_migrate(self, db, app_label, model_name=None, **hints):
+        return False if model_name == "livejob" else super().allow_migrate(db, app_label, model_name, **hints)
