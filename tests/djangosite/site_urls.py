@@ -1,6 +1,11 @@
-"""The addresses of the shop."""
+"""The addresses of the shop: Django's own admin, and one of the shop's."""
 
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from belayed.django.admin import register
+
+staff = admin.AdminSite("staff")
+register(staff)
+
+urlpatterns = [path("admin/", admin.site.urls), path("staff/", staff.urls)]

@@ -1,4 +1,7 @@
-"""Jobs in Django's admin: the lists, one job with its attempts, and actions for those who may."""
+"""Jobs in Django's admin: the lists, one job with its attempts, and actions for those who may.
+
+`register` puts them into an `AdminSite` of the project's own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
@@ -17,7 +20,7 @@ from django.utils.safestring import SafeString
 from belayed import printable
 from belayed.config import current
 from belayed.django.models import EndedJob, FailedAttempt, LiveJob
-from belayed.errors import BelayedError
+from belayed.errors import BelayedError, ConfigError
 from belayed.redaction import redacted, redacted_result
 from belayed.worker.report import humane
 
@@ -184,7 +187,6 @@ class JobAdmin(admin.ModelAdmin):
         self.done(request, queryset, current().delete, "deleted")
 
 
-@admin.register(LiveJob)
 class LiveJobAdmin(JobAdmin):
     list_display = ("id", "task", "state", "problem", "queue", "priority", "attempt", "run_at")
     list_filter = (LiveStates,)
@@ -203,7 +205,6 @@ class LiveJobAdmin(JobAdmin):
         self.done(request, queryset, current().cancel, "cancelled")
 
 
-@admin.register(EndedJob)
 class EndedJobAdmin(JobAdmin):
     list_display = ("id", "task", "state", "problem", "queue", "attempt", "finished_at", "took")
     list_filter = (EndedStates,)
@@ -221,3 +222,21 @@ class EndedJobAdmin(JobAdmin):
     @admin.action(description="Retry selected jobs", permissions=("manage",))
     def retry(self, request: HttpRequest, queryset: QuerySet) -> None:
         self.done(request, queryset.exclude(state="succeeded"), current().retry, "run again")
+
+
+ADMINS: dict[type[Model], type[JobAdmin]] = {LiveJob: LiveJobAdmin, EndedJob: EndedJobAdmin}
+
+
+def register(site: admin.AdminSite) -> None:
+    """Put jobs into an admin site of your own, as they are in Django's default one.
+
+    What the site has for them already stays: a subclass of LiveJobAdmin or EndedJobAdmin, say. Raises ConfigError.
+    """
+    if not isinstance(site, admin.AdminSite):
+        raise ConfigError(f"register({site!r}): it takes an AdminSite, such as admin.site, as an instance")
+    for model, options in ADMINS.items():
+        if not site.is_registered(model):
+            site.register(model, options)
+
+
+register(admin.site)
