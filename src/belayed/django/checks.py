@@ -17,6 +17,7 @@ from belayed.django.jobs import DjangoJobs
 from belayed.django.routing import refusal, remedy
 from belayed.django.trusting import NEVER
 from belayed.errors import BelayedError, SchemaMissing, SchemaNewer, StoreError
+from belayed.pages import Page
 
 Found = list[checks.CheckMessage]
 
@@ -32,7 +33,8 @@ def settings(app_configs: Any, **_given: Any) -> Found:
     try:
         jobs = DjangoJobs()
     except BelayedError as error:
-        return [checks.Error(str(error), hint="See docs/learn/django.md for the settings.", id="belayed.E001")]
+        hint = f"See {Page.DJANGO.named('Settings')}."
+        return [checks.Error(str(error), hint=hint, id="belayed.E001")]
     alias = conf.alias()
     # A library with a schema for each tenant migrates those without the tables of jobs, as it should.
     refused = [] if migrates() else routed(alias)
