@@ -10,7 +10,7 @@ from typing import Any
 from belayed.codec import Codec
 from belayed.codec.registry import Reference, by_name
 from belayed.definitions import attribute
-from belayed.errors import PayloadError
+from belayed.errors import UnknownPayload, UntrustedPayload
 from belayed.methods import NO_RULES, class_of, rules_of
 from belayed.payload import VERSION, Loaded, Target, function_named, is_async, load_envelope
 from belayed.retry import Rules
@@ -45,7 +45,7 @@ def seems_async(envelope: dict[str, Any], codec: Codec) -> bool:
     """Whether a payload's code is a coroutine function, as far as that is known here. Raises PayloadError."""
     try:
         found = code_of(envelope, codec)
-    except PayloadError:
+    except (UnknownPayload, UntrustedPayload):
         raise
     except Exception:
         # To load it says what is wrong.
@@ -85,8 +85,9 @@ def rules_told(text: str, codec: Codec) -> Rules:
 
 
 def kind_told(plain: Any, codec: Codec) -> Any:
-    """The class of a saved object. Raises whatever there is to raise for one that cannot be told."""
-    entry = by_name.get(plain["$"])
-    if isinstance(entry, Reference):
-        return entry.kind(plain["v"]) if entry.kind else entry.type_
-    return resolve(plain["v"][0], codec.trust)
+    """The class of a saved object, or a class that is saved. Raises whatever there is to raise for any other."""
+    tag, value = plain["$"], plain["v"]
+    entry = by_name.get(tag)
+    if entry is not None:
+        return entry.kind(value) if isinstance(entry, Reference) and entry.kind else entry.type_
+    return resolve(value if tag == "name" else value[0], codec.trust)

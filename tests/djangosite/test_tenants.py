@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 from conftest import eventually
 from django.test import override_settings
+from django.utils import translation
 from shop import tenancy
 from shop.models import Post
 from shop.tasks import alike
 from shop.tenancy import Review, atakes, atitle, of, takes, title
 
-from belayed import State, Worker, enqueue
+from belayed import Plugin, State, Worker, enqueue
 from belayed.config import current
 from belayed.django.compat import signals
 from belayed.testing import drain
@@ -60,7 +63,7 @@ def likes(name):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_job_has_the_rows_of_its_tenant(threads):
+def test_a_job_has_the_rows_of_its_tenant(threads, caplog):
     found = {name: saved(name) for name in tenancy.TENANTS}
 
     Worker(current(), threads=threads).run(until_empty=True)
@@ -68,6 +71,21 @@ def test_a_job_has_the_rows_of_its_tenant(threads):
     assert {name: results(jobs) for name, jobs in found.items()} == {name: expected(name) for name in tenancy.TENANTS}
     assert [likes(name) for name in ("public", "acme", "globex")] == [0, 1, 1]
     assert len(tenancy.entered) == 8
+    assert "plugin hook" not in caplog.text
+
+
+def test_what_django_keeps_for_a_request_reaches_a_coroutine_from_a_plugin():
+    class Speaks(Plugin):
+        @contextmanager
+        def around_attempt(self, job):
+            with translation.override("pl"):
+                yield
+
+    with override_settings(BELAYED={"PLUGINS": [Speaks()]}):
+        job = tenancy.alanguage.enqueue()
+        Worker(current()).run(until_empty=True)
+
+    assert job.refresh().result == "pl"
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])

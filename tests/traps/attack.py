@@ -12,7 +12,8 @@ from typing import Any
 from belayed.codec import Codec
 from belayed.errors import PayloadError
 from belayed.methods import hook_of
-from belayed.payload import Loaded, call_hook, load, rules_told
+from belayed.outline import outline, rules_told
+from belayed.payload import Loaded, call_hook, load
 from belayed.retry import Rules
 from belayed.trust import Trust
 from tests.traps import app
@@ -63,6 +64,11 @@ class Attack:
         return self
 
     def perform(self, text: str) -> None:
+        refused: PayloadError | None = None
+        try:
+            outline(text, self.codec)
+        except PayloadError as error:
+            refused = error
         try:
             found = self.loaded = load(text, self.codec)
         except Exception as error:
@@ -70,6 +76,7 @@ class Attack:
             str(error)
             rules_told(text, self.codec)
             return
+        assert refused is None, "a worker with plugins would refuse what another runs"
         try:
             self.hook(found, "before", job=None)
             value = found.call(*found.args, **found.kwargs)

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 import django
 from django.db import connection
+from django.utils.translation import get_language
 
 from belayed import Plugin, current_job, task
 from shop.models import Post
@@ -117,6 +118,11 @@ def title(post: Post) -> list[str]:
 @task
 async def atitle(post: Post) -> list[str]:
     return [post.title, (await Post.objects.aget(pk=1)).title, tenant.get(), current_job().meta["tenant"]]
+
+
+@task
+async def alanguage() -> str | None:
+    return get_language()
 
 
 class Review:
