@@ -61,8 +61,14 @@ class Puppet:
     def death(self) -> Death:
         return Death(self.pid, -9, 0, "", self.reason, self.expected)
 
-    def written(self) -> bytes:
-        return b""
+    def pass_on(self, output: Output) -> bool:
+        return False
+
+    def look_at_line(self, output: Output) -> None:
+        pass
+
+    def end_line(self, output: Output) -> None:
+        pass
 
     def last_lines(self) -> str:
         return ""

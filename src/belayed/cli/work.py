@@ -25,6 +25,7 @@ from belayed.worker import Summary, Worker
 from belayed.worker.forced import ForcedEnd
 from belayed.worker.logs import say_to_log
 from belayed.worker.output import OutputHandler, Sink
+from belayed.worker.prints import end_lines, keep_lines_whole
 from belayed.worker.starting import check_tables
 from belayed.worker.supervisor import Supervisor
 from belayed.worker.title import set_title
@@ -82,6 +83,8 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         if told.reload:
             raise ConfigError("--reload replaces child processes: with --processes 0 there are none")
         set_title(told.title)
+        # Before the application is imported, which may set up handlers that write there.
+        keep_lines_whole()
         jobs = place.jobs(create=True, warn=False)
         file = told.logs["log_file"]
         handler = OutputHandler(Sink(file)) if file else None
@@ -92,8 +95,11 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
         worker.at_stop = ForcedEnd(worker).asked
-        with Vigil(config, [worker_watched(worker)]):
-            return worker.run(until_empty)
+        try:
+            with Vigil(config, [worker_watched(worker)]):
+                return worker.run(until_empty)
+        finally:
+            end_lines()
 
 
 def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import json
 import os
 import selectors
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -40,6 +38,8 @@ from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, 
 from belayed.worker.leftovers import Leftovers
 from belayed.worker.logs import say_to_log
 from belayed.worker.page import Page, clock
+from belayed.worker.portions import by_size, parted
+from belayed.worker.prints import end_lines, keep_lines_whole
 from belayed.worker.report import HALF, Report
 from belayed.worker.saying import HANGS
 from belayed.worker.signals import die_with_parent, ignore_signals
@@ -53,12 +53,6 @@ LINGER = 0.002
 """Seconds that an outcome waits for company, after another one: a frame for each would cost as much as a job."""
 FULL = 100
 """Outcomes that are company enough."""
-LARGE = 1 << 20
-"""Bytes of a frame of such outcomes."""
-FEW = 20
-"""Failures in a frame: each may have a traceback."""
-HEAVY = 1 << 18
-"""Characters of results in a frame, but for a single result that is larger."""
 
 
 class Child:
@@ -274,39 +268,6 @@ def told_of(row: Any) -> Finished:
         raise BadFrame("news of nothing") from error
 
 
-def by_size(rows: list[Any]) -> Iterator[list[Any]]:
-    """These rows in frames of a few, and of no more bytes than a supervisor reads unless one row alone has more."""
-    some: list[Any] = []
-    size = 0
-    for row in rows:
-        took = len(json.dumps(row))
-        if some and (len(some) >= FEW or size + took > LARGE):
-            yield some
-            some, size = [], 0
-        some.append(row)
-        size += took
-    if some:
-        yield some
-
-
-def parted(successes: list[Any], size: int) -> Iterator[list[Any]]:
-    """Rows of successes for frames of a bounded size; *size* is that of all their results."""
-    if size <= HEAVY:
-        if successes:
-            yield successes
-        return
-    part: list[Any] = []
-    size = 0
-    for row in successes:
-        more = len(row[2]) if len(row) > 2 and row[2] is not None else 0
-        if part and size + more > HEAVY:
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += more
-    yield part
-
-
 def main(sock: int, page: int, cells: int) -> None:
     """The life of a child: the application, hello, jobs, the end."""
     die_with_parent()
@@ -316,6 +277,7 @@ def main(sock: int, page: int, cells: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    keep_lines_whole()
     os.set_inheritable(sock, False)
     os.set_inheritable(page, False)
     channel = Channel(socket.socket(fileno=sock), trusting=True)
@@ -383,6 +345,7 @@ def application(first: dict[str, Any]) -> Any:
 
 def flush() -> None:
     """Write what jobs have printed. The supervisor ends this process if threads that a job has left behind keep it."""
+    end_lines()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

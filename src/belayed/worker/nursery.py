@@ -129,7 +129,7 @@ class Nursery:
         process = child.process
         if fd == process.stderr:
             if not self.output.full:
-                self.output.write(process.written())
+                process.pass_on(self.output)
             return
         if events & selectors.EVENT_WRITE:
             process.channel.flush()
@@ -252,6 +252,7 @@ class Nursery:
         children = self.children
         with children.lock:
             for child in children.list:
+                child.process.look_at_line(self.output)
                 if child.handed:
                     self.overdue(child, now)
                 if why := withdrawn(self.children, child, self.look, is_blocked=self.output.full):
@@ -338,10 +339,9 @@ class Nursery:
             if channel.dry and not channel.more:
                 break
         for _ in range(FLOOD >> 16):
-            data = child.process.written()
-            if not data:
+            if not child.process.pass_on(self.output):
                 break
-            self.output.write(data)
+        child.process.end_line(self.output)
         children, death = self.children, child.death()
         with children.lock:
             children.list.remove(child)

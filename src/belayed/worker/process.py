@@ -15,6 +15,7 @@ from typing import Any
 from belayed.worker import orphans
 from belayed.worker.blame import TAIL_LIMIT, Death
 from belayed.worker.frames import Channel
+from belayed.worker.output import Output
 from belayed.worker.page import Page
 
 # wait4() imports it when it is first called, which may be when there is no file left to do it with.
@@ -54,6 +55,8 @@ class Process:
         self.channel = Channel(ours, largest=largest)
         self.stderr: int | None = reading
         os.set_blocking(reading, False)
+        self.begun = self.seen = b""
+        """A line of its stderr whose end has not come, now and at the last look."""
         self.tail: deque[bytes] = deque()
         self.tail_size = 0
         self.reason = ""
@@ -72,6 +75,32 @@ class Process:
             self.close_stderr()
         self.keep(data)
         return data
+
+    def pass_on(self, output: Output) -> bool:
+        """Pass on the whole lines of its stderr, which come between those of other children; False: it says nothing."""
+        if not (data := self.written()):
+            return False
+        end = data.rfind(b"\n") + 1
+        if not end and len(self.begun) < PIECE:
+            self.begun += data
+            return True
+        end = end or len(data)
+        whole, self.begun = self.begun + data[:end], data[end:]
+        output.write(whole)
+        return True
+
+    def look_at_line(self, output: Output) -> None:
+        """Pass on the beginning of a line that has not become longer since the last look: it may be the last of it."""
+        if self.begun and self.begun == self.seen and not output.full:
+            output.write(self.begun)
+            self.begun = b""
+        self.seen = self.begun
+
+    def end_line(self, output: Output) -> None:
+        """Pass on what there is of a line of a dead process."""
+        if self.begun:
+            output.write(self.begun + b"\n")
+            self.begun = b""
 
     def keep(self, data: bytes) -> None:
         self.tail.append(data[-TAIL_LIMIT:])

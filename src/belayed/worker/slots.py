@@ -21,6 +21,7 @@ from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.loopslots import LoopSlots
 from belayed.worker.news import News
 from belayed.worker.page import Lease
+from belayed.worker.prints import end_lines
 from belayed.worker.saying import HANGS, Hanging, Said, Saying, hanging
 from belayed.worker.silence import always, never, nothing
 from belayed.worker.standstill import Standstill
@@ -162,6 +163,7 @@ class Slots:
 
         A supervisor believes none before it has seen that the code has ended.
         """
+        end_lines(finished.id)
         self.done_with(finished)
         self.demand.took(is_async, finished.seconds)
         self.ended.append(finished)
