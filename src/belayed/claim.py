@@ -133,6 +133,8 @@ class Finished:
     """Something is written of its attempt; not where the database refuses that."""
     hinted: bool = True
     """Other workers may get a hint; not where the database refuses that."""
+    error: BaseException | None = None
+    """What it raised, for its line in the log: in the process where it ran, until then."""
 
     @classmethod
     def succeeded(cls, id: int, token: str, seconds: float, result: str | None, keep: bool, attempt: int) -> Finished:

@@ -77,15 +77,24 @@ class SafeLog:
 
     def say(self, level: int, text: str, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         try:
-            # The caller of `info` is what a record is of.
-            if self.asides and (aside := self.asides.get(threading.get_ident())) is not None:
-                if self.logger.isEnabledFor(level):
-                    file, line, function, _ = self.logger.findCaller(False, 3)
-                    raised = sys.exc_info() if given.get("exc_info") else None
-                    logger, extra = self.logger, given.get("extra")
-                    aside.put(logger.makeRecord(logger.name, level, file, line, text, args, raised, function, extra))
-                return
-            self.logger.log(level, text, *args, stacklevel=3, **given)
+            trace = given.pop("exc_text", None)
+            aside = self.asides.get(threading.get_ident()) if self.asides else None
+            if aside is None and trace is None:
+                # The caller of `info` is what a record is of.
+                self.logger.log(level, text, *args, stacklevel=3, **given)
+            elif self.logger.isEnabledFor(level):
+                file, line, function, _ = self.logger.findCaller(False, 3)
+                logger, raised = self.logger, given.get("exc_info")
+                if raised is True:
+                    raised = sys.exc_info()
+                extra = given.get("extra")
+                record = logger.makeRecord(logger.name, level, file, line, text, args, raised, function, extra)
+                # Shown after the text, as that of an error is.
+                record.exc_text = trace
+                if aside is None:
+                    logger.handle(record)
+                else:
+                    aside.put(record)
         except AttemptStopped:
             # A stop, sent to this thread while its job's hooks ran.
             raise

@@ -360,8 +360,10 @@ def test_a_log_for_programs_has_an_object_on_each_line(process, enqueue, process
     assert good["seconds"] >= 0
     bad = next(line for line in lines if line.get("outcome") == "failed")
     assert (bad["job_id"], bad["level"]) == (2, "ERROR")
-    assert "ValueError: no such address" in bad["message"]
-    assert "Traceback" in bad["message"]
+    assert bad["message"].endswith("ValueError: no such address")
+    assert bad["error_type"] == "ValueError"
+    assert bad["error"].startswith("Traceback")
+    assert bad["error"].endswith("ValueError: no such address")
     assert "2 failed" not in lines[-1]["message"]
     assert "1 succeeded, 1 failed" in lines[-1]["message"]
 

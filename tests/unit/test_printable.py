@@ -107,3 +107,12 @@ def test_a_record_in_json_is_one_line_of_ascii(end):
     found = json.loads(text)
     assert (found["message"], found["task"], found["thread"]) == (hostile, hostile, hostile)
     assert hostile in found["error"]
+
+
+@pytest.mark.parametrize("form", [Lines(), JsonLines()], ids=["text", "json"])
+def test_of_a_very_long_traceback_the_beginning_and_the_end_are_logged(form):
+    text = logged(form, "x", ValueError(f"begins {'x' * 1_000_000} ends"))
+
+    assert len(text) < 20_000
+    assert "ValueError: begins x" in text
+    assert "x ends" in text

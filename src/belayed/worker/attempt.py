@@ -25,7 +25,8 @@ from belayed.signature import GENERATORS
 from belayed.steps import awaited
 from belayed.worker.copies import end_instead, keep_from_copies
 from belayed.worker.silence import nothing
-from belayed.worker.verdict import Ended, cut_tracebacks, formatted, untold, verdict
+from belayed.worker.traces import cut_tracebacks, empty_tracebacks, raised
+from belayed.worker.verdict import Ended, untold, verdict
 
 T = TypeVar("T")
 
@@ -226,6 +227,21 @@ class Attempts:
             leftovers.ended(run)
         except BaseException as broken:
             log.complain(broken)
+        finished = self.concluded(run, loaded, value, error)
+        if error is not None:
+            self.settled.pop(run.claimed.id, None)
+            try:
+                if is_logged_as_error(finished):
+                    empty_tracebacks(error)
+                    finished.error = error
+                else:
+                    cut_tracebacks(error)
+            except BaseException as broken:
+                log.complain(broken)
+        return finished
+
+    def concluded(self, run: Running, loaded: Loaded | None, value: Any, error: BaseException | None) -> Finished:
+        """The outcome of an attempt. Raises nothing."""
         try:
             if run.completed is not None:
                 return self.completed(run, run.completed, error)
@@ -242,10 +258,6 @@ class Attempts:
             return self.ended(run, loaded, error)
         except BaseException as broken:
             return self.untold(run, broken)
-        finally:
-            if error is not None:
-                self.settled.pop(run.claimed.id, None)
-                cut_tracebacks(error)
 
     def outcome_of(self, run: Running) -> Finished:
         """The outcome of an attempt whose end hangs in what is called then, as far as it is known."""
@@ -269,8 +281,9 @@ class Attempts:
     def completed(self, run: Running, finished: Finished, error: BaseException | None) -> Finished:
         """The verdict on a job that its own transaction has completed: what came after changes nothing."""
         if error is not None:
-            text = "%s #%d raised after its own transaction had completed it; it has succeeded all the same\n%s"
-            log.error(text, run.claimed.task, run.claimed.id, formatted(error).rstrip(), extra=run.claimed.extra)
+            text = "%s #%d raised after its own transaction had completed it; it has succeeded all the same"
+            empty_tracebacks(error)
+            log.error(text, run.claimed.task, run.claimed.id, exc_info=raised(error), extra=run.claimed.extra)
         finished.seconds = run.seconds
         return finished
 
@@ -334,6 +347,11 @@ def ran(value: Any, run: Running) -> Any:
     if isinstance(value, GENERATORS):
         raise Fail(f"{run.claimed.task} returned a generator, which nobody iterates: its code has not run")
     return value
+
+
+def is_logged_as_error(finished: Finished) -> bool:
+    """Whether the line about it has what it raised: not one that has answered so that it is to be tried again."""
+    return finished.started and (finished.traceback is not None or finished.state is State.FAILED)
 
 
 def is_stop(error: BaseException) -> bool:

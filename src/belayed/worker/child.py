@@ -45,6 +45,7 @@ from belayed.worker.saying import HANGS
 from belayed.worker.signals import die_with_parent, ignore_signals
 from belayed.worker.slots import Slots
 from belayed.worker.title import set_title
+from belayed.worker.traces import Unlogged
 from belayed.worker.verdict import TRACEBACK_LIMIT
 
 PATIENCE = 0.1
@@ -75,6 +76,7 @@ class Child:
         self.slots.mark, self.slots.began = self.mark, self.report.started
         self.slots.done_with, self.slots.is_quiet = self.done_with, self.report.is_full
         self.slots.wake, self.slots.broke = self.wake, self.broken
+        self.unlogged = Unlogged()
         self.leftovers = Leftovers(self.slots)
         self.cells: dict[int, int] = {}
         self.told: dict[str, bool] = {}
@@ -139,6 +141,7 @@ class Child:
                         successes.append(success_row(cell, one))
                         size += len(one.result) if one.result is not None else 0
                     else:
+                        self.unlogged.keep(one)
                         others.append([cell, finished_row(one)])
                 kinds = self.slots.demand.kinds
                 if len(kinds) != len(self.told):
@@ -188,7 +191,8 @@ class Child:
                     time.sleep(max(0.0, min(LINGER, self.sent_at + LINGER - time.monotonic())))
             with self.jobs.plugins.around("around_pass", self):
                 self.listen()
-                self.tend_at = self.slots.tend(time.monotonic())
+                now = time.monotonic()
+                self.tend_at = min(self.slots.tend(now), self.unlogged.tend(now))
                 self.send()
                 channel.flush()
 
@@ -248,7 +252,9 @@ class Child:
             self.slots.notify(body if isinstance(body, int) else told_of(body))
         elif kind == "written":
             for row in body if isinstance(body, list) else ():
-                self.report.say(told_of(row))
+                finished = told_of(row)
+                self.unlogged.put_back(finished)
+                self.report.say(finished)
         elif kind == "end":
             self.ending = True
 

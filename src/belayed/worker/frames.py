@@ -180,7 +180,7 @@ class Channel:
 
 # Jobs and outcomes as lists: names would cost more than the values.
 
-HERE = {"job", "child", "recorded", "hinted"}
+HERE = {"job", "child", "recorded", "hinted", "error"}
 """What is known of an outcome in this process only."""
 FINISHED = tuple(field.name for field in fields(Finished) if field.name not in HERE)
 FLAGS = {field.name for field in fields(Finished) if field.type == "bool"}

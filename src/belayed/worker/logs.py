@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from belayed import importing, printable
+from belayed.results import storable
+from belayed.worker.verdict import TRACEBACK_LIMIT
 
 log = logging.getLogger("belayed")
 
 SHORT = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "seconds")
+FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "error_type", "seconds")
 """What a record of ours may have beside its text."""
 
 
@@ -57,7 +59,15 @@ def unsaid(record: logging.LogRecord) -> bool:
     return True
 
 
-class Lines(logging.Formatter):
+class Formatter(logging.Formatter):
+    """Shows of a very long traceback the beginning and the end, as the record of the attempt does."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        text = super().formatException(ei)
+        return text if len(text) <= TRACEBACK_LIMIT else storable(text, TRACEBACK_LIMIT)
+
+
+class Lines(Formatter):
     """`12:00:01.123 INFO  text`. All but the first line of a record is indented: no text can look like a record."""
 
     def __init__(self) -> None:
@@ -74,7 +84,7 @@ class Lines(logging.Formatter):
         return super().formatMessage(record)
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(Formatter):
     """A JSON object on each line: `time`, `level`, `logger`, `message`, and what is known of the job."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -88,5 +98,7 @@ class JsonLines(logging.Formatter):
         found |= {"process": record.process, "thread": record.threadName}
         if record.exc_info:
             found["error"] = self.formatException(record.exc_info)
+        elif record.exc_text:
+            found["error"] = record.exc_text
         # In ASCII, and so in one line: what steers a terminal, or is no Unicode, is written out.
         return printable.json_line(json.dumps(found, default=str))

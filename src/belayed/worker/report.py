@@ -14,6 +14,7 @@ from belayed.job import Outcome, State
 from belayed.redaction import redacted
 from belayed.safelog import log
 from belayed.worker.ending import Ending
+from belayed.worker.traces import raised
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
@@ -135,13 +136,14 @@ class Report:
             log.info("%s #%d was cancelled: %s", name, one.id, one.message, extra=extra)
         else:
             what = f"{one.error_type}: {one.message}"
+            given = {"extra": extra, **trace(one)}
             if one.state is State.FAILED:
                 why = permanently(one, failures + 1, what)
-                log.error("%s #%d FAILED permanently %s%s", name, one.id, why, trace(one), extra=extra)
+                log.error("%s #%d FAILED permanently %s", name, one.id, why, **given)
             else:
                 again = f"in {humane(one.delay)}" if one.delay else "at once"
-                text = "%s #%d failed at attempt %d, again %s: %s%s"
-                log.warning(text, name, one.id, one.attempt, again, what, trace(one), extra=extra)
+                text = "%s #%d failed at attempt %d, again %s: %s"
+                log.warning(text, name, one.id, one.attempt, again, what, **given)
 
     def refused(self, one: Finished) -> None:
         """An outcome came too late: another worker has the job, or had it."""
@@ -255,13 +257,16 @@ def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
         "queue": queue,
         "attempt": one.attempt,
         "outcome": one.outcome.value,
+        "error_type": one.error_type,
         "seconds": round(one.seconds, 6),
     }
 
 
-def trace(one: Finished) -> str:
-    """The traceback; what a child has written to stderr is in the log already."""
-    return f"\n{one.traceback.rstrip()}" if one.traceback and not one.unheard else ""
+def trace(one: Finished) -> dict[str, Any]:
+    """What was raised, or where it is not at hand its traceback; what a child wrote to stderr is in the log already."""
+    if one.error is not None:
+        return {"exc_info": raised(one.error)}
+    return {"exc_text": one.traceback.rstrip()} if one.traceback and not one.unheard else {}
 
 
 def humane(seconds: float) -> str:

@@ -175,6 +175,8 @@ class SetAside:
         if entry is None or entry.one is not one:
             # If there is another one, of an earlier claim, its claim is lost.
             self.forget(one)
+            # It may wait for hours: the text of its traceback is enough.
+            one.error = None
             entry = self.entries[one.id] = Entry(one, size_of(one))
             self.size += entry.size
         locked = entry.locked = is_locked(error)

@@ -17,14 +17,13 @@ from belayed.methods import NO_RULES, hook_of
 from belayed.results import MESSAGE_LIMIT, error_name, error_text, leaves, safe_str, storable, succeeded, type_name
 from belayed.retry import FREE_RETRIES, Cancel, Fail, Retry, Rules, default_wait, seconds_until
 from belayed.safelog import log, name_of
+from belayed.worker.traces import of_the_job
 
 TRACEBACK_LIMIT = 16 * 1024
 LONGEST_WAIT = 100 * 365.25 * 86400
 """Seconds: a hundred years."""
 UNKNOWN_WAIT = 5.0, 600.0
 """Seconds: the shortest and the longest wait of a job whose code no worker has known so far."""
-TRACEBACK, CAUSE, CONTEXT = (vars(BaseException)[f"__{name}__"] for name in ("traceback", "cause", "context"))
-MEMBERS = vars(BaseExceptionGroup)["exceptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,33 +194,7 @@ def plain(outcome: Finished, refusal: Exception) -> Finished:
 def formatted(error: BaseException) -> str:
     """The traceback, without the frames of ours that called the job."""
     try:
-        entry = error.__traceback__
-        while (
-            entry is not None
-            and entry.tb_next is not None
-            and entry.tb_frame.f_globals.get("__name__", "").startswith("belayed.")
-        ):
-            entry = entry.tb_next
+        entry = of_the_job(error.__traceback__)
         return "".join(traceback.TracebackException(type(error), error, entry).format())
     except BaseException as broken:
         return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
-
-
-def cut_tracebacks(error: BaseException) -> None:
-    """Let go of what the functions held that have raised *error*, and all that it came from.
-
-    A traceback has their frames, and one of them mostly the error: only the garbage collector would free them, which
-    does not look at how large they are.
-    """
-    seen: set[int] = set()
-    left: list[BaseException | None] = [error]
-    while left:
-        one = left.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        # Not the attributes of its own class, which is anybody's.
-        TRACEBACK.__set__(one, None)
-        left += CAUSE.__get__(one), CONTEXT.__get__(one)
-        if issubclass(type(one), BaseExceptionGroup):
-            left += MEMBERS.__get__(one)
