@@ -15,6 +15,7 @@ from belayed.worker.children import Children
 from belayed.worker.frames import LENGTH, Channel, encoded
 from belayed.worker.handed import Child, Role
 from belayed.worker.heard import LARGEST_HELLO
+from belayed.worker.loglike import Form
 from belayed.worker.nursery import Nursery
 from belayed.worker.output import Output
 from belayed.worker.page import Page, clock
@@ -24,6 +25,7 @@ HELLO = {
     "url": "sqlite:///jobs.db",
     "config": as_plain(Config(url="sqlite:///jobs.db", payload_limit=10_000)),
     "kinds": {"t": False},
+    "log": Form()._asdict(),
 }
 
 

@@ -196,6 +196,14 @@ def test_an_outcome_that_comes_again_does_not_end_the_next_job_in_its_place(said
         *(None, [], {}, "hello", {**HELLO, "more": 1}, {"url": HELLO["url"], "kinds": {}}),
         *({**HELLO, "url": url} for url in (None, 1, [])),
         *({**HELLO, "kinds": kinds} for kinds in (None, [], {"t": 1}, {"t": []})),
+        *({**HELLO, "log": log} for log in (None, [], {}, {**HELLO["log"], "more": 1})),
+        *(
+            {**HELLO, "log": {**HELLO["log"], **changed}}
+            for changed in (
+                {"level": "INFO"}, {"level": True}, {"text": 1}, {"text": "x" * 1001}, {"text": "\0"}, {"dates": []},
+                {"style": "x"}, {"style": None}, {"is_utc": 1},
+            )
+        ),
         *({**HELLO, "config": config} for config in (None, [], {"no such": 1}, {"priorities": {}})),
         *(
             {**HELLO, "config": {**HELLO["config"], **changed}}

@@ -86,7 +86,10 @@ def working(command: F) -> F:
             setting("health", "Answer /healthz and /readyz by HTTP at this port, or host:port.", metavar="[HOST:]PORT"),
             click.option("--quiet", is_flag=True, help="Log warnings and errors only. Also by the variable QUIET."),
             click.option("--log-level", type=click.Choice(list(LEVELS)), help="What to log. Default: info."),
-            click.option("--log-format", type=click.Choice(["text", "json"]), help="Its form. Default: text."),
+            click.option(
+                "--log-format", type=click.Choice(["text", "json"]),
+                help="The form of all lines. Default: text, or the application's.",
+            ),
             click.option("--log-file", type=FILE, metavar="FILE", help="Log to this file, not to stderr."),
             click.option("--pid-file", type=FILE, metavar="FILE", help="Keep the process id in this file."),
             click.option("--log-arguments", is_flag=True, help="Show the arguments of jobs in the log."),

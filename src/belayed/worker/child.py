@@ -36,7 +36,7 @@ from belayed.worker.breakpoints import refuse_breakpoints
 from belayed.worker.copies import keep_from_copies
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
 from belayed.worker.leftovers import Leftovers
-from belayed.worker.logs import say_to_log
+from belayed.worker.loglike import Form, log_of_child
 from belayed.worker.page import Page, clock
 from belayed.worker.portions import by_size, parted
 from belayed.worker.prints import end_lines, keep_lines_whole
@@ -59,8 +59,8 @@ FULL = 100
 class Child:
     """The slots of this process, and the channel to its supervisor."""
 
-    def __init__(self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any]) -> None:
-        self.channel, self.page, self.jobs = channel, page, jobs
+    def __init__(self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any], form: Form) -> None:
+        self.channel, self.page, self.jobs, self.form = channel, page, jobs, form
         self.attempts = Attempts(jobs, on_completed=self.completed)
         self.slots = Slots(
             self.attempts,
@@ -217,7 +217,8 @@ class Child:
         """What the supervisor must know of the application."""
         kinds = {name: one.is_async for name, one in registry.items()}
         self.told = dict(kinds)
-        return {"url": self.jobs.url, "config": as_plain(self.jobs.config), "kinds": kinds}
+        config = as_plain(self.jobs.config)
+        return {"url": self.jobs.url, "config": config, "kinds": kinds, "log": self.form._asdict()}
 
     def listen(self) -> None:
         """Do what the supervisor has said. Without it, nobody would hear of an outcome: then this is the end."""
@@ -296,8 +297,8 @@ def main(sock: int, page: int, cells: int) -> None:
         channel.send("failed", storable(without_secrets(text), TRACEBACK_LIMIT))
         channel.close()
         sys.exit(2)
-    say_to_log(first["log_level"], format=first["log_format"])
-    child = Child(channel, Page(page, cells), jobs, first)
+    form = log_of_child(first["log_level"], first["log_format"])
+    child = Child(channel, Page(page, cells), jobs, first, form)
     try:
         # This thread must go on: without it no stop arrives.
         with Aside(), jobs.plugins.around("around_work", child):

@@ -17,6 +17,8 @@ from belayed.job import Outcome, State
 from belayed.results import MESSAGE_LIMIT, storable
 from belayed.worker.frames import FINISHED, BadFrame, finished_from, finished_row
 from belayed.worker.handed import Child, Handed
+from belayed.worker.loglike import LONGEST as LONGEST_FORM
+from belayed.worker.loglike import STYLES, Form
 from belayed.worker.verdict import LONGEST_WAIT, TRACEBACK_LIMIT, released
 
 LARGEST_HELLO = 1 << 22
@@ -35,6 +37,8 @@ class Hello(NamedTuple):
     config: Config
     kinds: dict[str, bool]
     """Which tasks are coroutines, by name."""
+    form: Form
+    """How it logs."""
 
 
 Success = tuple[Handed, int, str | None, bool]
@@ -127,9 +131,21 @@ def kinds_from(body: Any, child: Child) -> dict[str, bool]:
 
 def hello_from(body: Any) -> Hello:
     """Raises BadFrame."""
-    if type(body) is not dict or set(body) != {"url", "config", "kinds"}:
+    if type(body) is not dict or set(body) != {"url", "config", "kinds", "log"}:
         raise BadFrame("not a hello")
-    return Hello(config_from(body["url"], body["config"]), names_from(body["kinds"]))
+    return Hello(config_from(body["url"], body["config"]), names_from(body["kinds"]), form_from(body["log"]))
+
+
+def form_from(body: Any) -> Form:
+    """How the application logs. Raises BadFrame."""
+    if type(body) is not dict or set(body) != set(Form._fields):
+        raise BadFrame("not a form of a log")
+    for name in ("text", "dates"):
+        if body[name] is not None:
+            text(name, body[name], LONGEST_FORM)
+    if type(body["level"]) is not int or type(body["is_utc"]) is not bool or body["style"] not in STYLES.values():
+        raise BadFrame("not a form of a log")
+    return Form(**body)
 
 
 def failure_from(body: Any) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,15 +25,21 @@ FIELDS = ("job_id", "task", "queue", "attempt", "outcome", "error_type", "second
 def say_to_log(
     level: str | None, handler: logging.Handler | None = None, *, format: str | None = None, always: bool = False
 ) -> None:
-    """Log to stderr or to *handler*, unless the application has set up logging itself: then its word counts.
+    """Log to stderr or to *handler*, unless the application has set up logging itself: then its handlers count.
 
-    *format* is `text`, for people, or `json`. If *always*, the handler gets Belayed's lines in any case.
+    Lines about jobs are shown from INFO on, unless *level* or the application says otherwise of the logger `belayed`.
+    *format* is `text`, for people, or `json`: if it is given, all that goes to the terminal has this form. If *always*,
+    the handler gets Belayed's lines in any case.
     """
     root = logging.getLogger()
     handler = handler or logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if format == "json" else Lines())
+    formatter = JsonLines() if format == "json" else Lines()
+    handler.setFormatter(formatter)
     # A project of Django's configures single loggers.
     configured = bool(root.handlers or log.handlers)
+    if format is not None:
+        for one in all_terminals():
+            one.setFormatter(formatter)
     if configured and always:
         log.addHandler(handler)
     if not configured:
@@ -40,8 +47,7 @@ def say_to_log(
         root.addHandler(handler)
         # Libraries at DEBUG would drown the rest.
         root.setLevel(max(LEVELS[level or "info"], logging.INFO))
-        log.setLevel(LEVELS[level or "info"])
-    elif level is not None or always:
+    if level is not None or log.level == logging.NOTSET or always:
         log.setLevel(LEVELS[level or "info"])
     # The application was imported before.
     importing.warn()
@@ -49,14 +55,28 @@ def say_to_log(
 
 def unsaid(record: logging.LogRecord) -> bool:
     """Whether no handler of the record's own logger, or of one above it, writes it to the terminal already."""
-    logger: logging.Logger | None = logging.getLogger(record.name)
-    while logger is not None and logger.parent is not None and logger.propagate:
-        for one in logger.handlers:
-            terminal = isinstance(one, logging.StreamHandler) and one.stream in (sys.stderr, sys.stdout)
-            if terminal and record.levelno >= one.level and one.filter(record):
-                return False
-        logger = logger.parent
-    return True
+    of_root = logging.getLogger().handlers
+    found = (one for one in terminals_of(logging.getLogger(record.name)) if one not in of_root)
+    return not any(record.levelno >= one.level and one.filter(record) for one in found)
+
+
+def terminals_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """The handlers that write what this logger logs to the terminal."""
+    while logger is not None:
+        yield from filter(is_terminal, logger.handlers)
+        logger = logger.parent if logger.propagate else None
+
+
+def all_terminals() -> Iterator[logging.Handler]:
+    """The handlers of any logger that write to the terminal."""
+    root = logging.getLogger()
+    for logger in (root, *root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            yield from filter(is_terminal, logger.handlers)
+
+
+def is_terminal(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout)
 
 
 class Formatter(logging.Formatter):

@@ -14,6 +14,7 @@ from belayed.safelog import log
 from belayed.worker.children import Children
 from belayed.worker.handed import Child, Role
 from belayed.worker.heard import LARGEST_HELLO
+from belayed.worker.loglike import Form, log_alike
 from belayed.worker.process import Process
 
 BACK_OFF = 1.0, 30.0
@@ -137,8 +138,10 @@ class Staff:
             # Another worker may be able to run them.
             self.children.release_suspects(now)
 
-    def greeted(self, child: Child, now: float) -> None:
-        """A child has got ready: so others may."""
+    def greeted(self, child: Child, now: float, form: Form) -> None:
+        """A child has got ready: so others may. The first one says in which *form* the application logs."""
+        if not self.started:
+            log_alike(form, self.first.get("log_level"), self.first.get("log_format"))
         self.started = True
         self.back_offs[child.role] = BackOff()
         for back_off in self.back_offs.values():
