@@ -132,6 +132,21 @@ def test_a_process_is_replaced_after_so_many_jobs_without_hurting_any(jobs: Jobs
     assert {job.attempt for job in (long, *saved)} == {1}
 
 
+@pytest.mark.parametrize(("processes", "max_jobs"), [(1, 1), (1, 3), (2, 2)])
+def test_coroutines_run_in_processes_for_fewer_jobs_than_they_have_threads(
+    processes: int, max_jobs: int, jobs: Jobs, log: Path, effects: Path
+) -> None:
+    coroutines = enqueue_many(wild.aends.draft(str(effects)) for _ in range(4))
+    functions = enqueue_many(wild.ends.draft(str(effects)) for _ in range(4))
+
+    with tree(jobs, log, processes=processes, max_jobs=max_jobs):
+        over(*coroutines, *functions, within=40)
+
+    lives = [pid for pid, _ in runs(effects)]
+    assert len(lives) == 8
+    assert max(map(lives.count, lives)) <= max_jobs
+
+
 @pytest.mark.dj(243, 356)
 def test_a_process_that_has_grown_is_replaced_without_hurting_any(lite: Jobs, log: Path, effects: Path) -> None:
     with tree(lite, log, max_rss="150M") as worker:

@@ -275,13 +275,14 @@ class Children:
             left = [min(sum(free[kind] for free in room.values()), waiting[kind]) for kind in (False, True)]
             while self.waiting and (left[0] > 0 or left[1] > 0):
                 one = self.waiting.popleft()
-                child, free = only or max(room.items(), key=lambda item: item[1][one.is_async])
-                if free[one.is_async] <= 0:
+                child, free = only or max(room.items(), key=lambda item: min(item[1][one.is_async], item[1][2]))
+                if free[one.is_async] <= 0 or free[2] <= 0:
                     skipped.append(one)
                     if len(skipped) > self.config.read_ahead:
                         break
                     continue
                 free[one.is_async] -= 1
+                free[2] -= 1
                 left[one.is_async] -= 1
                 self.waiting_coroutines -= one.is_async
                 self.give(child, one, frames)

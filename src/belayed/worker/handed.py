@@ -131,14 +131,13 @@ class Child:
         return len(self.handed) - self.threads
 
     def room(self, config: WorkerConfig, demand: Demand) -> list[int]:
-        """How many more jobs it is to hold: for its threads, and for its event loop."""
+        """How many more jobs it is to hold: for its threads, for its event loop, and of both together."""
         most = len(self.cells) if config.max_jobs is None else min(len(self.cells), config.max_jobs - self.given)
         # Nothing ahead for one that may have stopped listening: what it has is there to stay.
         ahead = AHEAD_OF_CHILD if self.has_taken else 0.0
         threads = demand.threads_pace.target(config.threads, config.read_ahead, ahead) - self.threads
         loop = demand.loop_pace.target(config.async_slots, config.read_ahead, ahead) - self.coroutines
-        threads = max(0, min(threads, most))
-        return [threads, max(0, min(loop, most - threads))]
+        return [max(0, min(threads, most)), max(0, min(loop, most)), most]
 
     def sends(self) -> None:
         """It is about to be handed jobs."""
