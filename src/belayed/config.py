@@ -157,6 +157,16 @@ class WorkerConfig:
         check(self.kill_after > timedelta(), "kill_after", self.kill_after, "a time above 0")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CappedConfig(WorkerConfig):
+    """What a pool is told that says how many jobs run at once in each process: `threads`, of either kind together."""
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs run at once in all of its processes."""
+        return self.processes * self.threads
+
+
 def check_name(setting: str, name: str, longest: int) -> None:
     """Raise ConfigError for what is no part of a table's name, or too long for PostgreSQL, which would cut it."""
     takes = f"letters, digits and underscores, at most {longest} bytes"
@@ -214,7 +224,7 @@ def settings(
 
 def check_variables(environ: Mapping[str, str]) -> None:
     """Raise ConfigError for a variable whose name is nearly that of a setting: it would have no effect."""
-    known = ["app", *(one.name for kind in (Config, WorkerConfig) for one in fields(kind))]
+    known = ["app", "pools", *(one.name for kind in (Config, WorkerConfig) for one in fields(kind))]
     for variable in environ:
         name = variable.removeprefix("BELAYED_").lower()
         # Others may have variables of their own, such as those that Kubernetes makes for a service called belayed.

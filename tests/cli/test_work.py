@@ -490,9 +490,17 @@ def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, to
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--pool", "mail:none"], "--pool 'mail:none': write queues and a number of processes above 0"),
-        (["--pool", "mail:0"], "--pool 'mail:0'"),
-        (["--pool", "mail:"], "--pool 'mail:'"),
+        (["--pool", "mail:none"], "--pool 'mail:none': after the colon write how many processes, such as mail:2, or"),
+        (["--pool", "mail:0"], "--pool 'mail:0': there must be 1 process or more"),
+        (["--pool", "mail:"], "--pool 'mail:': after the colon"),
+        (["--pool", "mail:1x"], "--pool 'mail:1x': after the colon"),
+        (["--pool", "mail:x2"], "--pool 'mail:x2': after the colon"),
+        (["--pool", "mail:1x2x3"], "--pool 'mail:1x2x3': after the colon"),
+        (["--pool", "mail:-1x2"], "--pool 'mail:-1x2': after the colon"),
+        (["--pool", "mail:²x1"], "--pool 'mail:²x1': after the colon"),
+        (["--pool", "mail:2x0"], "--pool 'mail:2x0': there must be 1 job at once or more"),
+        (["--pool", "mail:1x2", "--pool", "x:0x1"], "--pool 'x:0x1': there must be 1 process or more"),
+        (["--pool", "mail:1x1000000"], "--pool 'mail:1x1000000': at most 10,000"),
         (["--pool", "mail", "-q", "x"], "give --pool, or --queue and --processes"),
         (["--pool", "mail", "-p", "2"], "give --pool, or --queue and --processes"),
         (["--processes", "0", "--reload"], "--reload replaces child processes"),
@@ -500,6 +508,55 @@ def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, to
 )
 def test_wrong_pools_are_refused(process, shop, options, complaint):
     ended = process("work", "--app", "shop", *options)
+
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
+
+
+def test_a_pool_says_how_many_jobs_run_at_once(process, enqueue):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", "--pool", "mail:1x1", "--pool", "*, !mail : 2 x 4", "--threads", "7")
+
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"serves queues mail of .* with 1 process, 1 job at once$", ended.stderr, re.MULTILINE)
+    assert re.search(
+        r"serves queues \*, !mail of .* with 2 processes, 4 jobs at once in each$", ended.stderr, re.MULTILINE
+    )
+
+
+def test_pools_may_come_from_the_environment(process, enqueue):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", BELAYED_POOLS="mail:1x1 *,!mail:1")
+
+    assert "serves queues mail of" in ended.stderr
+    assert "with 1 process, 1 job at once" in ended.stderr
+    assert "serves queues *, !mail of" in ended.stderr
+
+
+@pytest.mark.parametrize("given", [["-q", "mail"], ["-p", "1"], ["--pool", "mail"]])
+def test_options_count_more_than_pools_of_the_environment(process, enqueue, given):
+    enqueue("send.enqueue('ada')")
+
+    ended = process("workoff", "--app", "shop", *given, BELAYED_POOLS="other:1x1")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "serves queues other" not in ended.stderr
+    assert "1 succeeded" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"BELAYED_POOLS": "mail:2x"}, "BELAYED_POOLS 'mail:2x': after the colon"),
+        ({"BELAYED_POOLS": "mail", "BELAYED_QUEUES": "x"}, "BELAYED_POOLS and BELAYED_QUEUES are both set"),
+        ({"BELAYED_POOLS": "mail", "BELAYED_PROCESSES": "2"}, "BELAYED_POOLS and BELAYED_PROCESSES are both set"),
+        ({"BELAYED_POOL": "mail"}, "did you mean BELAYED_POOLS?"),
+    ],
+)
+def test_wrong_pools_of_the_environment_are_refused(process, shop, variables, complaint):
+    ended = process("work", "--app", "shop", **variables)
 
     assert ended.returncode == 2
     assert complaint in ended.stderr

@@ -37,7 +37,8 @@ class Tree:
         given = {**SETTINGS, **settings}
         options = []
         for name, value in given.items():
-            options += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+            for one in value if isinstance(value, list) else [value]:
+                options += [f"--{name}"] if one is True else [f"--{name}", str(one)]
         self.log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(

@@ -97,6 +97,25 @@ async def aends(path: str, seconds: float = 0.0) -> None:
 
 
 @task
+def works(path: str, kind: str, until: str = "", seconds: float = 0.1) -> None:
+    """Writes when it begins and when it ends; it goes on until a file is there, and for so many seconds."""
+    note(path, f"+ {kind}")
+    while until and not Path(until).exists():
+        time.sleep(0.005)
+    time.sleep(seconds)
+    note(path, f"- {kind}")
+
+
+@task
+async def aworks(path: str, kind: str, until: str = "", seconds: float = 0.1) -> None:
+    note(path, f"+ {kind}")
+    while until and not Path(until).exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(seconds)
+    note(path, f"- {kind}")
+
+
+@task
 def keeps_the_lock(path: str, seconds: float) -> None:
     """One call into C that does not let go of the interpreter's lock."""
     started(path)
@@ -181,6 +200,16 @@ def kills_itself_once(path: str) -> None:
     started(path)
     if first:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(backoff=NOW)
+def crashes_once(marker: str, path: str, kind: str) -> None:
+    """Killed at its first run; at the next it works as others do."""
+    first = not os.path.getsize(marker)  # noqa: PTH202
+    note(marker, "ran")
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    works.function(path, kind)
 
 
 class Decoded:

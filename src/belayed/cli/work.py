@@ -16,7 +16,8 @@ from belayed.cli.app import Place
 from belayed.cli.checks import WAL_RESET_REMEDY, has_wal_reset_bug, product
 from belayed.cli.handing import leave_out_url
 from belayed.cli.pidfile import pid_file
-from belayed.cli.show import counted, span
+from belayed.cli.pools import capacity
+from belayed.cli.show import span
 from belayed.cli.working import chosen, working
 from belayed.config import WorkerConfig
 from belayed.database import Database
@@ -106,7 +107,6 @@ def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:
     """Log what is served, and *warn* of what this database is known for."""
     checked = database.do(database.store.check)
     dialect = database.store.dialect
-    threads = counted(config.threads, "thread")
     log.info(
         "belayed %s serves %s of %s (%s %s) with %s",
         belayed.__version__,
@@ -114,7 +114,7 @@ def announce(database: Database, config: WorkerConfig, *, warn: bool) -> None:
         hidden(database.url),
         product(dialect),
         checked.version,
-        threads if config.processes <= 1 else f"{config.processes} processes of {threads}",
+        capacity(config),
     )
     if warn and dialect == "sqlite" and has_wal_reset_bug(checked.version):
         log.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from belayed.cli.app import options
+from belayed.cli.pools import VARIABLE, pooled, pools_of
 from belayed.cli.show import rough
 from belayed.cli.times import memory
 from belayed.cli.times import time as duration
 from belayed.config import WorkerConfig, settings
-from belayed.errors import ConfigError
 from belayed.parsing import listed
 from belayed.worker.logs import LEVELS
 
@@ -72,8 +72,9 @@ def working(command: F) -> F:
             setting("kill_after", "How long a job that was stopped may go on, until its process is ended.", **time),
             setting("name", "What to call this worker. Default: host and process id."),
             click.option(
-                "--pool", "pools", metavar="NAMES[:N]", multiple=True,
-                help="N processes (or 1) for these queues, instead of --queue and --processes. May be repeated.",
+                "--pool", "pools", metavar="NAMES[:N[xM]]", multiple=True,
+                help="N processes (or 1) for these queues, instead of --queue and --processes; with xM at most M jobs "
+                "run at once in each, def and async def together. May be repeated: 'snapshots:1x1', '*:1x4'.",
             ),
             click.option(
                 "--identifier", "-i", type=identifier, metavar="ID",
@@ -121,25 +122,12 @@ def chosen(given: dict[str, Any]) -> Chosen:
     logs = {"log_level": level, "log_format": given.pop("log_format"), "log_file": given.pop("log_file")}
     logs["log_arguments"] = given.pop("log_arguments")
     pid_file, reload, prefix = (given.pop(name) for name in ("pid_file", "reload", "prefix"))
+    source = "--pool" if pools else VARIABLE
+    pools = pools_of(pools, given)
     queues = listed(",".join(given.pop("queues")))
-    if pools and (queues or given.get("processes") is not None):
-        raise click.UsageError("give --pool, or --queue and --processes: a pool says both")
     settled = {name: value for name, value in given.items() if value is not None}
     if ident is not None:
         settled.setdefault("name", ident)
     config = settings(WorkerConfig, {**settled, **({"queues": queues} if queues else {})}, also=OF_DELAYED_JOB)
     title = None if prefix is None else f"{prefix}/belayed{'' if ident is None else f'.{ident}'}"
-    return Chosen(pooled(config, pools) or [config], logs, pid_file, reload, title, logs["log_arguments"])
-
-
-def pooled(config: WorkerConfig, pools: tuple[str, ...]) -> list[WorkerConfig]:
-    """The settings of each pool. Raises ConfigError."""
-    made = []
-    for number, pool in enumerate(pools, 1):
-        names, count = pool.rpartition(":")[::2] if ":" in pool else (pool, "1")
-        if not count.strip().isdecimal() or int(count) < 1:
-            raise ConfigError(f"--pool {pool!r}: write queues and a number of processes above 0, such as mail,tasks:2")
-        name = f"{config.name}/{number}" if config.name else None
-        queues = listed(names) or ("*",)
-        made.append(replace(config, queues=queues, processes=int(count), name=name))
-    return made
+    return Chosen(pooled(config, pools, source) or [config], logs, pid_file, reload, title, logs["log_arguments"])

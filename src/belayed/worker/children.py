@@ -290,10 +290,14 @@ class Children:
             for child in self.list:
                 if self.suspects and child.takes_suspect:
                     self.give_alone(child, frames)
-            for child, rows in frames.items():
-                self.last_handed = time.monotonic()
-                child.sends()
-                child.process.hand("jobs", rows)
+            self.send(frames)
+
+    def send(self, frames: dict[Child, list[Any]]) -> None:
+        """Send the children what was given to them."""
+        for child, rows in frames.items():
+            self.last_handed = time.monotonic()
+            child.sends()
+            child.process.hand("jobs", rows)
 
     def give_alone(self, child: Child, frames: dict[Child, list[Any]]) -> None:
         """Hand a suspect to a child for such; one that other jobs may have spoilt needs a new child."""

@@ -93,6 +93,12 @@ class Demand:
             return max(0, min(threads, self.most))
         return max(0, min(int(threads / (1 - share)), int(loop / share), self.most))
 
+    def shared_room(self, slots: int, held: int) -> int:
+        """How many more jobs to claim for *slots* that take either kind, while so many run or wait."""
+        paces = [pace for pace in (self.threads_pace, self.loop_pace) if pace.seconds is not None]
+        target = min((pace.target(slots, self.most, self.ahead) for pace in paces), default=slots)
+        return max(0, min(target - held, self.most))
+
     def starving(self, in_threads: int, in_loop: int) -> bool:
         """Whether slots are, or will soon be, without work."""
         return in_threads - self.threads <= self.threads and in_loop - self.async_slots <= self.async_slots // 4

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from belayed.application import InLines
-from belayed.config import MEMORY, WorkerConfig
+from belayed.config import MEMORY, CappedConfig, WorkerConfig
 from belayed.database import Database
 from belayed.errors import BelayedError, ConfigError
 from belayed.worker import orphans
+from belayed.worker.capped import Capped
 from belayed.worker.children import Children
 from belayed.worker.ending import AT_ONCE, BEYOND_GRACE
 from belayed.worker.loop import Loop
@@ -35,7 +36,7 @@ class Pool:
 
     def __init__(self, config: WorkerConfig, first: dict[str, Any], output: Output) -> None:
         self.config = config
-        self.children = Children(config)
+        self.children = Capped(config) if isinstance(config, CappedConfig) else Children(config)
         self.nursery = Nursery(self.children, config, first, output)
         self.loop: Loop | None = None
         self.failure: BaseException | None = None
