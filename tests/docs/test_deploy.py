@@ -21,8 +21,12 @@ from belayed.cli import main
 from belayed.config import WorkerConfig
 from belayed.parsing import duration
 
-PRODUCTION = Path(__file__).parents[2] / "docs" / "production"
-PAGES = {path.name: path.read_text("utf-8") for path in sorted(PRODUCTION.glob("*.md"))}
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    path.name: path.read_text("utf-8")
+    for folder in ("production", "coming-from")
+    for path in DOCS.glob(f"{folder}/*.md")
+}
 GRACE = WorkerConfig().grace.total_seconds()
 BEYOND_GRACE = 3
 """Seconds after its grace at which a worker has ended."""
