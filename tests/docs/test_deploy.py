@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from functools import cache
 from getpass import getuser
 from itertools import takewhile
@@ -117,6 +118,29 @@ def test_kubernetes_waits_for_longer_than_the_grace():
 
     assert waits
     assert all(wait > GRACE + BEYOND_GRACE for wait in waits)
+
+
+def test_supervisord_waits_for_longer_than_the_grace():
+    ((_, text),) = [one for one in blocks("ini") if "[program:" in one[1]]
+    program = ConfigParser(interpolation=None)
+    program.read_string(text)
+
+    assert program["program:belayed"].getint("stopwaitsecs") > GRACE + BEYOND_GRACE
+
+
+WAITS = re.findall(r"^\| (.+?) \| (\d+) s(?:, always)? \| `(.+?)`", PAGES["deploy.md"], re.MULTILINE)
+
+
+def test_there_are_waits_to_check():
+    assert len(WAITS) >= 10
+
+
+@pytest.mark.parametrize(("what", "default", "said"), WAITS)
+def test_what_is_said_to_whoever_stops_a_worker_is_longer_than_the_grace(what, default, said):
+    number = int(re.search(r"\d+", said)[0])
+    longest, wait = (number, int(default)) if said.startswith("BELAYED_GRACE") else (GRACE, number)
+
+    assert wait > longest + BEYOND_GRACE
 
 
 def test_kubernetes_asks_where_the_worker_answers():
