@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -523,6 +524,15 @@ def test_a_pool_says_how_many_jobs_run_at_once(process, enqueue):
     assert re.search(
         r"serves queues \*, !mail of .* with 2 processes, 4 jobs at once in each$", ended.stderr, re.MULTILINE
     )
+
+
+def test_pools_have_names_of_their_own(process, shop):
+    with working("--app", "shop", "--pool", "mail", "--pool", "*, !mail") as worker:
+        read_until(worker, "serves queues")
+        read_until(worker, "serves queues")
+        rows = json.loads(process("status", "--app", "shop", "--json").stdout)["workers"]
+
+    assert {row["name"] for row in rows} == {f"{socket.gethostname()}:{worker.pid}/{number}" for number in (1, 2)}
 
 
 def test_pools_may_come_from_the_environment(process, enqueue):

@@ -114,6 +114,9 @@ def test_jobs_are_enqueued_and_run_where_nothing_forks(tmp_path: Path) -> None:
     ("command", "code", "said"),
     [
         (["work", "--app", "tasks", "--exit-on-complete"], 0, "stopped after"),
+        (["work", "--app", "tasks", "--exit-on-complete", "--pool", "mail"], 0, "serves queues mail"),
+        (["work", "--app", "tasks", "--pool", "mail", "--pool", "*"], 2, "pools are for Linux and macOS"),
+        (["work", "--app", "tasks", "--pool", "mail:1x1"], 2, "pools are for Linux and macOS"),
         (["migrate"], 0, "ready"),
         (["start"], 2, "PID files are for Linux and macOS"),
         (["init", "procfile"], 0, "Procfile"),

@@ -14,6 +14,7 @@ from belayed.cli.show import counted
 from belayed.config import CappedConfig, WorkerConfig
 from belayed.errors import ConfigError
 from belayed.parsing import listed
+from belayed.worker.worker import own_name
 
 VARIABLE = "BELAYED_POOLS"
 LARGEST = 10_000
@@ -45,6 +46,8 @@ def pools_of(options: tuple[str, ...], given: Mapping[str, Any], environ: Mappin
 
 def pooled(config: WorkerConfig, pools: list[str], source: str) -> list[WorkerConfig]:
     """The settings of each pool. Raises ConfigError."""
+    if len(pools) > 1 and config.name is None:
+        config = replace(config, name=own_name())
     return [pool_of(config, pool, number, f"{source} {pool!r}") for number, pool in enumerate(pools, 1)]
 
 

@@ -19,7 +19,7 @@ from belayed.cli.pidfile import pid_file
 from belayed.cli.pools import capacity
 from belayed.cli.show import span
 from belayed.cli.working import chosen, working
-from belayed.config import WorkerConfig
+from belayed.config import CappedConfig, WorkerConfig
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
@@ -83,6 +83,8 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
             return supervisor.run(until_empty, announced)
         if told.reload:
             raise ConfigError("--reload replaces child processes: with --processes 0 there are none")
+        if len(told.configs) > 1 or isinstance(config, CappedConfig):
+            raise ConfigError("pools are for Linux and macOS, as they have processes: start a worker for each")
         set_title(told.title)
         # Before the application is imported, which may set up handlers that write there.
         keep_lines_whole()

@@ -144,7 +144,7 @@ def ended_by_nobody() -> Iterator[None]:
 def row_of(config: WorkerConfig) -> WorkerRow:
     """A new worker as the store is to show it, in this process."""
     host = socket.gethostname()
-    name = config.name or f"{host}:{os.getpid()}"
+    name = config.name or own_name()
     return WorkerRow(
         # Read in histories long after the worker has left; the random part makes it a fence.
         id=f"{name}-{secrets.token_hex(8)}",
@@ -155,6 +155,11 @@ def row_of(config: WorkerConfig) -> WorkerRow:
         version=version(),
         lapse=config.lapse.total_seconds(),
     )
+
+
+def own_name() -> str:
+    """What a worker of this process is called that has no other name."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def version() -> str:
