@@ -146,3 +146,23 @@ def test_short_jobs_of_a_pool_run_in_their_order(lite: Jobs, log: Path, effects:
 
     expected = [f"{sign} {number}" for number in range(200) for sign in "+-"]
     assert effects.read_text().splitlines() == expected
+
+
+def test_a_snapshot_that_has_seen_two_workers_die_runs_in_its_pool(
+    jobs: Jobs, log: Path, effects: Path, tmp_path: Path
+) -> None:
+    go_on, others_effects = tmp_path / "go on", tmp_path / "others"
+    long = wild.works.using(queue="snapshots", priority=-1).enqueue(str(effects), "long", str(go_on))
+    others = enqueue_many(drafts("both", 4, "snapshots", str(others_effects), "snapshot"))
+
+    for number in (1, 2):
+        with tree(jobs, log, **POOLS) as worker:
+            eventually(lambda count=number: running(effects, "long") == count)
+            worker.popen.kill()
+    go_on.touch()
+    with tree(jobs, log, **POOLS):
+        over(long, *others, within=40)
+
+    assert states(long, *others) == [State.SUCCEEDED] * 5
+    assert long.rescues == 2
+    assert most_at_once(others_effects) == {"snapshot": 1}
