@@ -35,6 +35,10 @@ OTHERS = frozenset({
     "sslcrldir", "sslkey", "sslkeylogfile", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni",
 })  # fmt: skip
 """The other parameters that libpq has: their values are not shown."""
+SECRETS = frozenset({
+    "oauth_client_secret", "options", "password", "scram_client_key", "scram_server_key", "sslpassword",
+})  # fmt: skip
+"""Those of them that may be secrets by themselves: the others are hidden as a URL may be read in several ways."""
 
 
 class Shown(NamedTuple):

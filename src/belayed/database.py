@@ -12,6 +12,7 @@ from belayed.addresses import hidden
 from belayed.claim import running
 from belayed.config import Address, Config, address
 from belayed.connections import Connections, is_async, wrap
+from belayed.connections.parameters import Source
 from belayed.errors import ConfigError, SchemaMissing
 from belayed.steps import Steps, arun, run
 from belayed.store import Store, open_store
@@ -22,10 +23,10 @@ Plan = Generator[Any, Any, T]
 """Operations one after the other: it yields each operation's steps, and is sent what they return."""
 
 
-def connections(address: Address, config: Config) -> Connections:
+def connections(address: Address, config: Config, source: Source | None) -> Connections:
     """Connections of ours, as the settings want them."""
     timeout = None if config.store_timeout is None else config.store_timeout.total_seconds()
-    return Connections(address, synchronous=config.synchronous, timeout=timeout)
+    return Connections(address, source=source, synchronous=config.synchronous, timeout=timeout)
 
 
 class Database:
@@ -38,8 +39,13 @@ class Database:
     quick = True
     """Whether a single statement may go to connections of ours without the detour of `do`."""
 
-    def __init__(self, config: Config) -> None:
+    source: Source | None = None
+    """Says what each connection of ours is opened with; None: the URL does."""
+
+    def __init__(self, config: Config, source: Source | None = None) -> None:
         self.config = config
+        if source is not None:
+            self.source = source
         self.place(address(config.url) if config.url else origin.found())
 
     def __repr__(self) -> str:
@@ -51,7 +57,7 @@ class Database:
         self.store: Store = open_store(
             self.address.dialect, prefix=config.prefix, schema=config.schema, hints=config.hints
         )
-        self.connections = connections(self.address, self.config)
+        self.connections = connections(self.address, self.config, self.source)
 
     def move(self, url: str) -> None:
         """Keep what it keeps at *url* instead: for all of the program's code that holds it."""

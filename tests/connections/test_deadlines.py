@@ -15,6 +15,7 @@ import pytest
 
 from belayed.config import Address, address
 from belayed.connections import Connections, wrap
+from belayed.connections.parameters import of_url
 from belayed.connections.pool import Pool
 from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.errors import StoreUnavailable
@@ -80,7 +81,7 @@ def test_a_frozen_server_is_given_up_and_the_next_call_works(connections, name):
 @pytest.mark.parametrize("name", CALLS)
 async def test_so_it_is_when_awaited(connections, name):
     operation, uncertain = CALLS[name]
-    own = await OwnAsyncPsycopg.open(connections.address.target, timeout=LIMIT)
+    own = await OwnAsyncPsycopg.open(of_url(connections.address.target), timeout=LIMIT)
 
     with (
         frozen(own.raw.info.backend_pid),
@@ -254,10 +255,10 @@ async def test_a_machine_that_vanishes_is_noticed_unless_the_url_says_otherwise(
     with psycopg.connect(proxy.url + named) as raw:
         given = options_of(SimpleNamespace(raw=raw))
 
-    own = OwnPsycopg(proxy.url + named)
+    own = OwnPsycopg(of_url(proxy.url + named))
     found = [options_of(own)]
     own.close()
-    awaited = await OwnAsyncPsycopg.open(proxy.url + named)
+    awaited = await OwnAsyncPsycopg.open(of_url(proxy.url + named))
     found.append(options_of(awaited))
     await awaited.close()
 
@@ -271,7 +272,7 @@ def test_a_service_says_it_itself(proxy, monkeypatch, tmp_path):
     monkeypatch.setenv("PGSERVICEFILE", str(services))
     monkeypatch.setenv("PGSERVICE", "one")
 
-    own = OwnPsycopg(proxy.url)
+    own = OwnPsycopg(of_url(proxy.url))
 
     assert options_of(own)[0] == 77
     own.close()

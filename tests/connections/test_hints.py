@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from select import select
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from belayed.config import address
 from belayed.connections import Connections, wrap
 from belayed.connections.listening import Listener
+from belayed.connections.parameters import of_url
 from belayed.job import Draft
 from belayed.store.postgresql import PostgresStore
 
@@ -41,7 +43,7 @@ def connections(postgres_url) -> Iterator[Connections]:
 
 @pytest.fixture
 def listener(postgres_url) -> Iterator[Listener]:
-    listener = Listener(postgres_url, STORE.channel)
+    listener = Listener(partial(of_url, postgres_url), STORE.channel)
     yield listener
     listener.close()
 

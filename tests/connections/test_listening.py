@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from belayed.config import address
 from belayed.connections import Connections
 from belayed.connections.base import SharedSession
 from belayed.connections.listening import Listener
+from belayed.connections.parameters import of_url
 from belayed.connections.postgresql import OwnPsycopg
 from belayed.errors import StoreUnavailable
 from tests.connections.conftest import at_most, until, waiting
@@ -29,7 +31,7 @@ def test_behind_a_pooler_nobody_listens_however_quiet_it_is(postgres_url: str, o
             raw.close()
 
         with pytest.raises(SharedSession):
-            Listener(pooler.url, "c")
+            Listener(partial(of_url, pooler.url), "c")
 
         assert pooler.listening() == 0
 
@@ -37,10 +39,10 @@ def test_behind_a_pooler_nobody_listens_however_quiet_it_is(postgres_url: str, o
 @pytest.mark.parametrize("own_keys", [True, False])
 def test_nor_beside_a_connection_of_the_worker(postgres_url: str, own_keys: bool) -> None:
     with TransactionPooler(postgres_url, own_keys=own_keys) as pooler:
-        beside = OwnPsycopg(pooler.url)
+        beside = OwnPsycopg(of_url(pooler.url))
 
         with pytest.raises(SharedSession):
-            Listener(pooler.url, "c", beside=beside)
+            Listener(partial(of_url, pooler.url), "c", beside=beside)
 
         assert pooler.listening() == 0
         assert beside.usable()
@@ -67,7 +69,7 @@ def test_nor_behind_pgbouncer(postgres_url: str, pool: int) -> None:
 @pytest.mark.parametrize("address_of", ["socket", "port that is forwarded"])
 def test_a_session_of_its_own_is_listened_on(postgres_url: str, address_of: str) -> None:
     with FaultProxy(postgres_url) as proxy:
-        listener = Listener(postgres_url if address_of == "socket" else proxy.url, "c")
+        listener = Listener(partial(of_url, postgres_url if address_of == "socket" else proxy.url), "c")
         listener.echo("x")
 
         assert listener.hints() == ["x"]
@@ -75,18 +77,18 @@ def test_a_session_of_its_own_is_listened_on(postgres_url: str, address_of: str)
 
 
 def test_a_proof_that_gets_no_answer_is_none(proxy: FaultProxy) -> None:
-    beside = OwnPsycopg(proxy.url)
+    beside = OwnPsycopg(of_url(proxy.url))
     proxy.fail_over()
 
     with at_most(20), pytest.raises(StoreUnavailable):
-        Listener(proxy.url, "c", timeout=0.3, beside=beside)
+        Listener(partial(of_url, proxy.url), "c", timeout=0.3, beside=beside)
 
     beside.close()
 
 
 def test_many_listeners_are_proved_at_once(postgres_url: str) -> None:
     with ThreadPoolExecutor(8) as threads:
-        listeners = list(threads.map(lambda _: Listener(postgres_url, "c"), range(16)))
+        listeners = list(threads.map(lambda _: Listener(partial(of_url, postgres_url), "c"), range(16)))
 
     listeners[0].echo("x")
     for listener in listeners:

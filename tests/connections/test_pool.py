@@ -13,6 +13,7 @@ import pytest
 
 from belayed.config import Address, address
 from belayed.connections import Connections
+from belayed.connections.parameters import of_url
 from belayed.connections.pool import AsyncPool, Pool
 from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.connections.sqlite import OwnSqlite
@@ -143,7 +144,7 @@ def test_sixteen_coroutines_share_at_most_four_connections(postgres_url):
     opened = []
 
     async def open_one() -> OwnAsyncPsycopg:
-        opened.append(await OwnAsyncPsycopg.open(postgres_url))
+        opened.append(await OwnAsyncPsycopg.open(of_url(postgres_url)))
         return opened[-1]
 
     async def main() -> list[int]:
@@ -191,7 +192,7 @@ async def test_a_cancelled_operation_costs_no_place(postgres_url):
 async def busy(url: str) -> bool:
     """Whether some session sleeps."""
     sleeping = statement("sleeping", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-    own = await OwnAsyncPsycopg.open(url)
+    own = await OwnAsyncPsycopg.open(of_url(url))
     found = await own.perform(asked(sleeping))
     await own.close()
     return bool(found)
@@ -211,7 +212,7 @@ def test_a_database_that_cannot_be_reached_is_unavailable_and_nothing_was_commit
 
 
 def test_an_error_in_the_last_request_leaves_a_connection_that_works(postgres_url):
-    own = OwnPsycopg(postgres_url)
+    own = OwnPsycopg(of_url(postgres_url))
     broken = statement("broken", "SELECT 1/0")
 
     def fails() -> Steps[None]:

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ import pytest
 from belayed.config import address
 from belayed.connections import Connections
 from belayed.connections.listening import Listener
+from belayed.connections.parameters import of_url
 from belayed.connections.postgresql import OwnPsycopg
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import Draft
@@ -142,7 +144,7 @@ def test_a_connection_with_a_high_descriptor_can_be_asked_whether_it_lives(postg
     resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1030)]
     try:
-        own = OwnPsycopg(postgres_url)
+        own = OwnPsycopg(of_url(postgres_url))
         usable, high = own.usable(), own.raw.fileno() > 1023
         own.close()
     finally:
@@ -187,7 +189,7 @@ def test_a_malformed_url_is_refused_without_its_password():
 
 
 def test_a_listener_whose_session_is_ended_says_so(postgres_url):
-    listener = Listener(postgres_url, "c")
+    listener = Listener(partial(of_url, postgres_url), "c")
     with psycopg.connect(postgres_url, autocommit=True) as raw:
         raw.execute("SELECT pg_terminate_backend(%s, 10000)", (listener.own.raw.info.backend_pid,))
 
@@ -200,7 +202,10 @@ def test_a_listener_whose_session_is_ended_says_so(postgres_url):
 
 
 def test_a_listener_hears_only_its_channel(postgres_url):
-    listener, other = Listener(postgres_url, ".a_jobs"), Listener(postgres_url, ".b_jobs")
+    listener, other = (
+        Listener(partial(of_url, postgres_url), ".a_jobs"),
+        Listener(partial(of_url, postgres_url), ".b_jobs"),
+    )
 
     other.echo("b")
     listener.echo("a")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from belayed import Jobs, State, Worker
 from belayed.connections.listening import Listener
+from belayed.connections.parameters import of_url
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.store.answers import Wanted
 from belayed.store.hinting import SILENCE
@@ -212,7 +214,7 @@ def test_a_refused_hint_keeps_the_process_silent_for_a_while(url):
 
 
 def test_a_worker_does_not_take_hints_for_proved_while_the_queue_is_half_full(url):
-    listener = Listener(url, "x.belayed_jobs")
+    listener = Listener(partial(of_url, url), "x.belayed_jobs")
     with closing(listener), full(url), pytest.raises(StoreUnavailable, match="NOTIFY queue is half full"):
         listener.echo("echo 1")
 
@@ -263,7 +265,7 @@ def test_a_caller_whose_role_may_not_notify_is_refused_once(mute_role):
 
 
 def test_without_hints_no_operation_sends_one(url):
-    listener = Listener(url, PostgresStore().channel)
+    listener = Listener(partial(of_url, url), PostgresStore().channel)
     with closing(listener), closing(Jobs(url, hints=False)) as jobs:
         jobs.migrate()
         job = jobs.enqueue(draft(1))
@@ -287,7 +289,7 @@ def test_without_hints_no_operation_sends_one(url):
 def test_names_as_long_as_postgresql_takes_them_have_a_channel(url, schema, prefix):
     with closing(Jobs(url, schema=schema, prefix=prefix)) as jobs:
         jobs.migrate()
-        listener = Listener(url, jobs.store.channel)
+        listener = Listener(partial(of_url, url), jobs.store.channel)
         with closing(listener):
             jobs.enqueue(draft(1))
             listener.echo("end")

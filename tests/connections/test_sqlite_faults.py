@@ -14,7 +14,7 @@ import pytest
 
 from belayed.config import Address
 from belayed.connections import Connections
-from belayed.connections.sqlite import LOG_LIMIT
+from belayed.connections.sqlitefile import LOG_LIMIT
 from belayed.errors import SchemaMissing, StoreUnavailable
 from belayed.job import Draft, State
 from belayed.steps import Steps

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from belayed.addresses import without_secrets
 from belayed.config import MEMORY, Address
 from belayed.connections.base import AsyncConnection, Connection
+from belayed.connections.parameters import Source, of_url
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
 from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.connections.sqlitefaults import translated
@@ -82,13 +83,15 @@ class Shared:
         """The pool keeps it."""
 
 
-def opened(address: Address, synchronous: str, timeout: float | None, lock_timeout: float | None = None) -> Any:
+def opened(
+    address: Address, source: Source, synchronous: str, timeout: float | None, lock_timeout: float | None = None
+) -> Any:
     """A connection of ours, for threads."""
     if address.dialect == "sqlite":
-        return OwnSqlite(address.target, synchronous=synchronous, timeout=timeout)
+        return OwnSqlite(address.target, synchronous=synchronous, timeout=timeout, commands=source().commands)
     from belayed.connections.postgresql import OwnPsycopg
 
-    return OwnPsycopg(address.target, timeout=timeout, lock_timeout=lock_timeout)
+    return OwnPsycopg(source(), timeout=timeout, lock_timeout=lock_timeout)
 
 
 def rehearsed(own: Any, steps: Steps[T]) -> T:
@@ -117,13 +120,25 @@ def asked(connection: Any, call: tuple[Statement, Params]) -> list[Row]:
 class Connections:
     """The connections of ours to one database."""
 
-    def __init__(self, address: Address, *, synchronous: str = "full", timeout: float | None = WAIT) -> None:
-        """*timeout* is how many seconds to wait for an answer of the database, None for ever."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        source: Source | None = None,
+        synchronous: str = "full",
+        timeout: float | None = WAIT,
+    ) -> None:
+        """*timeout* is how many seconds to wait for an answer of the database, None for ever.
+
+        *source* says what each is opened with: it may wait, and is asked in a thread of its own in an event loop.
+        Without it that is the address.
+        """
         self.address, self.synchronous, self.timeout = address, synchronous, timeout
+        self.source = source or partial(of_url, address.target)
         # A database in memory belongs to its connection: there is one, and it stays.
         alone = address.target == MEMORY
         self.pool: Pool[Any] = Pool(
-            partial(opened, address, synchronous, timeout),
+            partial(opened, address, self.source, synchronous, timeout),
             most=1 if alone else MOST,
             idle=0 if alone else IDLE,
             timeout=timeout,
@@ -132,7 +147,11 @@ class Connections:
         if address.dialect != "sqlite":
             from belayed.connections.postgresql import OwnAsyncPsycopg
 
-            self.apool = AsyncPool(partial(OwnAsyncPsycopg.open, address.target, timeout=timeout), timeout=timeout)
+            async def open() -> OwnAsyncPsycopg:
+                given = await asyncio.to_thread(source) if source else of_url(address.target)
+                return await OwnAsyncPsycopg.open(given, timeout=timeout)
+
+            self.apool = AsyncPool(open, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<Connections to {self.address.shown}>"
@@ -169,7 +188,7 @@ class Connections:
         """
         if self.address.target == MEMORY:
             return Shared(self.pool)
-        return opened(self.address, self.synchronous, self.shortest(timeout), lock_timeout)
+        return opened(self.address, self.source, self.synchronous, self.shortest(timeout), lock_timeout)
 
     def listener(self, channel: str, timeout: float | None = None, beside: Any = None) -> Any:
         """What hears the hints of a channel, or None where there are none. *timeout* is as for `open()`.
@@ -180,7 +199,7 @@ class Connections:
             return None
         from belayed.connections.listening import Listener
 
-        return Listener(self.address.target, channel, timeout=self.shortest(timeout), beside=beside)
+        return Listener(self.source, channel, timeout=self.shortest(timeout), beside=beside)
 
     def shortest(self, timeout: float | None) -> float | None:
         return min((one for one in (timeout, self.timeout) if one is not None), default=None)

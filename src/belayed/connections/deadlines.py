@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from math import ceil
 from time import monotonic
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+
+from belayed.connections.parameters import ConnectionParameters
 
 T = TypeVar("T")
 
@@ -109,17 +112,38 @@ def cancelled(request: Any) -> None:
         request.cancel()
 
 
-def keepalives(url: str) -> dict[str, Any]:
-    """How the system finds out that the server's machine has vanished: nothing if the URL, or a service, says how.
+def opening(parameters: ConnectionParameters, timeout: float | None) -> dict[str, Any]:
+    """What psycopg's `connect()` is given for an answer that may take *timeout* seconds.
 
     Raises psycopg.ProgrammingError for a malformed URL.
     """
-    given = conninfo_to_dict(url)
+    given = conninfo_to_dict(**parameters.given)
+    return {
+        **keepalives(given),
+        "fallback_application_name": "belayed",
+        **parameters.given,
+        "connect_timeout": connect_timeout(timeout, given.get("connect_timeout")),
+        "client_encoding": "utf-8",  # whatever the role, the database or the environment say
+        "autocommit": True,
+        "prepare_threshold": None,
+    }
+
+
+def keepalives(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How the system finds out that the server's machine has vanished: nothing if what is given, or a service, says."""
     if given.keys() & {*KEEPALIVES, "keepalives", "service"} or "PGSERVICE" in os.environ:
         return {}
     return KEEPALIVES
 
 
-def connect_timeout(timeout: float | None) -> int:
-    """The time that opening a connection may take, as libpq wants it: whole seconds, at least 2."""
-    return CONNECT_TIMEOUT if timeout is None else min(CONNECT_TIMEOUT, max(2, ceil(timeout)))
+def connect_timeout(timeout: float | None, given: Any = None) -> Any:
+    """The time that opening a connection may take, as libpq wants it: whole seconds, at least 2.
+
+    A shorter one that is *given* counts.
+    """
+    most = CONNECT_TIMEOUT if timeout is None else min(CONNECT_TIMEOUT, max(2, ceil(timeout)))
+    try:
+        return min(most, int(given)) if given is not None and int(given) > 0 else most
+    except ValueError:
+        # For libpq to refuse.
+        return given

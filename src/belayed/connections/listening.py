@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from belayed.connections.base import SharedSession
+from belayed.connections.parameters import Source
 from belayed.connections.postgresql import WHO, OwnPsycopg, is_direct, translated
 from belayed.errors import StoreUnavailable
 
@@ -23,21 +24,22 @@ class Listener:
     """A connection of its own that hears the hints of a channel."""
 
     def __init__(
-        self, url: str, channel: str, *, timeout: float | None = None, beside: OwnPsycopg | None = None
+        self, source: Source, channel: str, *, timeout: float | None = None, beside: OwnPsycopg | None = None
     ) -> None:
         """Raises StoreUnavailable, and SharedSession before anything is left in a session that others may get.
 
-        *beside* is another connection by the same URL, which is in no transaction; one is opened if there is none.
+        *source* says what a connection is opened with. *beside* is another one to the same database, which is in no
+        transaction; one is opened if there is none.
         """
         if beside is not None and not beside.direct:
             raise SharedSession(SHARED)
         timeout = PROBE if timeout is None else min(timeout, PROBE)
         self.channel = channel
-        self.own = OwnPsycopg(url, timeout=timeout)
+        self.own = OwnPsycopg(source(), timeout=timeout)
         try:
             if not self.own.direct:
                 raise SharedSession(SHARED)
-            with nullcontext(beside) if beside else closing(OwnPsycopg(url, timeout=timeout)) as other:
+            with nullcontext(beside) if beside else closing(OwnPsycopg(source(), timeout=timeout)) as other:
                 # Of its own accord it would wait for longer; each operation sets its limit.
                 other.raw.timeout = timeout
                 if not are_own(other, self.own):

@@ -7,17 +7,19 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from belayed.connections.base import is_of_hint, store_error
+from belayed.connections.parameters import ConnectionParameters
 from belayed.connections.sockets import readable
 from belayed.errors import AttemptStopped, ConfigError, StoreError
 from belayed.steps import Answer, Ask, Load, Params, Request, Row, Statement, Steps, arun, run
 
 try:
     import psycopg
+    from psycopg import sql
     from psycopg.pq import TransactionStatus
     from psycopg.rows import tuple_row
     from psycopg.types.numeric import Int8BinaryLoader
 
-    from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, connect_timeout, keepalives
+    from belayed.connections.deadlines import AsyncConnection, Connection, NoAnswer, opening
     from belayed.connections.executing import acopied, aexecuted, answers, copied, executed
     from belayed.connections.prepared import Prepared, Unwritten
     from belayed.connections.unreachable import quotable, unreachable
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 WHO = "SELECT pg_backend_pid()"
 LOCK_TIMEOUT = "SET {}lock_timeout = '{:.0f}ms'"
+SET_ROLE = "SET {}ROLE {}"
 VICTIM = ("40001", "40P01")
 """What a transaction is told that had to give way (a deadlock): it was rolled back whole."""
 TRIES = 5
@@ -49,31 +52,33 @@ class OwnPsycopg:
 
     dialect = "postgresql"
 
-    def __init__(self, url: str, *, timeout: float | None = None, lock_timeout: float | None = None) -> None:
+    def __init__(
+        self, parameters: ConnectionParameters, *, timeout: float | None = None, lock_timeout: float | None = None
+    ) -> None:
         """*timeout* is how many seconds an answer may take, *lock_timeout* how many a statement may wait for a lock."""
         self.timeout = timeout
-        self.limit_of_locks: bytes | None = None
+        self.first: list[bytes] = []
         """What each transaction begins with, where the session is not our own."""
         try:
-            self.raw = Connection.connect(
-                url,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=connect_timeout(timeout),
-                fallback_application_name="belayed",
-                client_encoding="utf-8",  # whatever the role, the database or the environment say
-                **keepalives(url),
-            )
+            self.raw = Connection.connect(**opening(parameters, timeout))
+        except (psycopg.Error, UnicodeError) as error:
+            raise unreachable(error, parameters) from quotable(error, parameters)
+        try:
             self.raw.timeout = timeout
             self.raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             self.direct = is_direct(self.raw, self.raw.execute(WHO).fetchone())
             self.prepared = Prepared(self.raw) if self.direct else None
-            if lock_timeout is not None and self.direct:
-                self.raw.execute(LOCK_TIMEOUT.format("", lock_timeout * 1000).encode())
-            elif lock_timeout is not None:
-                self.limit_of_locks = LOCK_TIMEOUT.format("LOCAL ", lock_timeout * 1000).encode()
+            self.reads_alone = self.direct or parameters.role is None
+            """Whether a transaction that only reads needs nothing of what the others begin with."""
+            first = session(self.raw, parameters, lock_timeout, "" if self.direct else "LOCAL ")
+            if self.direct:
+                for text in first:
+                    self.raw.execute(text)
+            else:
+                self.first = first
         except (psycopg.Error, UnicodeError) as error:
-            raise unreachable(error, url) from quotable(error, url)
+            self.raw.close()
+            raise unreachable(error, parameters) from quotable(error, parameters)
         self.begun = False
         self.meanwhile: Callable[[], None] = nothing
         """Called once in the next operation: while the server is at work, if its last request is a pipeline."""
@@ -136,14 +141,14 @@ class OwnPsycopg:
                 self.refused(error, uncertain=commits(request, self.begun), again=tries > 0)
 
     def sent(self, request: Request) -> Answer:
-        unlimited = request.read or self.limit_of_locks is None
-        if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and unlimited:
+        plain = not self.first or (request.read and self.reads_alone)
+        if isinstance(request, Ask) and len(request.calls) == 1 and not self.begun and plain:
             if request.read or request.last:
                 ((statement, params),) = request.calls
                 return [self.alone(statement, params)]
         # One statement alone commits by itself. Several are a transaction by name: a pipeline would be one, too, but an
         # error on this side of it (a text that the server's encoding lacks) would commit what was sent before.
-        alone = not self.begun and (request.read or (request.last and is_whole(request) and unlimited))
+        alone = not self.begun and plain and (request.read or (request.last and is_whole(request)))
         opening = not self.begun and not alone
         closing = request.last and not alone
         if isinstance(request, Load):
@@ -183,8 +188,8 @@ class OwnPsycopg:
     def begin(self) -> None:
         self.raw.execute("BEGIN")
         self.begun = True
-        if self.limit_of_locks is not None:
-            self.raw.execute(self.limit_of_locks)
+        for text in self.first:
+            self.raw.execute(text)
 
     def end(self, how: str) -> None:
         self.begun = False
@@ -218,25 +223,26 @@ class OwnAsyncPsycopg:
         self.timeout = raw.timeout = timeout
         self.begun = False
         self.prepared: Prepared | None = None
+        self.first: list[bytes] = []
 
     @classmethod
-    async def open(cls, url: str, *, timeout: float | None = None) -> OwnAsyncPsycopg:
+    async def open(cls, parameters: ConnectionParameters, *, timeout: float | None = None) -> OwnAsyncPsycopg:
         try:
-            raw = await AsyncConnection.connect(
-                url,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=connect_timeout(timeout),
-                fallback_application_name="belayed",
-                client_encoding="utf-8",  # whatever the role, the database or the environment say
-                **keepalives(url),
-            )
+            raw = await AsyncConnection.connect(**opening(parameters, timeout))
+        except (psycopg.Error, UnicodeError) as error:
+            raise unreachable(error, parameters) from quotable(error, parameters)
+        try:
             raw.adapters.register_loader("timestamp", Int8BinaryLoader)
             own = cls(raw, timeout)
             if is_direct(raw, await (await raw.execute(WHO)).fetchone()):
                 own.prepared = Prepared(raw)
+                for text in session(raw, parameters):
+                    await raw.execute(text)
+            else:
+                own.first = session(raw, parameters, local="LOCAL ")
         except (psycopg.Error, UnicodeError) as error:
-            raise unreachable(error, url) from quotable(error, url)
+            await raw.close()
+            raise unreachable(error, parameters) from quotable(error, parameters)
         return own
 
     async def perform(self, steps: Steps[T]) -> T:
@@ -272,9 +278,11 @@ class OwnAsyncPsycopg:
                 return answer
 
     async def sent(self, request: Request) -> Answer:
-        if not self.begun and not request.read and not (request.last and is_single(request)):
+        if not self.begun and (self.first or not (request.read or (request.last and is_single(request)))):
             self.begun = True
             await self.raw.execute("BEGIN")
+            for text in self.first:
+                await self.raw.execute(text)
         if isinstance(request, Load):
             return [await acopied(self.raw, request)]
         return [await self.answer(statement, params) for statement, params in request.calls]
@@ -313,6 +321,21 @@ def is_direct(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], backe
     Only then may statements be prepared.
     """
     return backend is not None and bool(backend[0] == raw.info.backend_pid)
+
+
+def session(
+    raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+    parameters: ConnectionParameters,
+    lock_timeout: float | None = None,
+    local: str = "",
+) -> list[bytes]:
+    """What sets up a session; or each transaction, if that is what it is to be *local* to."""
+    texts = []
+    if parameters.role is not None:
+        texts.append(SET_ROLE.format(local, sql.Literal(parameters.role).as_string(raw)))
+    if lock_timeout is not None:
+        texts.append(LOCK_TIMEOUT.format(local, lock_timeout * 1000))
+    return [text.encode() for text in texts]
 
 
 def idle(raw: Any) -> bool:

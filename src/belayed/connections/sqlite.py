@@ -7,7 +7,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from operator import methodcaller
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from belayed.config import MEMORY
-from belayed.connections import forks
+from belayed.connections import forks, sqlitefile
 from belayed.connections.base import ENDED, OPEN
 from belayed.connections.holders import SUSPICIOUS, refuse_own_transaction
-from belayed.connections.leftovers import leftovers
-from belayed.connections.sqlitefaults import primary_code, translated, unopened
+from belayed.connections.sqlitefaults import primary_code, translated
 from belayed.connections.within import refuse_to_wait
 from belayed.errors import BelayedError, ConfigError, StoreUnavailable
 from belayed.garbage import uncollected
@@ -30,10 +29,6 @@ T = TypeVar("T")
 MARK = "belayed_completion"
 """A savepoint that shows, by being there, that its transaction has not been ended."""
 NO_MARK = f"no such savepoint: {MARK}"
-LOG_LIMIT = 16 * 1024 * 1024
-"""Bytes to which the write-ahead log shrinks again, after a long reader has kept it from being reused."""
-LOG_PAGES = 4000
-"""Pages of it, a little less, after which it goes into the file: at SQLite's 1,000 a busy worker does little else."""
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
 LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
@@ -125,14 +120,6 @@ class CallersSqlite:
             self.raw.execute("BEGIN")
 
 
-def make_private(path: str) -> None:
-    """Make the file if it is not there, and not for everybody to read: the arguments of jobs are in it."""
-    if path != MEMORY:
-        # Where it cannot be made, or is there already, SQLite says what there is to say.
-        with suppress(OSError, ValueError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o660))
-
-
 class OwnSqlite:
     """A sqlite3 connection of ours: each operation is a transaction, begun IMMEDIATE if it writes.
 
@@ -141,8 +128,12 @@ class OwnSqlite:
 
     dialect = "sqlite"
 
-    def __init__(self, path: str, *, synchronous: str = "full", timeout: float | None = 30.0) -> None:
+    def __init__(
+        self, path: str, *, synchronous: str = "full", timeout: float | None = 30.0, commands: Sequence[str] = ()
+    ) -> None:
+        """*commands* are statements of the application's that each of its connections begins with."""
         self.timeout = inf if timeout is None else timeout
+        self.commands = commands
         self.path, self.synchronous = path, synchronous
         self.place = None if path == MEMORY else Path(path).absolute()
         self.performing = self.waiting = False
@@ -158,23 +149,7 @@ class OwnSqlite:
             forks.known.add(self)
 
     def open(self) -> None:
-        path = self.path
-        make_private(path)
-        try:
-            # Autocommit, and a short timeout: SQLite's own waiting doubles up to 100 ms, in which a busy file is
-            # never seen free. `patiently` asks every millisecond or two.
-            with leftovers.overlooked():
-                self.raw = sqlite3.connect(path, timeout=0.003, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise unopened(error, path) from error
-        try:
-            self.patiently(lambda: self.raw.execute("PRAGMA journal_mode = WAL"))
-            self.raw.execute(f"PRAGMA synchronous = {self.synchronous}")
-            self.raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
-            self.raw.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        except sqlite3.Error as error:
-            self.raw.close()
-            raise unopened(error, path) from error
+        self.raw = sqlitefile.opened(self.path, self.commands, self.synchronous, self.patiently)
         self.raw.text_factory = LENIENT
         self.file = self.file_now()
         self.begun = self.is_closed = False

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import psycopg
 
-from belayed.addresses import hidden, quoting
+from belayed.addresses import hidden
+from belayed.connections.parameters import CONNINFO, ConnectionParameters
 from belayed.errors import ConfigError, StoreUnavailable
 
 
-def unreachable(error: Exception, url: str) -> StoreUnavailable | ConfigError:
+def unreachable(error: Exception, parameters: ConnectionParameters) -> StoreUnavailable | ConfigError:
     """The error of ours for a connection that could not be opened."""
-    text = quoting(str(error).strip() or type(error).__name__, url)
+    text = parameters.quoting(str(error).strip() or type(error).__name__)
     if text is None:
-        text = f"{UNSAID} ({hidden(url)})"
-    if isinstance(error, psycopg.ProgrammingError | UnicodeError):
-        return ConfigError(f"the database URL is not one that PostgreSQL understands: {text}")
+        text = f"{UNSAID} ({hidden(parameters.given[CONNINFO])})"
+    if isinstance(error, psycopg.ProgrammingError | UnicodeError) and getattr(error, "sqlstate", None) is None:
+        what = (
+            "database URL is not one" if CONNINFO in parameters.given else "parameters of the connection are not such"
+        )
+        return ConfigError(f"the {what} that PostgreSQL understands: {text}")
     return StoreUnavailable(f"cannot connect to PostgreSQL: {text}")
 
 
@@ -24,6 +28,6 @@ UNSAID = (
 )
 
 
-def quotable(error: Exception, url: str) -> Exception | None:
+def quotable(error: Exception, parameters: ConnectionParameters) -> Exception | None:
     """The error as a cause, which is printed with a traceback; None where it may quote a password."""
-    return error if quoting(str(error), url) == str(error) else None
+    return error if parameters.quoting(str(error)) == str(error) else None
