@@ -26,6 +26,7 @@ HELLO = {
     "config": as_plain(Config(url="sqlite:///jobs.db", payload_limit=10_000)),
     "kinds": {"t": False},
     "log": Form()._asdict(),
+    "parameters": None,
 }
 
 

@@ -20,14 +20,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from belayed.addresses import without_secrets
 from belayed.application import Application, loaded
 from belayed.claim import Claimed, Finished, Running
-from belayed.config import as_plain
-from belayed.errors import BelayedError
 from belayed.job import Outcome, State
 from belayed.payload import registry
-from belayed.results import storable
 from belayed.safelog import last_words, shown
 from belayed.worker.aside import Aside
 from belayed.worker.attempt import Attempts
@@ -35,6 +31,7 @@ from belayed.worker.blame import BROKEN, LOST
 from belayed.worker.breakpoints import refuse_breakpoints
 from belayed.worker.copies import keep_from_copies
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
+from belayed.worker.greeting import Answering, hello, parameters_of, said_of
 from belayed.worker.leftovers import Leftovers
 from belayed.worker.loglike import Form, log_of_child
 from belayed.worker.page import Page, clock
@@ -46,7 +43,6 @@ from belayed.worker.signals import die_with_parent, ignore_signals
 from belayed.worker.slots import Slots
 from belayed.worker.title import set_title
 from belayed.worker.traces import Unlogged
-from belayed.worker.verdict import TRACEBACK_LIMIT
 
 PATIENCE = 0.1
 """Seconds that a job waits here for a thread before it goes back to the supervisor."""
@@ -59,8 +55,11 @@ FULL = 100
 class Child:
     """The slots of this process, and the channel to its supervisor."""
 
-    def __init__(self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any], form: Form) -> None:
+    def __init__(
+        self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any], form: Form, parameters: Any = None
+    ) -> None:
         self.channel, self.page, self.jobs, self.form = channel, page, jobs, form
+        self.parameters, self.answering = parameters, Answering(jobs, channel)
         self.attempts = Attempts(jobs, on_completed=self.completed)
         self.slots = Slots(
             self.attempts,
@@ -178,7 +177,8 @@ class Child:
         selector.register(channel.sock, events)
         self.slots.open()
         self.leftovers.open()
-        self.channel.send("hello", self.hello())
+        self.told = {name: one.is_async for name, one in registry.items()}
+        self.channel.send("hello", hello(self.jobs, self.told, self.form, self.parameters))
         while not (self.ending and self.slots.idle() and not channel.unsent):
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.unsent else 0)
             if wanted != events:
@@ -212,13 +212,6 @@ class Child:
                 pass
         except BlockingIOError:
             pass
-
-    def hello(self) -> dict[str, Any]:
-        """What the supervisor must know of the application."""
-        kinds = {name: one.is_async for name, one in registry.items()}
-        self.told = dict(kinds)
-        config = as_plain(self.jobs.config)
-        return {"url": self.jobs.url, "config": config, "kinds": kinds, "log": self.form._asdict()}
 
     def listen(self) -> None:
         """Do what the supervisor has said. Without it, nobody would hear of an outcome: then this is the end."""
@@ -256,6 +249,8 @@ class Child:
                 finished = told_of(row)
                 self.unlogged.put_back(finished)
                 self.report.say(finished)
+        elif kind == "parameters":
+            self.answering.answer()
         elif kind == "end":
             self.ending = True
 
@@ -292,13 +287,13 @@ def main(sock: int, page: int, cells: int) -> None:
     set_title(first["title"])
     try:
         jobs = application(first)
+        parameters = parameters_of(jobs)
     except Exception as error:
-        text = str(error) if isinstance(error, BelayedError) else f"{type(error).__name__}: {error}"
-        channel.send("failed", storable(without_secrets(text), TRACEBACK_LIMIT))
+        channel.send("failed", said_of(error))
         channel.close()
         sys.exit(2)
     form = log_of_child(first["log_level"], first["log_format"])
-    child = Child(channel, Page(page, cells), jobs, first, form)
+    child = Child(channel, Page(page, cells), jobs, first, form, parameters)
     try:
         # This thread must go on: without it no stop arrives.
         with Aside(), jobs.plugins.around("around_work", child):

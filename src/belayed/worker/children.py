@@ -14,6 +14,7 @@ from typing import Any
 from belayed.claim import Claimed, Finished
 from belayed.config import WorkerConfig
 from belayed.job import Outcome, State
+from belayed.worker.connecting import Said
 from belayed.worker.demand import PATIENCE, Demand
 from belayed.worker.frames import SHOWN, BadFrame, unheard_row
 from belayed.worker.handed import Child, Handed
@@ -52,6 +53,7 @@ class Children:
         """All that are here, or whose outcome has not been fetched."""
         self.waiting: deque[Handed] = deque()
         self.suspects = Suspects()
+        self.said = Said(self)
         self.waiting_coroutines = 0
         self.ended: deque[Finished] = deque()
         self.last_handed = time.monotonic()
@@ -330,6 +332,8 @@ class Children:
             kinds = kinds_from(body, child)
             child.taught.update(kinds)
             self.demand.learn(kinds)
+        elif kind == "parameters":
+            self.said.heard(child, body)
         else:
             raise BadFrame(f"unknown kind {kind[:SHOWN]!r}")
 

@@ -37,6 +37,8 @@ MANY_PARTS = 1 << 18
 STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 SHOWN = 60
 """Bytes of a bad frame that are shown."""
+SECRET = b"parameters"
+"""After this word a frame may have a password."""
 
 
 class BadFrame(Exception):
@@ -73,13 +75,18 @@ def read(data: bytearray, *, is_packed: bool) -> tuple[str, Any]:
             frame = marshal.loads(view)  # noqa: S302 (from our supervisor, as the checksum shows)
         else:
             if len(data) > MANY_PARTS and len(STRINGS.sub(b"", data)) > MANY_PARTS:
-                raise BadFrame(f"a frame of too many parts: {bytes(data[:SHOWN])!r}")
+                raise BadFrame(f"a frame of too many parts: {beginning(data)!r}")
             frame = decode(data.decode("utf-8", "surrogatepass"))
     except (ValueError, TypeError, EOFError, RecursionError, MemoryError, struct.error) as error:
-        raise BadFrame(f"not a frame ({type(error).__name__}): {bytes(data[:SHOWN])!r}") from error
+        raise BadFrame(f"not a frame ({type(error).__name__}): {beginning(data)!r}") from error
     if not isinstance(frame, list | tuple) or len(frame) != 2 or not isinstance(frame[0], str):
-        raise BadFrame(f"not a kind and a body: {bytes(data[:SHOWN])!r}")
+        raise BadFrame(f"not a kind and a body: {beginning(data)!r}")
     return frame[0], frame[1]
+
+
+def beginning(data: bytearray) -> bytes:
+    """What is shown of a bad frame."""
+    return bytes(data[:SHOWN].partition(SECRET)[0])
 
 
 class Channel:

@@ -95,6 +95,10 @@ class Child:
     """At how many looks in a row it held jobs, ran none of them and had sent nothing."""
     withdrawn: dict[int, Handed] = field(default_factory=dict)
     """What was taken back from it and it has not let go of yet, by the cells, as it was handed over."""
+    knows_database: bool = False
+    """Whether it can be asked how to connect to the database."""
+    asked: bool = False
+    """Whether it was, and has not answered."""
     silent: int = 0
     """At how many looks in a row it had let go of nothing of that."""
 

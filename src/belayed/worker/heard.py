@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from belayed.claim import Claimed, Finished
 from belayed.config import AT_ENQUEUE, Config, typed
+from belayed.connections.parameters import ConnectionParameters
 from belayed.errors import ConfigError
 from belayed.job import Outcome, State
 from belayed.results import MESSAGE_LIMIT, storable
@@ -28,6 +29,9 @@ BESIDE_RESULT = 1 << 21
 BYTES = 4
 """Bytes that a character of a result may take in a frame."""
 TYPE_LIMIT = 255
+MOST_PARAMETERS = 200
+PARAMETER_LIMIT = 1 << 16
+"""Characters: a token may be long, and so may the texts of certificates."""
 LONGEST_MICROS = int(LONGEST_WAIT * 1e6)
 
 
@@ -37,6 +41,8 @@ class Hello(NamedTuple):
     config: Config
     kinds: dict[str, bool]
     """Which tasks are coroutines, by name."""
+    parameters: ConnectionParameters | None
+    """What connections are opened with; None: the URL says all."""
     form: Form
     """How it logs."""
 
@@ -131,9 +137,11 @@ def kinds_from(body: Any, child: Child) -> dict[str, bool]:
 
 def hello_from(body: Any) -> Hello:
     """Raises BadFrame."""
-    if type(body) is not dict or set(body) != {"url", "config", "kinds", "log"}:
+    if type(body) is not dict or set(body) != {"url", "config", "kinds", "log", "parameters"}:
         raise BadFrame("not a hello")
-    return Hello(config_from(body["url"], body["config"]), names_from(body["kinds"]), form_from(body["log"]))
+    parameters = None if body["parameters"] is None else parameters_from(body["parameters"])
+    config, kinds = config_from(body["url"], body["config"]), names_from(body["kinds"])
+    return Hello(config, kinds, parameters, form_from(body["log"]))
 
 
 def form_from(body: Any) -> Form:
@@ -146,6 +154,23 @@ def form_from(body: Any) -> Form:
     if type(body["level"]) is not int or type(body["is_utc"]) is not bool or body["style"] not in STYLES.values():
         raise BadFrame("not a form of a log")
     return Form(**body)
+
+
+def parameters_from(body: Any) -> ConnectionParameters:
+    """What a connection is opened with. Raises BadFrame, without what may be a password."""
+    if type(body) is not dict or set(body) != {"given", "role", "commands"}:
+        raise BadFrame("not the parameters of a connection")
+    given, role, commands = body["given"], body["role"], body["commands"]
+    if type(given) is not dict or type(commands) is not list or len(given) + len(commands) > MOST_PARAMETERS:
+        raise BadFrame("parameters of a connection that are not a few names and commands")
+    for one in (*given, *given.values(), *commands, *([] if role is None else [role])):
+        text("a parameter of the connection", one, PARAMETER_LIMIT)
+    return ConnectionParameters(given, role, tuple(commands))
+
+
+def refusal_from(body: str) -> str:
+    """Why a child cannot say them."""
+    return storable(body, MESSAGE_LIMIT)
 
 
 def failure_from(body: Any) -> str:

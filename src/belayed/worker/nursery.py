@@ -173,6 +173,7 @@ class Nursery:
         child.result_limit, child.process.channel.largest = result_limit(hello.config), largest_of(hello.config)
         if not self.staff.started:
             self.jobs_config = hello.config
+        self.children.said.greeted(child, hello)
         self.staff.greeted(child, now, hello.form)
         self.children.suspects.started(child, now)
         self.children.demand.learn(hello.kinds)

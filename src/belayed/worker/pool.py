@@ -100,7 +100,8 @@ class Pool:
 
     def serve(self, until_empty: bool, started: Started | None) -> None:
         """Serve the children, while a thread of its own works with the store."""
-        database = Database(self.nursery.jobs_config)
+        said = self.children.said
+        database = Database(self.nursery.jobs_config, said if said.parameters is not None else None)
         if database.address.target == MEMORY:
             raise ConfigError(
                 "the jobs are kept in memory, where each process has its own: name a file (sqlite:///jobs.db) or a "
