@@ -219,6 +219,18 @@ def test_an_sqlite_connection_begins_with_the_application_s_commands(tmp_path: A
     assert found == [0, 77, 3, "wal", 4000]
 
 
+def test_an_sqlite_file_is_opened_as_its_uri_says(tmp_path: Any) -> None:
+    path = tmp_path / "jobs.db"
+    source = partial(of_driver, {"database": f"file:{path}?mode=rw"})
+    connections = Connections(Address("sqlite", str(path)), source=source)
+
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        connections.open()
+    Connections(Address("sqlite", str(path))).open().close()
+    with closing(connections.open()) as own:
+        assert own.usable()
+
+
 def test_a_journal_mode_of_the_application_s_stays(tmp_path: Any) -> None:
     path = tmp_path / "jobs.db"
     source = partial(of_driver, {}, commands=("PRAGMA JOURNAL_MODE = TRUNCATE",))

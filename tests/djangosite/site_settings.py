@@ -75,6 +75,8 @@ def postgresql(url: str, name: str) -> dict:
 
 URL = os.environ.get("SITE_URL", "")
 DATABASES = {name: postgresql(URL, name) if URL else sqlite(name) for name in ("default", "other")}
+if os.environ.get("SITE_TOKEN"):
+    DATABASES["default"]["ENGINE"] = "engine"
 if os.environ.get("SITE_TEST"):
     # A process that a test has started works on the databases of the tests.
     for one in DATABASES.values():

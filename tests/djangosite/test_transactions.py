@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from shop import tasks
 from shop.models import Log, Post
@@ -11,7 +11,6 @@ from shop.tasks import enqueues, greet, leaves_open, like_once
 
 from belayed import State, delay, enqueue_many
 from belayed.config import current
-from belayed.django import conf
 from belayed.django.jobs import raw
 from belayed.errors import BelayedError, ConfigError
 from belayed.testing import adrain, assert_enqueued, drain, held, inline, isolated, refute_enqueued
@@ -242,43 +241,6 @@ def test_psycopg2_is_refused():
 
     with pytest.raises(ConfigError, match="Belayed takes psycopg 3"):
         raw(Outer())
-
-
-@pytest.mark.parametrize(
-    ("settings", "url"),
-    [
-        (
-            {"ENGINE": "django.db.backends.postgresql", "NAME": "a b", "USER": "u", "PASSWORD": "p@/:", "HOST": "h"},
-            "postgresql://u:p%40%2F%3A@h/a%20b",
-        ),
-        (
-            {"ENGINE": "django.db.backends.postgresql", "NAME": "n", "HOST": "/run/pg", "PORT": "5433"},
-            "postgresql:///n?host=%2Frun%2Fpg&port=5433",
-        ),
-        (
-            {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "n", "HOST": "::1", "PORT": 5432},
-            "postgresql://[::1]:5432/n",
-        ),
-        (
-            {"ENGINE": "x.postgresql", "NAME": "n", "OPTIONS": {"sslmode": "require", "pool": True}},
-            "postgresql:///n?sslmode=require",
-        ),
-        ({"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/a b.db"}, "sqlite:////srv/a%20b.db"),
-        ({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}, "sqlite:///:memory:"),
-    ],
-)
-def test_workers_are_given_the_url_of_the_database(monkeypatch, settings, url):
-    monkeypatch.setitem(connections.databases, "default", settings)
-    monkeypatch.setattr(connections["default"], "settings_dict", settings)
-
-    assert conf.url_of("default") == url
-
-
-def test_a_database_of_another_kind_is_refused(monkeypatch):
-    monkeypatch.setitem(connections.databases, "default", {"ENGINE": "django.db.backends.oracle"})
-
-    with pytest.raises(ConfigError, match=r"is of django\.db\.backends\.oracle: Belayed keeps jobs in"):
-        conf.dialect_of("default")
 
 
 def test_another_url_is_refused():

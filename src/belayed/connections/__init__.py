@@ -88,7 +88,7 @@ def opened(
 ) -> Any:
     """A connection of ours, for threads."""
     if address.dialect == "sqlite":
-        return OwnSqlite(address.target, synchronous=synchronous, timeout=timeout, commands=source().commands)
+        return OwnSqlite(address.target, source(), synchronous=synchronous, timeout=timeout)
     from belayed.connections.postgresql import OwnPsycopg
 
     return OwnPsycopg(source(), timeout=timeout, lock_timeout=lock_timeout)

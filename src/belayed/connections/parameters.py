@@ -19,7 +19,7 @@ class ConnectionParameters:
     """What a connection is opened with. Its values may be passwords, so only their names are shown."""
 
     given: Mapping[str, str] = field(default_factory=dict)
-    """Of PostgreSQL: the parameters of libpq by their names, or a `conninfo`. SQLite has its address."""
+    """Of PostgreSQL: the parameters of libpq by their names, or a `conninfo`. Of SQLite: `database`."""
     role: str | None = None
     """Of PostgreSQL: the role that the session takes."""
     commands: tuple[str, ...] = ()
@@ -29,6 +29,12 @@ class ConnectionParameters:
         role = f", role={self.role!r}" if self.role else ""
         commands = f", {len(self.commands)} commands" if self.commands else ""
         return f"<ConnectionParameters {', '.join(self.given)}{role}{commands}>"
+
+    @property
+    def uri(self) -> str | None:
+        """Of SQLite: the URI of the file, which may say more than its path."""
+        name = self.given.get("database", "")
+        return name if name.startswith("file:") else None
 
     def quoting(self, message: str) -> str | None:
         """What a driver says of them, without their secrets; None if it may quote a part of one unrecognised."""
@@ -46,6 +52,8 @@ def may_be_secret(name: str) -> bool:
     return name in SECRETS or name not in HARMLESS | OTHERS
 
 
+NONE = ConnectionParameters()
+"""None beside the address."""
 Source = Callable[[], ConnectionParameters]
 """Says what the next connection is opened with. Raises ConfigError and StoreUnavailable."""
 

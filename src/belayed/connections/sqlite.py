@@ -7,7 +7,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from operator import methodcaller
@@ -18,6 +18,7 @@ from belayed.config import MEMORY
 from belayed.connections import forks, sqlitefile
 from belayed.connections.base import ENDED, OPEN
 from belayed.connections.holders import SUSPICIOUS, refuse_own_transaction
+from belayed.connections.parameters import NONE, ConnectionParameters
 from belayed.connections.sqlitefaults import primary_code, translated
 from belayed.connections.within import refuse_to_wait
 from belayed.errors import BelayedError, ConfigError, StoreUnavailable
@@ -129,11 +130,15 @@ class OwnSqlite:
     dialect = "sqlite"
 
     def __init__(
-        self, path: str, *, synchronous: str = "full", timeout: float | None = 30.0, commands: Sequence[str] = ()
+        self,
+        path: str,
+        parameters: ConnectionParameters = NONE,
+        *,
+        synchronous: str = "full",
+        timeout: float | None = 30.0,
     ) -> None:
-        """*commands* are statements of the application's that each of its connections begins with."""
         self.timeout = inf if timeout is None else timeout
-        self.commands = commands
+        self.parameters = parameters
         self.path, self.synchronous = path, synchronous
         self.place = None if path == MEMORY else Path(path).absolute()
         self.performing = self.waiting = False
@@ -149,7 +154,7 @@ class OwnSqlite:
             forks.known.add(self)
 
     def open(self) -> None:
-        self.raw = sqlitefile.opened(self.path, self.commands, self.synchronous, self.patiently)
+        self.raw = sqlitefile.opened(self.path, self.parameters, self.synchronous, self.patiently)
         self.raw.text_factory = LENIENT
         self.file = self.file_now()
         self.begun = self.is_closed = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from belayed.config import MEMORY
 from belayed.connections.leftovers import leftovers
+from belayed.connections.parameters import ConnectionParameters
 from belayed.connections.sqlitefaults import unopened
 from belayed.errors import StoreUnavailable
 
@@ -23,15 +24,19 @@ LOG_PAGES = 4000
 Patiently = Callable[[Callable[[], Any]], Any]
 
 
-def opened(path: str, commands: Sequence[str], synchronous: str, patiently: Patiently) -> sqlite3.Connection:
-    """A connection in autocommit, which begins with the application's *commands*: what they set is left as it is.
+def opened(path: str, parameters: ConnectionParameters, synchronous: str, patiently: Patiently) -> sqlite3.Connection:
+    """A connection in autocommit, which begins with the application's commands: what they set is left as it is.
 
     *patiently* asks again while another connection writes. Raises StoreUnavailable.
     """
-    make_private(path)
+    uri, commands = parameters.uri, parameters.commands
+    if uri is None:
+        make_private(path)
     try:
         with leftovers.overlooked():
-            raw = sqlite3.connect(path, timeout=BUSY / 1000, isolation_level=None, check_same_thread=False)
+            raw = sqlite3.connect(
+                uri or path, timeout=BUSY / 1000, isolation_level=None, check_same_thread=False, uri=uri is not None
+            )
     except sqlite3.Error as error:
         raise unopened(error, path) from error
     try:

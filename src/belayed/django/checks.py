@@ -9,11 +9,14 @@ from typing import Any
 
 from django.apps import apps
 from django.core import checks
-from django.db import connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections
 from django.db.models.base import ModelBase
 
+from belayed.addresses import without_secrets
 from belayed.django import conf
-from belayed.django.jobs import DjangoJobs
+from belayed.django.jobs import DjangoConnection, DjangoJobs
+from belayed.django.reaching import unheeded, unreached
 from belayed.django.routing import refusal, remedy
 from belayed.django.trusting import NEVER
 from belayed.errors import BelayedError, SchemaMissing, SchemaNewer, StoreError
@@ -38,7 +41,7 @@ def settings(app_configs: Any, **_given: Any) -> Found:
     alias = conf.alias()
     # A library with a schema for each tenant migrates those without the tables of jobs, as it should.
     refused = [] if migrates() else routed(alias)
-    return [*trusted(jobs.config.trust or ()), *elsewhere(alias), *at_hand(alias), *refused]
+    return [*trusted(jobs.config.trust or ()), *elsewhere(alias), *at_hand(alias), *unheeded(alias), *refused]
 
 
 def relations(app_configs: Any, **_given: Any) -> Found:
@@ -164,24 +167,30 @@ def routed(alias: str) -> Found:
 
 
 def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given: Any) -> Found:
-    """The tables, and on SQLite the write-ahead log: only where Django is told to look at the database."""
+    """The tables, the connections of workers, and on SQLite the write-ahead log: only where Django may look there."""
     alias = ""
+    found: Found = []
     try:
         alias = conf.alias()
         if alias not in (databases or ()):
             return []
         jobs = DjangoJobs()
+        # First: a connection of Belayed's own would give the file such a log.
+        found = journal(jobs)
+        if not found and (why := unreached(jobs)):
+            return why
         jobs.check_schema()
     except SchemaNewer as error:
         return [checks.Error(str(error), id="belayed.E003")]
     except SchemaMissing:
         return missing(alias)
-    except StoreError as error:
-        return [checks.Warning(f"the database {alias!r} cannot be looked at: {error}", id="belayed.W004")]
+    except (StoreError, DatabaseError, ImproperlyConfigured) as error:
+        text = without_secrets(str(error))
+        return [checks.Warning(f"the database {alias!r} cannot be looked at: {text}", id="belayed.W004")]
     except BelayedError:
         # The other check says it.
         return []
-    return journal(jobs)
+    return found
 
 
 def missing(alias: str) -> Found:
@@ -194,7 +203,8 @@ def missing(alias: str) -> Found:
 
 
 def journal(jobs: DjangoJobs) -> Found:
-    found = jobs.do(jobs.store.check)
+    """Whether an SQLite file has a write-ahead log."""
+    found = DjangoConnection(jobs.alias).perform(jobs.store.check())
     if jobs.address.dialect != "sqlite" or found.journal in ("wal", "memory"):
         return []
     return [

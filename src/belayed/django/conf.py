@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -13,8 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from belayed.addresses import without_secrets
 from belayed.config import MEMORY, Config, in_full
-from belayed.errors import ConfigError
+from belayed.connections.parameters import ConnectionParameters, of_driver
+from belayed.errors import ConfigError, StoreUnavailable
 from belayed.plugin import Plugin
 
 NOT_HERE = ("url", "prefix", "synchronous")
@@ -22,8 +24,8 @@ NOT_HERE = ("url", "prefix", "synchronous")
 OF_JOBS = tuple(setting.name for setting in fields(Config) if setting.name not in NOT_HERE)
 OWN = ("DATABASE", "PLUGINS", "MAIL_USING", "MAIL_QUEUE")
 NAMES = (*OWN, *(name.upper() for name in OF_JOBS))
-ENGINES = {"sqlite3": "sqlite", "spatialite": "sqlite", "postgresql": "postgresql", "postgis": "postgresql"}
-"""The last part of an engine's name, and our dialect of it."""
+DIALECTS = ("sqlite", "postgresql")
+"""The dialects of Belayed, which Django has as vendors of its engines by the same names."""
 
 
 def given() -> Mapping[str, Any]:
@@ -86,59 +88,81 @@ def plugins() -> list[Plugin]:
 
 def dialect_of(name: str) -> str:
     """The dialect of a database. Raises ConfigError for one that Belayed does not know."""
-    engine = connections.databases[name]["ENGINE"]
-    dialect = ENGINES.get(engine.rpartition(".")[2])
-    if dialect is None:
+    try:
+        # Not by the engine's path: there are aliases, and engines of others that are derived from Django's.
+        vendor = connections[name].vendor
+    except ImproperlyConfigured as error:
+        raise ConfigError(f"the engine of the database {name!r} cannot be used: {error}") from error
+    if vendor not in DIALECTS:
         raise ConfigError(
-            f"the database {name!r} is of {engine}: Belayed keeps jobs in SQLite or PostgreSQL; name another by "
-            "BELAYED = {'DATABASE': …}"
+            f"the database {name!r} is of {connections.databases[name]['ENGINE']}: Belayed keeps jobs in SQLite or "
+            "PostgreSQL; name another by BELAYED = {'DATABASE': …}"
         )
-    return dialect
+    return vendor
 
 
 def url_of(name: str) -> str:
-    """The URL of a database, for the connections of workers: with the password, so never for messages."""
+    """The URL that says which database it is: for messages, and to compare it. Connections are made by `parameters_of`.
+
+    So there is no password in it, and nothing that is asked of the engine.
+    """
     # Those of the connection: tests give their databases other names.
     found = connections[name].settings_dict
     if dialect_of(name) == "sqlite":
         return sqlite_url(found["NAME"])
-    options = {key: value for key, value in found.get("OPTIONS", {}).items() if key in OF_LIBPQ and value is not None}
-    host = str(found.get("HOST") or "")
-    at = ""
-    if host.startswith("/") or not host:
-        options |= {"host": host} if host else {}
-    else:
+    user, host, port, database = (str(found.get(key) or "") for key in ("USER", "HOST", "PORT", "NAME"))
+    who = f"{quote(user, safe='')}@" if user else ""
+    if host and not host.startswith("/") and "," not in host:
         at = f"[{host}]" if ":" in host else quote(host)
-    user, password = (quote(str(found.get(key) or ""), safe="") for key in ("USER", "PASSWORD"))
-    who = f"{user}{f':{password}' if password else ''}@" if user or password else ""
-    port = f":{found['PORT']}" if found.get("PORT") and at else ""
-    if found.get("PORT") and not at:
-        options["port"] = found["PORT"]
-    query = f"?{urlencode(options)}" if options else ""
-    return f"postgresql://{who}{at}{port}/{quote(str(found.get('NAME') or ''), safe='')}{query}"
+        return f"postgresql://{who}{at}{f':{port}' if port else ''}/{quote(database, safe='')}"
+    options = {"host": host, "port": port, "service": found.get("OPTIONS", {}).get("service")}
+    query = urlencode({key: value for key, value in options.items() if value})
+    return f"postgresql://{who}/{quote(database, safe='')}{f'?{query}' if query else ''}"
 
 
-OF_LIBPQ = (
-    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "service", "passfile", "connect_timeout",
-    "target_session_attrs", "application_name", "keepalives", "keepalives_idle", "keepalives_interval",
-    "keepalives_count", "channel_binding", "gssencmode", "krbsrvname", "options", "tcp_user_timeout",
-    "load_balance_hosts",
-)  # fmt: skip
-"""Options of a connection that are libpq's, not Django's."""
+def parameters_of(name: str) -> ConnectionParameters:
+    """What Django's next connection to a database would be opened with, asked of its engine.
+
+    Raises ConfigError for wrong settings, and StoreUnavailable for what else an engine raises.
+    """
+    # In each thread it is another one, and no connection is opened.
+    engine: Any = connections[name]
+    try:
+        given = engine.get_connection_params()
+    except ImproperlyConfigured as error:
+        raise ConfigError(f"the database {name!r}: {error}") from error
+    except Exception as error:
+        # It may ask another server for a password.
+        text = without_secrets(f"{type(error).__name__}: {error}")
+        raise StoreUnavailable(f"the engine of the database {name!r} cannot say how to connect: {text}") from error
+    commands = tuple(text.strip() for text in getattr(engine, "init_commands", ()) if text.strip())
+    return of_driver(given, role=engine.settings_dict.get("OPTIONS", {}).get("assume_role"), commands=commands)
 
 
 def sqlite_url(name: Any) -> str:
-    """The URL of an SQLite file. Raises ConfigError for what no worker could open."""
-    return f"sqlite:///{quote(in_full(str(name)))}" if is_file(name) else f"sqlite:///{MEMORY}"
+    """The URL of an SQLite file, or of a database in memory, which no worker could open."""
+    path = path_of(name)
+    return f"sqlite:///{MEMORY if path is None else quote(in_full(path))}"
 
 
-def is_file(name: Any) -> bool:
-    """Whether the NAME of an SQLite database is the path of a file."""
-    return str(name) not in ("", MEMORY) and not str(name).startswith("file:")
+def path_of(name: Any) -> str | None:
+    """The path of the file that the NAME of an SQLite database says; None: it is in memory."""
+    text = str(name)
+    if not text.startswith("file:"):
+        return None if text in ("", MEMORY) else text
+    uri = urlsplit(text)
+    is_in_memory = {"mode=memory", "vfs=memdb"} & set(uri.query.split("&")) or uri.path in ("", MEMORY)
+    return None if is_in_memory else unquote(uri.path)
 
 
 def pin(name: str) -> None:
     """Give a database's SQLite file its full path: Django would open it in the folder that a job has moved to."""
     found = connections.databases[name]
-    if dialect_of(name) == "sqlite" and is_file(found["NAME"]):
-        found["NAME"] = in_full(str(found["NAME"]))
+    if dialect_of(name) != "sqlite" or (path := path_of(found["NAME"])) is None:
+        return
+    text = str(found["NAME"])
+    if not text.startswith("file:"):
+        found["NAME"] = in_full(path)
+    elif not path.startswith("/"):
+        _, mark, query = text.partition("?")
+        found["NAME"] = f"file:{quote(in_full(path))}{mark}{query}"

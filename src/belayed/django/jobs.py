@@ -138,6 +138,7 @@ class DjangoJobs(Jobs):
         self.migrate_command = f"python manage.py migrate{where(self.alias)}"
         self.upkeep = Upkeep()
         self.places, self.resting = Places(self.upkeep), self.upkeep.rest
+        self.source = partial(conf.parameters_of, self.alias)
         own = conf.plugins()
         # Those that tell receivers of Django's tasks are within the project's: the arguments are loaded for them.
         plugins = [self.upkeep, *own, *OF_TASKS]

@@ -54,7 +54,7 @@ class Said:
     def ask(self) -> bool:
         """Ask all children that can say it, as some may be busy; whether there are any that have answered before."""
         with self.children.lock:
-            asked = [child for child in self.children.list if child.knows_database and not child.asked]
+            asked = [child for child in self.children.list if child.can_say]
             for child in asked:
                 child.asked = True
                 child.process.send("parameters")

@@ -131,6 +131,12 @@ class Child:
         return pulse >= self.sent_at and pulse <= clock()
 
     @property
+    def can_say(self) -> bool:
+        """Whether it is likely to answer how to connect to the database."""
+        channel = self.process.channel
+        return self.knows_database and not (self.asked or self.told_to_end or channel.deaf) and channel.open
+
+    @property
     def coroutines(self) -> int:
         return len(self.handed) - self.threads
 
