@@ -131,6 +131,33 @@ def test_a_connection_that_cannot_be_made_says_why_without_the_password() -> Non
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("postgresql:///x", {"sslmode": "verify-full", "password": "p"}),
+        ("postgresql://u:own@h/x?sslmode=disable", {}),
+        ("postgresql:///x?sslmode=disable", {"password": "p"}),
+    ],
+)
+def test_variables_that_another_process_lacks_count_where_the_parameters_are_silent(
+    url: str, found: dict[str, str]
+) -> None:
+    variables = {"PGSSLMODE": "verify-full", "PGPASSWORD": "p", "PGHOST": "", "PGNONSENSE": "1", "PATH": "/bin"}
+    connections = Connections(address(url))
+
+    given = connections.parameters(variables).given
+
+    assert given == {"conninfo": url, **found}
+    assert connections.parameters({"PATH": "/bin"}) == connections.source()
+
+
+@pytest.mark.parametrize("url", ["sqlite:////srv/jobs.db", "postgresql://u:p@h/x?nonsense=1"])
+def test_they_change_nothing_of_a_file_or_of_a_malformed_url(url: str) -> None:
+    connections = Connections(address(url))
+
+    assert connections.parameters({"PGSSLMODE": "require"}) == connections.source()
+
+
 # The role.
 
 

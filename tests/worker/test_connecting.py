@@ -6,16 +6,20 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from belayed.connections.parameters import ConnectionParameters
+from belayed.jobs import Jobs
 from belayed.worker import connecting
 from belayed.worker.frames import LENGTH
 from belayed.worker.handed import Child
 from tests.connections.conftest import until
+from tests.worker.helpers import eventually, execute
 from tests.worker.puppets import HELLO, Puppet, Stage, stage
+from tests.worker.tree import tree
 
 
 def row(password: str = "one", **changed: Any) -> dict[str, Any]:
@@ -199,6 +203,29 @@ def test_a_frame_of_parameters_that_is_spoilt_is_not_logged(one: Stage, caplog: 
 
     assert "not a frame" in puppet.reason
     assert "secret" not in puppet.reason + caplog.text
+
+
+APPLICATION = """
+import os
+os.environ["PGAPPNAME"] = "of a file .env"
+import belayed
+"""
+
+
+def test_a_variable_of_libpq_that_the_application_sets_counts_for_its_supervisor(
+    postgres: Jobs, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(APPLICATION)
+
+    with tree(postgres, tmp_path / "log", app="shop", cwd=tmp_path):
+        # The children themselves connect to nothing.
+        eventually(lambda: execute(postgres, NAMED) == [(True,)])
+
+
+NAMED = (
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'of a file .env' AND datname ="
+    " current_database()"
+)
 
 
 def test_connections_may_be_opened_by_several_threads_at_once(one: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,14 @@ import inspect
 import sqlite3
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from belayed.addresses import without_secrets
 from belayed.config import MEMORY, Address
 from belayed.connections.base import AsyncConnection, Connection
-from belayed.connections.parameters import Source, of_url
+from belayed.connections.parameters import ConnectionParameters, Source, of_url
 from belayed.connections.pool import IDLE, MOST, AsyncPool, Pool
 from belayed.connections.sqlite import CallersAiosqlite, CallersSqlite, OwnSqlite
 from belayed.connections.sqlitefaults import translated
@@ -200,6 +201,18 @@ class Connections:
         from belayed.connections.listening import Listener
 
         return Listener(self.source, channel, timeout=self.shortest(timeout), beside=beside)
+
+    def parameters(self, variables: Mapping[str, str]) -> ConnectionParameters:
+        """What another process opens a connection with, to get such as this one does.
+
+        *variables* are those of the environment that it does not have.
+        """
+        given = self.source()
+        if self.address.dialect != "postgresql" or not any(name.startswith("PG") for name in variables):
+            return given
+        from belayed.connections.environment import with_variables
+
+        return with_variables(given, variables)
 
     def shortest(self, timeout: float | None) -> float | None:
         return min((one for one in (timeout, self.timeout) if one is not None), default=None)

@@ -31,7 +31,7 @@ from belayed.worker.blame import BROKEN, LOST
 from belayed.worker.breakpoints import refuse_breakpoints
 from belayed.worker.copies import keep_from_copies
 from belayed.worker.frames import BadFrame, Channel, finished_row, success_row, unheard_from
-from belayed.worker.greeting import Answering, hello, parameters_of, said_of
+from belayed.worker.greeting import Answering, Parameters, hello, said_of
 from belayed.worker.leftovers import Leftovers
 from belayed.worker.loglike import Form, log_of_child
 from belayed.worker.page import Page, clock
@@ -56,10 +56,10 @@ class Child:
     """The slots of this process, and the channel to its supervisor."""
 
     def __init__(
-        self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any], form: Form, parameters: Any = None
+        self, channel: Channel, page: Page, jobs: Any, first: dict[str, Any], form: Form, parameters: Parameters
     ) -> None:
         self.channel, self.page, self.jobs, self.form = channel, page, jobs, form
-        self.parameters, self.answering = parameters, Answering(jobs, channel)
+        self.parameters, self.answering = parameters.first(), Answering(channel, parameters)
         self.attempts = Attempts(jobs, on_completed=self.completed)
         self.slots = Slots(
             self.attempts,
@@ -283,17 +283,16 @@ def main(sock: int, page: int, cells: int) -> None:
     os.set_inheritable(sock, False)
     os.set_inheritable(page, False)
     channel = Channel(socket.socket(fileno=sock), trusting=True)
-    first = first_frame(channel)
+    first, before = first_frame(channel), dict(os.environ)
     set_title(first["title"])
     try:
         jobs = application(first)
-        parameters = parameters_of(jobs)
+        form = log_of_child(first["log_level"], first["log_format"])
+        child = Child(channel, Page(page, cells), jobs, first, form, Parameters(jobs, before))
     except Exception as error:
         channel.send("failed", said_of(error))
         channel.close()
         sys.exit(2)
-    form = log_of_child(first["log_level"], first["log_format"])
-    child = Child(channel, Page(page, cells), jobs, first, form, parameters)
     try:
         # This thread must go on: without it no stop arrives.
         with Aside(), jobs.plugins.around("around_work", child):
