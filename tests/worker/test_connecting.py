@@ -115,6 +115,19 @@ def test_the_first_answer_of_several_children_counts(one: Stage, threads: Thread
     assert asked(busy) == 1
 
 
+def test_one_that_cannot_say_it_does_not_speak_for_another(one: Stage, threads: ThreadPoolExecutor) -> None:
+    ours, puppet = child(one, row("hello"))
+    theirs, other = child(one, row("hello"))
+    connection = connecting_to(one, threads)
+    until(lambda: asked(puppet))
+    puppet.says("parameters", "no metadata service")
+    one.nursery.listen(ours)
+    other.says("parameters", row("two"))
+    one.nursery.listen(theirs)
+
+    assert password(connection.result(10)) == "two"
+
+
 def test_why_a_child_cannot_say_it_is_logged_once(
     one: Stage, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,9 +190,9 @@ def test_what_cannot_be_parameters_ends_the_child(one: Stage, threads: ThreadPoo
     until(lambda: asked(puppet))
     puppet.says("parameters", body)
     one.nursery.listen(ours)
-    # Nobody is left who could say it.
+    # Not waited for: it is to be buried.
+    ours.asked = False
     with one.children.said.news:
-        one.children.said.refused_at = float("inf")
         one.children.said.news.notify_all()
 
     assert puppet.killed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from belayed.connections.parameters import ConnectionParameters
@@ -37,29 +37,31 @@ class Said:
         self.parameters: ConnectionParameters | None = None
         """None: the URL says all, and nobody is asked."""
         self.url = ""
-        self.said_at = self.refused_at = float("-inf")
-        self.complaint = ""
+        self.said_at = float("-inf")
+        self.complaint: str | None = None
         self.listener = 0
         """The thread that takes in what children say: it cannot wait for it."""
 
     def __call__(self) -> ConnectionParameters:
         """What a connection is to be opened with now; what was said last, where no child answers in time."""
         asked_at = time.monotonic()
-        if threading.get_ident() != self.listener and self.ask():
+        if threading.get_ident() != self.listener and (asked := self.ask()):
             with self.news:
-                self.news.wait_for(lambda: max(self.said_at, self.refused_at) >= asked_at, PATIENCE)
+                self.news.wait_for(
+                    lambda: self.said_at >= asked_at or not any(child.asked for child in asked), PATIENCE
+                )
         assert self.parameters is not None, "the first child has said it in its hello"
         return self.parameters
 
-    def ask(self) -> bool:
-        """Ask all children that can say it, as some may be busy; whether there are any that have answered before."""
+    def ask(self) -> Sequence[Child]:
+        """Ask the children that can say it: all of them, as some may be busy. Which those are."""
         with self.children.lock:
             asked = [child for child in self.children.list if child.can_say]
             for child in asked:
                 child.asked = True
                 child.process.send("parameters")
         self.children.alarm()
-        return bool(asked)
+        return asked
 
     def greeted(self, child: Child, hello: Hello) -> None:
         """Take in what a child has said of the database in its hello, if that is the one that is worked in."""
@@ -76,21 +78,19 @@ class Said:
         """Take in what a child answers: parameters, or why it cannot say them. Raises BadFrame."""
         if not child.asked:
             raise BadFrame("parameters that it was not asked for")
-        if type(body) is str:
-            self.refused(child, refusal_from(body))
-        else:
-            self.take(parameters_from(body))
+        why = refusal_from(body) if type(body) is str else None
+        parameters = None if why is not None else parameters_from(body)
         child.asked = False
-
-    def take(self, parameters: ConnectionParameters) -> None:
+        if parameters is not None:
+            self.take(parameters)
+            return
         with self.news:
-            self.parameters, self.said_at, self.complaint = parameters, time.monotonic(), ""
-            self.news.notify_all()
-
-    def refused(self, child: Child, why: str) -> None:
-        with self.news:
-            self.refused_at = time.monotonic()
             self.news.notify_all()
         if why != self.complaint:
             self.complaint = why
             log.error("%s cannot say how to connect to the database, the last that was said is tried: %s", child, why)
+
+    def take(self, parameters: ConnectionParameters) -> None:
+        with self.news:
+            self.parameters, self.said_at, self.complaint = parameters, time.monotonic(), None
+            self.news.notify_all()
