@@ -57,8 +57,7 @@ class Children:
         self.waiting_coroutines = 0
         self.ended: deque[Finished] = deque()
         self.last_handed = time.monotonic()
-        self.stopping = False
-        self.interrupted, self.vacated = "", False
+        self.stopping, self.interrupted, self.vacated = False, "", False
         self.news: deque[Finished | int] = deque(maxlen=NEWS)
         """What plugins are to be told of, by the next child that is there."""
 
