@@ -16,9 +16,9 @@ PATIENCE = 5.0
 """Seconds to wait for an answer of the database."""
 OPENING = ("connect", "get_new_connection", "init_connection_state", "_configure_connection", "_configure_role")
 """The methods of Django's engines that open a connection and set it up."""
-SAY_IT = (
-    "What they need, too, belongs into OPTIONS ('options': '-c …', 'assume_role', 'init_command'), into the engine's "
-    "get_connection_params(), or into the database (ALTER ROLE … SET …). Silence this if they need nothing of it."
+INSTEAD = (
+    "If workers need what it sets, set it in OPTIONS ('options': '-c …', 'assume_role', 'init_command'), in the "
+    "engine's get_connection_params(), or in the database (ALTER ROLE … SET …). If they do not, silence this check."
 )
 
 
@@ -61,7 +61,7 @@ def unheeded(alias: str) -> list[checks.CheckMessage]:
             checks.Info(
                 f"receivers of connection_created are not called for the own connections of workers: "
                 f"{', '.join(handlers)}",
-                hint=SAY_IT,
+                hint=INSTEAD,
                 id="belayed.I002",
             )
         )
@@ -71,7 +71,7 @@ def unheeded(alias: str) -> list[checks.CheckMessage]:
             checks.Info(
                 f"the engine {connections.databases[alias]['ENGINE']} opens connections by code of its own, which is "
                 f"not called for those of workers: {', '.join(methods)}",
-                hint=SAY_IT,
+                hint=INSTEAD,
                 id="belayed.I003",
             )
         )
