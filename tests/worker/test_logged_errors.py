@@ -20,7 +20,7 @@ from belayed.jobs import Jobs
 from belayed.worker import traces
 from belayed.worker.traces import Unlogged, empty_tracebacks, raised
 from tests.worker.helpers import eventually, worked
-from tests.worker.tasks import fails
+from tests.worker.tasks import act, fails
 from tests.worker.tree import tree
 
 alive: WeakSet[Held] = WeakSet()
@@ -156,6 +156,53 @@ def test_the_text_of_a_record_is_a_template_with_what_varies_beside_it(
     assert len(records) == 2
     assert len({record.msg for record in records}) == 1
     assert len({record.getMessage() for record in records}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a\ud800b\0", r"a\ud800b\x00"), (f"begins {'x' * 1_000_000} ends", "x ends")]
+)
+def test_an_error_that_no_file_takes_or_that_is_very_long_is_in_the_log_all_the_same(
+    text: str, shown: str, lite: Jobs, tmp_path: Path, body: Any
+) -> None:
+    def raises() -> None:
+        raise ValueError(text)
+
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    job = act.using(max_attempts=1).enqueue(body(raises))
+    logging.getLogger("belayed").addHandler(handler)
+    try:
+        worked(lite)
+    finally:
+        logging.getLogger("belayed").removeHandler(handler)
+        handler.close()
+
+    found = (tmp_path / "log").read_text("utf-8")
+    assert f"#{job.id} FAILED permanently" in found
+    assert found.rstrip().endswith(shown)
+    assert "Traceback (most recent call last)" in found
+    assert len(found) < 50_000
+
+
+@pytest.mark.parametrize("raises_when_shown", [KeyboardInterrupt, SystemExit, ValueError])
+def test_an_error_that_raises_when_it_is_shown_is_in_the_log_by_its_name(
+    raises_when_shown: type[BaseException], lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shown(self: Any) -> Any:
+        raise raises_when_shown
+
+    hostile = type("Hostile", (Exception,), {"__notes__": property(shown)})
+
+    def raises() -> None:
+        raise hostile("no")
+
+    job = act.using(max_attempts=1).enqueue(body(raises))
+
+    worked(lite)
+
+    (record,) = of_failures(caplog)
+    assert f"#{job.id} FAILED permanently" in record.getMessage()
+    assert record.exc_info is None
+    assert f"its traceback cannot be shown ({raises_when_shown.__name__})" in caplog.text
 
 
 def test_errors_wait_to_be_logged_for_a_while_only() -> None:

@@ -12,9 +12,11 @@ from belayed.claim import Claimed, Finished
 from belayed.config import Config
 from belayed.job import Outcome, State
 from belayed.redaction import redacted
+from belayed.results import storable
 from belayed.safelog import log
 from belayed.worker.ending import Ending
 from belayed.worker.traces import raised
+from belayed.worker.verdict import TRACEBACK_LIMIT, formatted, rendered
 
 MOST = 100
 """Lines about started and succeeded jobs in a second: more are summed up, as a line costs what a small job does."""
@@ -264,9 +266,16 @@ def about(one: Finished, task: str, queue: str) -> dict[str, Any]:
 
 def trace(one: Finished) -> dict[str, Any]:
     """What was raised, or where it is not at hand its traceback; what a child wrote to stderr is in the log already."""
-    if one.error is not None:
-        return {"exc_info": raised(one.error)}
-    return {"exc_text": one.traceback.rstrip()} if one.traceback and not one.unheard else {}
+    if one.error is None:
+        return {"exc_text": one.traceback.rstrip()} if one.traceback and not one.unheard else {}
+    try:
+        text = rendered(one.error).rstrip()
+    except BaseException:
+        # Whoever else looks at it would lose the line, or raise an exit.
+        return {"exc_text": formatted(one.error)}
+    bounded = storable(text, TRACEBACK_LIMIT)
+    # A handler that writes UTF-8 would lose the line for a lone surrogate: then formatters are given the text, too.
+    return {"exc_info": raised(one.error), **({} if bounded == text else {"exc_text": bounded})}
 
 
 def humane(seconds: float) -> str:

@@ -194,7 +194,12 @@ def plain(outcome: Finished, refusal: Exception) -> Finished:
 def formatted(error: BaseException) -> str:
     """The traceback, without the frames of ours that called the job."""
     try:
-        entry = of_the_job(error.__traceback__)
-        return "".join(traceback.TracebackException(type(error), error, entry).format())
+        return rendered(error)
     except BaseException as broken:
         return f"{type_name(type(error))}: its traceback cannot be shown ({type_name(type(broken))})"
+
+
+def rendered(error: BaseException) -> str:
+    """The same. Raises what the error raises when it is looked at: its class is anybody's."""
+    entry = of_the_job(error.__traceback__)
+    return "".join(traceback.TracebackException(type(error), error, entry).format())
