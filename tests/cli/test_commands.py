@@ -65,7 +65,7 @@ def test_no_command_and_an_unknown_one_are_wrong_use(run):
     assert "No such command 'nosuch'" in unknown.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("stop", "init")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("stop", "init", "completion")])
 def test_a_wrong_url_is_wrong_use(run, name):
     needed = {"pause": ["mail"], "resume": ["mail"], "clear": ["--all", "--yes"]}
     needed |= {name: ["1"] for name in ("retry", "cancel", "delete")}

@@ -196,12 +196,12 @@ def test_check_names_a_few_of_many_queues(run, store, crowded):
 def test_a_queue_that_nobody_knows_is_paused_with_a_word_about_it(run, store):
     store.added(queue="mail")
 
-    paused = run("pause", "maill")
+    paused = run("pause", "mailx")
 
-    assert store.paused() == ["maill"]
-    assert "Paused maill:" in paused.stdout
-    assert "No job is or was in maill, and no worker, task or setting names it: did you mean mail?" in paused.stderr
-    assert re.search(r"`belayed --url \S+ resume maill` takes it back\.", paused.stderr)
+    assert store.paused() == ["mailx"]
+    assert "Paused mailx:" in paused.stdout
+    assert "No job is or was in mailx, and no worker, task or setting names it: did you mean mail?" in paused.stderr
+    assert re.search(r"`belayed --url \S+ resume mailx` takes it back\.", paused.stderr)
 
 
 def test_a_queue_like_none_is_answered_with_those_that_there_are(run, store):

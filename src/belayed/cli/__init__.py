@@ -16,6 +16,7 @@ from belayed.application import InLines
 from belayed.cli.app import Place, options
 from belayed.cli.change import cancel, clear, delete, retry
 from belayed.cli.check import check
+from belayed.cli.completion import completion
 from belayed.cli.daemon import restart, start, stop
 from belayed.cli.doctor import doctor
 from belayed.cli.init import init
@@ -117,6 +118,6 @@ def main(ctx: click.Context) -> None:
 
 for command in (
     work, workoff, start, stop, restart, status, jobs, retry, cancel, delete, clear, pause, resume, migrate, doctor,
-    check, init,
+    check, init, completion,
 ):  # fmt: skip
     main.add_command(command)

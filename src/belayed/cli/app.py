@@ -15,6 +15,7 @@ import click
 from belayed import importing, origin
 from belayed.addresses import hidden, without_secrets
 from belayed.application import DJANGO, Application, loaded
+from belayed.cli.completing import complete_app
 from belayed.cli.handing import handed
 from belayed.cli.show import program
 from belayed.config import nearest_project
@@ -84,6 +85,7 @@ def options(command: F) -> F:
     app = click.option(
         "--app",
         metavar="MODULE[:NAME]",
+        shell_complete=complete_app,
         help="The application to import (or BELAYED_APP, or app in [tool.belayed] of pyproject.toml).",
         **common,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from belayed.cli.app import Place, options
+from belayed.cli.completing import complete_queues
 from belayed.cli.show import (
     counted,
     echo,
@@ -38,7 +39,15 @@ oldest, name = attrgetter("oldest"), attrgetter("queue")
 @click.option(
     "--max-age", type=time, metavar="TIME", default="300", help="For how long a due job may wait. Default: 300 s."
 )
-@click.option("--queue", "-q", "queues", metavar="NAMES", multiple=True, help="Of these queues; default: all.")
+@click.option(
+    "--queue",
+    "-q",
+    "queues",
+    metavar="NAMES",
+    multiple=True,
+    shell_complete=complete_queues,
+    help="Of these queues; default: all.",
+)
 @click.option("--all", "whole", is_flag=True, help=f"Show all such queues, not the {SHOWN} whose jobs wait longest.")
 @json_option
 @options

@@ -11,6 +11,7 @@ import click
 
 from belayed.changes import Action
 from belayed.cli.app import options
+from belayed.cli.completing import complete_queues
 from belayed.cli.show import interactive, json_option
 from belayed.cli.times import before, moment
 from belayed.job import LIVE, Filter, State
@@ -79,7 +80,14 @@ def choosing(action: Action) -> Callable[[F], F]:
         for option in reversed(
             [
                 click.option("--state", "states", type=states, multiple=True, help=f"In this state; default: {meant}."),
-                click.option("--queue", "queues", metavar="NAME", multiple=True, help="Of this queue."),
+                click.option(
+                    "--queue",
+                    "queues",
+                    metavar="NAME",
+                    multiple=True,
+                    shell_complete=complete_queues,
+                    help="Of this queue.",
+                ),
                 click.option("--task", "tasks", metavar="NAME", multiple=True, help="Of this task."),
                 click.option("--created-before", metavar="WHEN", type=moment, help="Before an age (7d) or a time."),
                 click.option("--created-after", metavar="WHEN", type=moment, help="After an age (12h) or a time."),

@@ -10,6 +10,7 @@ import click
 
 from belayed import printable
 from belayed.cli.app import Place, options
+from belayed.cli.completing import complete_queues
 from belayed.cli.records import job_record, lost_result, whole_record
 from belayed.cli.show import (
     ago,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--state", "states", type=click.Choice([state.value for state in State]), multiple=True, help="In this state."
 )
-@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Of this queue.")
+@click.option("--queue", "queues", metavar="NAME", multiple=True, shell_complete=complete_queues, help="Of this queue.")
 @click.option("--task", "tasks", metavar="NAME", multiple=True, help="Of this task.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=25, show_default=True, help="At most so many.")
 @click.option("--before", metavar="ID", type=int, help="Older than this job.")

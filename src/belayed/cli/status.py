@@ -12,6 +12,7 @@ import click
 from belayed import origin
 from belayed.addresses import hidden
 from belayed.cli.app import Place, options
+from belayed.cli.completing import complete_queues
 from belayed.cli.daemon import local_status, pid_path
 from belayed.cli.known import known_queues, stranger
 from belayed.cli.queues import Queue, by_queue, foremost, served
@@ -103,7 +104,7 @@ def show_left(what: str, count: int) -> None:
 
 
 @click.command()
-@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
+@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_queues)
 @options
 @click.pass_obj
 def pause(place: Place, queues: tuple[str, ...]) -> None:
@@ -119,7 +120,7 @@ def pause(place: Place, queues: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
+@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_queues)
 @options
 @click.pass_obj
 def resume(place: Place, queues: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from belayed.cli.app import options
+from belayed.cli.completing import complete_queues
 from belayed.cli.pools import VARIABLE, pooled, pools_of
 from belayed.cli.show import rough
 from belayed.cli.times import memory
@@ -53,7 +54,7 @@ def working(command: F) -> F:
     for option in reversed(
         [
             click.option(
-                "--queue", "--queues", "-q", "queues", metavar="NAMES", multiple=True,
+                "--queue", "--queues", "-q", "queues", metavar="NAMES", multiple=True, shell_complete=complete_queues,
                 help="Serve these queues: names, * for all, !name for all but that; commas or several -q. Default: *.",
             ),
             setting("min_priority", "Only jobs of this priority or a larger one.", type=int),
