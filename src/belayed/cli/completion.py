@@ -20,7 +20,7 @@ SHELLS = ("bash", "zsh", "fish")
 @options
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None) -> None:
-    """Print what lets a shell complete command lines: commands, options, queues.
+    """Print what lets a shell complete command lines.
 
     \b
     bash, in ~/.bashrc:                    eval "$(belayed completion bash)"
