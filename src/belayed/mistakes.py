@@ -131,6 +131,8 @@ def no_job(subject: object, task: str | None) -> str:
         return f"is what a call of {name} returns, which has not run: write await {name}.aenqueue(…)"
     if subject is None:
         return "is no job: enqueue(send(1)) calls send here; write send.enqueue(1)"
+    if inspect.isbuiltin(subject):
+        return "has no method perform(): write a function that calls it, and mark that with @task"
     if inspect.isroutine(subject):
         name = subject.__name__
         called = "" if name == "<lambda>" else f" and call {name}.enqueue(…), or write delay({name})(…)"

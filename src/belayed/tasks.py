@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, Unpack, cast, overload
 
 from belayed.config import current
 from belayed.errors import ConfigError, NotImportable, OptionError
@@ -58,8 +58,10 @@ class Task(Target, Generic[P, R]):
         """The `module:function` by which a worker imports it. Raises NotImportable: no worker could run such a job."""
         return name_of(self.function)
 
-    def using(self, **options: Unpack[Options]) -> Task[P, R]:
+    def using(self, *args: Never, **options: Unpack[Options]) -> Task[P, R]:
         """The same task with other options: `send.using(queue="mail").enqueue(1)`."""
+        if args:
+            raise OptionError("using() takes options by their names: .using(queue=…); arguments go in .enqueue(…)")
         other: Task[P, R] = Task.__new__(Task)
         vars(other).update(vars(self))
         vars(other).pop("asks", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ from belayed.errors import (
 @task
 def keep(value: Any = None, **more: Any) -> Any:
     return value
+
+
+class Plain:
+    """Of the application, and nothing that the codec knows."""
 
 
 class Row:
@@ -95,7 +100,9 @@ BAD = [
     pytest.param(lambda tmp: math.inf, NotSerializable, "inf", id="inf"),
     pytest.param(lambda tmp: "a\udc80", NotSerializable, "surrogate", id="surrogate"),
     pytest.param(lambda tmp: cycle(), NotSerializable, "itself", id="cycle"),
-    pytest.param(lambda tmp: object(), NotSerializable, "have no text form; make the class a dataclass", id="object"),
+    pytest.param(lambda tmp: object(), NotSerializable, "have no text form; pass what the job can make", id="object"),
+    pytest.param(lambda tmp: Lock(), NotSerializable, "lock objects have no text form; pass what the job", id="lock"),
+    pytest.param(lambda tmp: Plain(), NotSerializable, "have no text form; make the class a dataclass", id="own"),
     pytest.param(lambda tmp: (n for n in ()), NotSerializable, r"an iterator.*pass list\(x\)", id="generator"),
     pytest.param(lambda tmp: Row(None), NotSaved, "this Row is not saved yet: save it before", id="unsaved"),
     pytest.param(lambda tmp: __import__("os").getcwd, NotTrusted, "workers may not run code of", id="untrusted"),

@@ -144,6 +144,14 @@ def test_an_option_without_its_name_is_refused():
     )
 
 
+def test_an_option_of_using_without_its_name_is_refused():
+    using: Any = send.using
+
+    assert written(lambda: using("mail")) == (
+        "using() takes options by their names: .using(queue=…); arguments go in .enqueue(…)"
+    )
+
+
 @pytest.mark.parametrize(
     ("subject", "advice"),
     [
@@ -151,6 +159,7 @@ def test_an_option_without_its_name_is_refused():
         (lambda: None, "it is no job: enqueue(send(1)) calls send here; write send.enqueue(1)"),
         (lambda: plain, "mark a function with @task and call plain.enqueue(…), or write delay(plain)(…)"),
         (lambda: lambda: 1, "it has no method perform(): mark a function with @task"),
+        (lambda: print, "it has no method perform(): write a function that calls it, and mark that with @task"),
         (lambda: "tests.send", "enqueue a task's draft (send_mail.draft(…)) or an object with perform()"),
     ],
 )

@@ -15,6 +15,7 @@ from types import ModuleType
 from uuid import UUID
 
 from belayed.errors import EnqueueError, NotSerializable
+from belayed.trust import is_of_application
 
 _STEPS_SHOWN = 12
 
@@ -62,7 +63,12 @@ def refusal(value: object) -> Refused:
     for attribute, problem, fix in _BY_ATTRIBUTE:
         if _has(value, attribute):
             return Refused(f"{label} is {problem}", fix)
-    return Refused(f"{label} objects have no text form", "make the class a dataclass, or register() it")
+    if is_of_application(str(kind.__module__)):
+        return Refused(f"{label} objects have no text form", "make the class a dataclass, or register() it")
+    return Refused(
+        f"{label} objects have no text form",
+        "pass what the job can make one from, such as a path or an id, or register() the class",
+    )
 
 
 def _has(value: object, attribute: str) -> bool:
