@@ -16,6 +16,7 @@ from shop.tenancy import Review, atakes, atitle, of, takes, title
 from belayed import Plugin, State, Worker, enqueue
 from belayed.config import current
 from belayed.django.compat import signals
+from belayed.errors import AttemptCrashed
 from belayed.testing import drain
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,3 +158,23 @@ def test_a_coroutine_that_is_cancelled_while_its_tenant_is_looked_up_leaves_no_t
 
     assert job.state is State.CANCELLED
     assert result == expected("globex")["async def"]
+
+
+@override_settings(TASKS={"default": {"BACKEND": "belayed.django.TasksBackend", "OPTIONS": {"ANY_ARGUMENTS": True}}})
+def test_receivers_are_given_no_rows_where_no_plugin_says_whose_they_are():
+    heard = []
+
+    def receiver(signal, task_result, **kwargs):
+        heard.append((task_result.status.value, task_result.args, task_result.kwargs))
+
+    with of("acme"):
+        found = [takes.enqueue(Post.objects.get(pk=1)), takes.enqueue("a text", fail=True)]
+    signals.task_finished.connect(receiver)
+    try:
+        for one in found:
+            # As a worker tells of a crash, in another process than the job's.
+            current().plugins.notify("on_failure", current().get(int(one.id)), AttemptCrashed("it died"))
+    finally:
+        signals.task_finished.disconnect(receiver)
+
+    assert heard == [("FAILED", [], {}), ("FAILED", ["a text"], {"fail": True})]
