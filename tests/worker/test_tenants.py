@@ -15,7 +15,8 @@ from belayed import Cancel, Fail, Job, Outcome, Plugin, State, delay, enqueue
 from belayed.jobs import Jobs
 from belayed.testing import adrain, drain, inline
 from tests.worker import tenants
-from tests.worker.helpers import execute, states, worked
+from tests.worker.alone import Alone
+from tests.worker.helpers import eventually, execute, states, worked
 from tests.worker.tenants import ALetter, Letter, Person, Tenants, Watched, of
 from tests.worker.tree import tree
 
@@ -196,6 +197,42 @@ def test_a_method_that_turns_out_to_be_a_coroutine_enters_the_plugins_once(lite:
 
     assert [job.refresh().result for job in (first, second)] == ["Dora dances"] * 2
     assert plugin.entered == [first.id, second.id]
+
+
+@pytest.mark.parametrize("plugins", [[], [Tenants()]], ids=["no plugin", "plugin"])
+def test_jobs_of_one_name_may_be_functions_and_coroutines(
+    plugins: list[Plugin], sqlite_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tenants.ROWS, "public", tenants.ROWS["acme"])
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=plugins)
+    found = [delay(Person(id, "")).greet() for id in (3, 1, 3, 1, 1)]
+
+    worked(jobs, threads=1)
+
+    assert {job.task for job in found} == {"tests.worker.tenants.Person.greet"}
+    assert [job.refresh().result for job in found] == [
+        "Dora dances",
+        "Hello, Ada",
+        "Dora dances",
+        "Hello, Ada",
+        "Hello, Ada",
+    ]
+
+
+@pytest.mark.parametrize("plugins", [[], [Tenants()]], ids=["no plugin", "plugin"])
+def test_a_function_that_was_taken_for_a_coroutine_runs_once_and_is_known_then(
+    plugins: list[Plugin], sqlite_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tenants.ROWS, "public", tenants.ROWS["acme"])
+    jobs = opened(f"sqlite:///{sqlite_path}", plugins=plugins)
+    job = delay(ADA).greet()
+    alone = Alone(jobs)
+    alone.slots.demand.learn({job.task: True})
+
+    alone.run_all()
+
+    assert eventually(alone.ended) == [State.SUCCEEDED]
+    assert alone.slots.demand.kinds[job.task] is False
 
 
 @pytest.mark.parametrize("error", [Fail("no"), Cancel("no")], ids=["Fail", "Cancel"])

@@ -17,7 +17,7 @@ from belayed.job import Outcome, State
 from belayed.methods import NO_RULES, hook_of
 from belayed.outline import Outline, outline, rules_told
 from belayed.payload import Loaded, call_hook, load
-from belayed.plugin import NOTHING
+from belayed.plugin import NOTHING, Within
 from belayed.results import leaves, safe_str, succeeded
 from belayed.retry import Fail
 from belayed.safelog import log
@@ -46,8 +46,8 @@ class Attempts:
         self.codec, self.config, self.plugins = jobs.codec, jobs.config, jobs.plugins
         limit = self.config.max_run_time
         self.limit = None if limit is None else limit.total_seconds()
-        self.is_coroutine: Callable[[Claimed], None] = nothing
-        """Called where a job that a thread runs turns out to be a coroutine when its object is loaded."""
+        self.learn: Callable[[Claimed, bool], None] = nothing
+        """Called where a job turns out to be a coroutine, or none, when its object is loaded."""
         self.is_wrapped = bool(self.plugins.by_hook["around_attempt"])
         """Plugins are around attempts: all that a job is made of is loaded within them."""
         if jobs.store.one_writer:
@@ -128,7 +128,7 @@ class Attempts:
                     loaded = self.loaded(run, ready)
                     if loaded.is_async:
                         # It runs here: to leave the plugins and enter them elsewhere would look like another attempt.
-                        self.is_coroutine(run.claimed)
+                        self.learn(run.claimed, True)
                     self.before(run, loaded)
                     value = result_of(loaded.call(*loaded.args, **loaded.kwargs), run)
                 except BaseException as raised:
@@ -149,7 +149,10 @@ class Attempts:
         value, error = None, None
         if isinstance(ready, Loaded) and ready.hooks is None:
             try:
-                value = ran(await ready.call(*ready.args, **ready.kwargs), run)
+                if ready.is_async:
+                    value = ran(await ready.call(*ready.args, **ready.kwargs), run)
+                else:
+                    value = await self.run_function(run, ready, Within(NOTHING).call)
             except BaseException as raised:
                 error = raised
             finally:
@@ -160,7 +163,10 @@ class Attempts:
                 try:
                     loaded = cast(Loaded, await call(partial(self.loaded, run, ready)))
                     self.before(run, loaded)
-                    value = ran(await loaded.call(*loaded.args, **loaded.kwargs), run)
+                    if loaded.is_async:
+                        value = ran(await loaded.call(*loaded.args, **loaded.kwargs), run)
+                    else:
+                        value = await self.run_function(run, loaded, call)
                 except BaseException as raised:
                     error = raised
                     raise
@@ -171,6 +177,12 @@ class Attempts:
         finally:
             running.reset(token)
         return loaded, value, error
+
+    async def run_function(self, run: Running, loaded: Loaded, call: Callable[[Callable[[], Any]], Any]) -> Any:
+        """What a `def` job returns that was taken for a coroutine, as the last one of its name was one."""
+        self.learn(run.claimed, False)
+        value = await call(partial(loaded.call, *loaded.args, **loaded.kwargs))
+        return ran(await value if inspect.iscoroutine(value) else value, run)
 
     def around(self, run: Running) -> AbstractContextManager[None]:
         """The plugins' context of the attempt; none costs nothing."""

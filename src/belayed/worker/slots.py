@@ -49,7 +49,7 @@ class Slots:
         apart: bool = True,
     ) -> None:
         self.attempts, self.patience, self.pid = attempts, patience, os.getpid()
-        attempts.is_coroutine = self.learn
+        attempts.learn = self.learn
         keep_from_copies(self)
         self.wake: Callable[[], None] = nothing
         self.mark: Callable[[int], bool] = always
@@ -121,15 +121,15 @@ class Slots:
             return registry[name].is_async
         return bool(known)
 
-    def learn(self, claimed: Claimed) -> None:
-        """Take note that jobs like this one are coroutines."""
-        self.demand.learn({claimed.task: True})
+    def learn(self, claimed: Claimed, is_async: bool) -> None:
+        """Take note that jobs like this one are coroutines, or are none."""
+        self.demand.learn({claimed.task: is_async})
 
     def hand_over(self, run: Running, ready: Ready) -> None:
         """Give a job that a thread found to be a coroutine to the event loop."""
         id = run.claimed.id
         leftovers.handed_over(run)
-        self.learn(run.claimed)
+        self.learn(run.claimed, True)
         self.loop.add([(run.claimed, run, ready)])
         if (stop := self.stops.get(id)) is not None:
             # It came while neither the thread nor the event loop knew of the job.
