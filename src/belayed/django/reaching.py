@@ -11,6 +11,7 @@ from django.db.backends.signals import connection_created
 from belayed.config import MEMORY
 from belayed.django.jobs import DjangoConnection, DjangoJobs
 from belayed.errors import BelayedError
+from belayed.pages import Page
 
 PATIENCE = 5.0
 """Seconds to wait for an answer of the database."""
@@ -42,7 +43,7 @@ def unreached(jobs: DjangoJobs) -> list[checks.CheckMessage]:
         checks.Error(
             f"workers cannot use the database {jobs.alias!r}, though Django can: {why}",
             hint="A worker connects with what the engine's get_connection_params() returns, 'assume_role' and "
-            "'init_command': see docs/learn/django.md.",
+            f"'init_command': see {Page.DJANGO.named('Workers')}.",
             id="belayed.E006",
         )
     ]
