@@ -354,6 +354,50 @@ def test_a_worker_ends_though_a_job_cannot_be_claimed(jobs: Jobs) -> None:
     assert states(*saved) == [State.READY] + [State.SUCCEEDED] * 9
 
 
+def test_many_jobs_that_cannot_be_claimed_keep_no_other_from_it(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(duties, "FIRST", 1.0)
+    monkeypatch.setattr(duties, "LONGEST", 60.0)
+    enqueue_many(double.using(queue="bad", priority=-1).draft(nth) for nth in range(100))
+    good = double.enqueue(1)
+    refuse(jobs, "jobs", "UPDATE", "NEW.queue = 'bad' AND NEW.state = 'running'")
+
+    with worker(jobs, threads=2):
+        eventually(lambda: ended(good), within=30)
+
+    assert not logged(caplog, "the store is not available")
+
+
+def test_a_worker_ends_only_when_it_has_looked_past_all_that_cannot_be_claimed(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "FIRST", 1.0)
+    monkeypatch.setattr(duties, "LONGEST", 60.0)
+    enqueue_many(double.using(queue="bad", priority=-1).draft(nth) for nth in range(100))
+    good = enqueue_many(double.draft(nth) for nth in range(20))
+    refuse(jobs, "jobs", "UPDATE", "NEW.queue = 'bad' AND NEW.state = 'running'")
+
+    worked(jobs)
+
+    assert states(*good) == [State.SUCCEEDED] * 20
+
+
+def test_more_jobs_that_cannot_be_claimed_than_are_passed_over_are_no_outage(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(duties, "MOST", 20)
+    enqueue_many(double.using(queue="bad", priority=5).draft(nth) for nth in range(100))
+    refuse(jobs, "jobs", "UPDATE", "NEW.queue = 'bad' AND NEW.state = 'running'")
+
+    with worker(jobs, threads=2):
+        eventually(lambda: logged(caplog, "20 such jobs are passed over"), within=30)
+        good = enqueue_many(double.draft(nth) for nth in range(50))
+        eventually(lambda: ended(*good), within=30)
+
+    assert not logged(caplog, "the store is not available")
+
+
 def test_no_more_is_claimed_than_can_be_kept_unwritten(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

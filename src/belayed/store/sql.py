@@ -192,7 +192,7 @@ class SqlStore(Examining, Chores):
         if not wanted or not lanes or not lanes.lanes:
             return Turn(held, [])
         claimed = self.claimed(answers[-1])
-        if len(claimed) < wanted.count and lanes.far:
+        if len(claimed) < wanted.count and lanes.far and wanted.only is None:
             # Others have taken some of what had been looked at.
             lanes.look_far([])
             more = yield from self.claiming(Wanted(wanted.worker, wanted.count - len(claimed), lanes), at)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from belayed.claim import Claimed
+from belayed.errors import StoreError
 from belayed.store import Store
 from belayed.store.answers import Turn, Wanted
 from belayed.store.lanes import Lanes
 from belayed.worker.duties import HeldBack
 from belayed.worker.mending import Perform, each, is_of_others, is_refusal
 from belayed.worker.page import clock
+
+AT_A_TIME = 0.25
+"""Seconds after which everything else has its turn again."""
 
 
 class Claims:
@@ -24,6 +29,8 @@ class Claims:
         self.stuck = HeldBack("claim")
         self.careful = False
         """They are made by themselves, past rows that were refused."""
+        self.more = False
+        """The last of those was cut short: there may be jobs behind the ones that were refused."""
 
     def wanted(self, count: int) -> Wanted | None:
         """What the next turn is to claim; None: nothing, or not in the turn."""
@@ -37,22 +44,36 @@ class Claims:
         return True
 
     def carefully(self, count: int) -> int:
-        """Claim and start jobs, at most *count*, that the database lets be claimed; how many. Raises StoreError."""
-        if count <= 0:
-            return 0
-        claimed_at = clock()
-        passed_over = self.stuck.ids()
-        first = self.perform(self.store.first(self.lanes, count + len(passed_over)))
-        ids = [id for id in first if id not in passed_over][:count]
+        """Claim and start jobs, at most *count*, that the database lets be claimed; how many. Raises StoreError.
 
-        def claimed(some: list[int]) -> Turn:
-            wanted = Wanted(self.worker, len(some), self.lanes, some)
+        It takes a short time. What is refused is passed over at once, so as to come to the others.
+        """
+        until, started, self.more = time.monotonic() + AT_A_TIME, 0, False
+        passed_over = set(self.stuck.ids())
+
+        def claimed(some: Sequence[int]) -> Turn:
+            wanted = Wanted(self.worker, len(some), self.lanes, list(some))
             return self.perform(self.store.turn([], wanted))  # type: ignore[no-any-return]
 
-        parts: list[Turn] = []
-        if ids:
-            parts = self.stuck.sort_out(each(lambda some: claimed(list(some)), ids))
-        self.careful = bool(self.stuck)
-        jobs = [job for part in parts for job in part.claimed]
-        self.start(jobs, claimed_at)
-        return len(jobs)
+        while started < count:
+            claimed_at = clock()
+            first = self.perform(self.store.first(self.lanes, count + len(passed_over)))
+            ids = [id for id in first if id not in passed_over][: count - started]
+            if not ids:
+                break
+            # What others have locked or claimed is not asked for again either.
+            passed_over.update(ids)
+            try:
+                for turn in self.stuck.sort_out(each(claimed, ids)):
+                    self.start(turn.claimed, claimed_at)
+                    started += len(turn.claimed)
+            except StoreError as error:
+                if not self.stuck.full or not is_refusal(error):
+                    raise
+                # No more can be passed over. What comes before them is claimed nevertheless.
+                break
+            if time.monotonic() > until:
+                self.more = True
+                break
+        self.careful = self.more or bool(self.stuck)
+        return started

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from belayed.errors import StoreError
 from belayed.safelog import log
@@ -18,7 +18,7 @@ FIRST, LONGEST = 1.0, 60.0
 FORGOTTEN = 180.0
 """Seconds after which a row is forgotten that was not refused again: it may be gone."""
 MOST = 1000
-"""Rows that are passed over at most: with more, the duty as a whole waits."""
+"""Rows that are passed over at most: with more, a duty as a whole waits, and claims end at the first of the others."""
 
 T = TypeVar("T")
 
@@ -76,6 +76,11 @@ class HeldBack:
     def __bool__(self) -> bool:
         return bool(self.rows)
 
+    @property
+    def full(self) -> bool:
+        """Whether no other row can be passed over."""
+        return len(self.rows) >= MOST
+
     def ids(self) -> Collection[int]:
         """Those to be passed over now."""
         now = time.monotonic()
@@ -85,21 +90,21 @@ class HeldBack:
     def add(self, id: int, error: Exception) -> None:
         """Pass over a row for a while. Raises *error* if there are too many."""
         tries, _ = self.rows.get(id, (0, 0.0))
-        if not tries and len(self.rows) >= MOST:
+        if not tries and self.full:
             raise error
         self.rows[id] = tries + 1, time.monotonic() + pause_after(tries + 1)
         if not tries:
             text = "the database refuses to %s job #%d, which is passed over for a while: %s"
             log.error(text, self.what, id, error, extra={"job_id": id})
+            if self.full:
+                log.error("%d such jobs are passed over: those behind the next one wait", MOST)
 
-    def sort_out(self, answers: Any) -> list[Any]:
-        """What was answered by `each`; the rows that were refused are held back."""
-        found = []
+    def sort_out(self, answers: Iterable[tuple[Sequence[int], T | Exception]]) -> Iterator[T]:
+        """The answers of `each`, as they come; the rows that were refused are held back."""
         for ids, answer in answers:
             if isinstance(answer, Exception):
                 self.add(ids[0], answer)
-            else:
-                for id in ids:
-                    self.rows.pop(id, None)
-                found.append(answer)
-        return found
+                continue
+            for id in ids:
+                self.rows.pop(id, None)
+            yield answer

@@ -224,7 +224,7 @@ class Loop:
         self.take_in(answer)
         if self.claims.careful and not self.closed:
             found = self.claims.carefully(self.slots.room())
-            self.poll_at = time.monotonic() + (0.0 if found else self.wakeup.poll_after())
+            self.poll_at = time.monotonic() + (0.0 if found or self.claims.more else self.wakeup.poll_after())
         # What has been claimed may wait for threads that sleep.
         self.tend_at = self.slots.tend(time.monotonic())
         self.take_written([], set())
@@ -366,7 +366,8 @@ class Loop:
             return False
         self.lanes.forget()
         self.guarded(self.last_look)
-        return not self.outages and not self.unwritten and self.slots.idle() and self.aside.is_over(by, self.ending.now)
+        busy = self.outages or self.unwritten or self.claims.more or not self.slots.idle()
+        return not busy and self.aside.is_over(by, self.ending.now)
 
     def last_look(self) -> None:
         """Whether there is anything left: what is due, too, and nobody has made ready yet."""

@@ -182,7 +182,7 @@ class Upkeep:
         passed_over = self.stuck_rescues.ids()
         ids = perform(self.store.held_by([one.worker for one in dead]))
         ids = [id for id in ids if id not in passed_over]
-        parts = self.stuck_rescues.sort_out(each(lambda some: rescued(perform, self.store, dead, some), ids))
+        parts = list(self.stuck_rescues.sort_out(each(lambda some: rescued(perform, self.store, dead, some), ids)))
         return Rescued(
             [id for part in parts for id in part.saved],
             [id for part in parts for id in part.poisoned],
