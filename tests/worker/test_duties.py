@@ -11,9 +11,9 @@ import pytest
 
 from belayed import Outcome, State, enqueue_many
 from belayed.jobs import Jobs
-from belayed.worker import duties, pruning
+from belayed.worker import duties, pruning, upkeep
 from tests.worker.helpers import ended, eventually, execute, logged, process, states, worker
-from tests.worker.refusing import allow, refuse
+from tests.worker.refusing import allow, locked, refuse
 from tests.worker.tasks import double, note_and_wait
 
 Opened = Callable[..., Jobs]
@@ -79,6 +79,39 @@ def test_a_worker_does_not_ask_again_and_again_for_what_cannot_be_made_ready(
         double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(30)
 
     assert len(asked) < 200
+
+
+def test_scheduled_jobs_become_ready_in_many_batches_beside_one_that_cannot(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PROMOTE_BATCH", 20)
+    later(jobs, 1, "bad")
+    good = later(jobs, 500, "others")
+    refuse(jobs, "jobs", "UPDATE", "NEW.queue = 'bad' AND OLD.state = 'scheduled'")
+
+    with worker(jobs, queues=["nothing"], poll_interval=timedelta(seconds=60)):
+        eventually(lambda: sum(one.jobs for one in jobs.counts().live if one.state is State.READY) == 500, within=30)
+
+    assert states(*good[:3]) == [State.READY] * 3
+
+
+def test_a_due_job_that_is_locked_is_not_looked_for_again_and_again(postgres: Jobs) -> None:
+    (held,) = later(postgres, 1)
+
+    with locked(postgres, held.id), worker(postgres) as running:
+        loop = eventually(lambda: running.loop)
+        eventually(lambda: loop.upkeep.locked_out > 6)
+        looks: list[int] = []
+        promote = loop.store.promote
+
+        def counted(**given: Any) -> Any:
+            looks.append(1)
+            return promote(**given)
+
+        loop.store.promote = counted  # type: ignore[method-assign]
+        double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(30)
+
+    assert len(looks) < 30
 
 
 def test_pruning_that_is_refused_stops_nothing(url: str, opened: Opened, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,9 @@ from belayed.worker.watch import Watch
 
 LOOKS_LATE = 0.5
 """Seconds by which a look for ready jobs may be late before this asks for what is due by itself."""
-PROMOTE_BATCH = 1000
+PROMOTE_BATCH = RESCUE_BATCH = 1000
+LOCKED = 0.01
+"""Seconds until another look for what is due, where all of that is locked: twice as many each time, to `LOOKS_LATE`."""
 LOOKING, STRAYS = "looking for dead workers", "giving back claims that did not reach this worker"
 RESCUE, PROMOTE = "rescuing the jobs of dead workers", "making scheduled jobs ready"
 
@@ -52,6 +54,8 @@ class Upkeep:
         self.prune_at = time.monotonic() + self.pruning.pause() * random.random()
         self.stuck_rescues, self.stuck_strays = HeldBack("rescue"), HeldBack("give back")
         self.stuck_promotions = HeldBack("make ready")
+        self.locked_out = 0
+        """How often in a row all that was due was locked."""
         self.beating_since: float | None = None
         self.last_beat = 0.0
         self.watch = Watch(row.id, self.lapse, self.beat_every)
@@ -180,7 +184,7 @@ class Upkeep:
                 if not is_refusal(error) or is_locked(error):
                     raise
         passed_over = self.stuck_rescues.ids()
-        ids = perform(self.store.held_by([one.worker for one in dead]))
+        ids = perform(self.store.held_by([one.worker for one in dead], count=RESCUE_BATCH + len(passed_over)))
         ids = [id for id in ids if id not in passed_over]
         parts = list(self.stuck_rescues.sort_out(each(lambda some: rescued(perform, self.store, dead, some), ids)))
         return Rescued(
@@ -200,6 +204,10 @@ class Upkeep:
             self.promote_at = max(self.promote_at, self.duties.due(PROMOTE))
             return False
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
+        # One that is due and was not made ready is locked by somebody else, perhaps for long.
+        self.locked_out = 0 if promoted.jobs or wait else self.locked_out + 1
+        if self.locked_out:
+            wait = min(LOCKED * 2.0 ** min(self.locked_out, 10), LOOKS_LATE)
         now = time.monotonic()
         self.promote_at = now + (min(wait, EAGER) if now < self.told_at + EAGER else wait)
         return bool(promoted.jobs)
@@ -213,13 +221,16 @@ class Upkeep:
                 if not is_refusal(error):
                     raise
         passed_over = self.stuck_promotions.ids()
-        rows = perform(self.store.scheduled(count=PROMOTE_BATCH + len(passed_over)))
-        rows = [row for row in rows if row[0] not in passed_over]
+        most = PROMOTE_BATCH + len(passed_over)
+        found = perform(self.store.scheduled(count=most))
+        rows = [row for row in found if row[0] not in passed_over]
         due = [id for id, seconds in rows if seconds <= 0]
         parts: list[Promoted] = []
         if due:
-            parts = self.stuck_promotions.sort_out(each(lambda some: perform(self.store.promote(only=some)), due))
-        return Promoted(sum(part.jobs for part in parts), next((row[1] for row in rows if row[1] > 0), None))
+            parts = list(self.stuck_promotions.sort_out(each(lambda some: perform(self.store.promote(only=some)), due)))
+        # There may be others that are due behind those of a whole batch.
+        behind = 0.0 if len(found) == most else None
+        return Promoted(sum(part.jobs for part in parts), next((row[1] for row in rows if row[1] > 0), behind))
 
     def looked(self, next_due: float | None, poll_at: float) -> None:
         """A look for ready jobs has just seen when the next scheduled one is due, and the next look will see it again.
