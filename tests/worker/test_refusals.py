@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from belayed import Outcome, State, Worker, enqueue_many
+from belayed.claim import Finished
 from belayed.config import address
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs
@@ -396,6 +397,22 @@ def test_more_jobs_that_cannot_be_claimed_than_are_passed_over_are_no_outage(
         eventually(lambda: ended(*good), within=30)
 
     assert not logged(caplog, "the store is not available")
+
+
+def test_an_outcome_of_a_claim_that_was_lost_leaves_that_of_the_next_one_set_aside(jobs: Jobs) -> None:
+    one = Finished.succeeded(1, "first token", 0.1, None, True, 1)
+    later = Finished.succeeded(1, "second token", 0.1, None, True, 2)
+    took: list[tuple[list[Finished], set[int]]] = []
+    perform = jobs.connections.perform
+    aside = setaside.SetAside(perform, jobs.store, lambda *given: took.append(given), lambda: None)
+    aside.set_aside(one, BelayedError("refused"))
+    aside.parts.append([one])
+    aside.set_aside(later, BelayedError("refused"))
+
+    aside.write(time.monotonic() + 10)
+
+    assert took == [([one], set())]
+    assert [entry.one for entry in aside.entries.values()] == [later]
 
 
 def test_no_more_is_claimed_than_can_be_kept_unwritten(

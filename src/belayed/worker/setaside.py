@@ -173,8 +173,9 @@ class SetAside:
         """Keep an outcome for later."""
         entry = self.entries.get(one.id)
         if entry is None or entry.one is not one:
-            # If there is another one, of an earlier claim, its claim is lost.
-            self.forget(one)
+            if entry is not None:
+                # Of an earlier claim, which is lost.
+                self.forget(entry.one)
             # It may wait for hours: the text of its traceback is enough.
             one.error = None
             entry = self.entries[one.id] = Entry(one, size_of(one))
@@ -192,11 +193,13 @@ class SetAside:
         say(text, task, one.id, one.outcome.value, humane(wait), error, why, extra=about(one, task, queue))
 
     def forget(self, one: Finished, *, is_written: bool = False) -> None:
-        entry = self.entries.pop(one.id, None)
-        if entry is None:
+        entry = self.entries.get(one.id)
+        if entry is None or entry.one is not one:
+            # Nothing is kept of it, or there is one of a later claim, which has not been written.
             return
+        del self.entries[one.id]
         self.size -= entry.size
-        if is_written and entry.one is one:
+        if is_written:
             task, queue, _ = known(one)
             text = "the outcome of %s #%d, which was set aside, is written, at try %d"
             log.info(text, task, one.id, entry.tries + 1, extra=about(one, task, queue))
