@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -186,6 +187,13 @@ class TestAiosqlite:
 
         assert found is not None
         assert found[0].payload == draft().text
+
+    async def test_what_several_tasks_do_with_it_leaves_it_as_it_was(self, sqlite_db, raw):
+        raw.text_factory = bytes
+
+        await asyncio.gather(*(wrap(raw).perform(SQLITE.insert(draft())) for _ in range(5)))
+
+        assert raw.text_factory is bytes
 
     async def test_without_tables_it_says_how_to_make_them(self):
         async with aiosqlite.connect(":memory:") as raw:

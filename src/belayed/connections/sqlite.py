@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from belayed.config import MEMORY
 from belayed.connections import forks, sqlitefile
 from belayed.connections.base import ENDED, OPEN
 from belayed.connections.holders import SUSPICIOUS, refuse_own_transaction
+from belayed.connections.lenient import LENIENT, lenient
 from belayed.connections.parameters import NONE, ConnectionParameters
 from belayed.connections.sqlitefaults import primary_code, translated
 from belayed.connections.within import refuse_to_wait
@@ -32,8 +32,6 @@ MARK = "belayed_completion"
 NO_MARK = f"no such savepoint: {MARK}"
 OLDEST = (3, 37)
 """Of SQLite: before it there were no strict tables."""
-LENIENT = methodcaller("decode", "utf-8", "backslashreplace")
-"""How a text is read: one that is no UTF-8, which any program can write into a file, must not stop all the others."""
 
 
 class CallersSqlite:
@@ -50,17 +48,15 @@ class CallersSqlite:
     def send(self, request: Request) -> Answer:
         cursor = self.raw.cursor()
         cursor.row_factory = None  # the caller's may make dictionaries
-        # The caller's may make bytes, or fail for a text that is no UTF-8, whichever row has it.
-        text_factory, self.raw.text_factory = self.raw.text_factory, LENIENT
         try:
-            if isinstance(request, Load):
-                cursor.executemany(request.statement.named, request.rows)
-                return [[]]
-            return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
+            with lenient(self.raw):
+                if isinstance(request, Load):
+                    cursor.executemany(request.statement.named, request.rows)
+                    return [[]]
+                return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
         finally:
-            self.raw.text_factory = text_factory
             cursor.close()
 
     def begin(self) -> None:
@@ -304,23 +300,21 @@ class CallersAiosqlite:
 
     async def send(self, request: Request) -> Answer:
         answer: Answer = []
-        text_factory, self.raw.text_factory = self.raw.text_factory, LENIENT
         try:
-            if isinstance(request, Load):
-                await self.raw.executemany(request.statement.named, request.rows)
-                return [[]]
-            for statement, params in request.calls:
-                cursor = await self.raw.cursor()
-                try:
-                    cursor.row_factory = None
-                    await cursor.execute(statement.named, params)
-                    answer.append(list(await cursor.fetchall()))
-                finally:
-                    await cursor.close()
+            with lenient(self.raw):
+                if isinstance(request, Load):
+                    await self.raw.executemany(request.statement.named, request.rows)
+                    return [[]]
+                for statement, params in request.calls:
+                    cursor = await self.raw.cursor()
+                    try:
+                        cursor.row_factory = None
+                        await cursor.execute(statement.named, params)
+                        answer.append(list(await cursor.fetchall()))
+                    finally:
+                        await cursor.close()
         except sqlite3.Error as error:
             raise translated(error) from error
-        finally:
-            self.raw.text_factory = text_factory
         return answer
 
     async def begin(self) -> None:
