@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pytest
 
 from belayed import Jobs
 from belayed.config import address
+from belayed.connections import forks
+from belayed.connections.within import refuse_to_wait
 from belayed.errors import StoreError
 from belayed.steps import Ask
 from tests.connections.conftest import at_most
@@ -110,3 +113,29 @@ def test_postgresql_takes_it(postgres_url):
 
         assert len(jobs.find()) == 1
         assert time.monotonic() - begun < 10
+
+
+def test_a_look_for_other_connections_goes_on_while_threads_open_and_close_some(sqlite_path):
+    interval, ended = sys.getswitchinterval(), threading.Event()
+    jobs = Jobs(f"sqlite:///{sqlite_path}")
+    own = jobs.connections.open()
+    others = [jobs.connections.open() for _ in range(20)]
+
+    def churn() -> None:
+        while not ended.is_set():
+            forks.known.discard(others[0])
+            forks.known.add(others[0])
+
+    thread = threading.Thread(target=churn)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(20_000):
+            refuse_to_wait(own, str(sqlite_path))
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+        thread.join()
+        for one in (own, *others):
+            one.close()
+        jobs.close()

@@ -39,9 +39,19 @@ known: weakref.WeakSet[Forkable] = weakref.WeakSet()
 held: list[Forkable] = []
 
 
+def present() -> list[Forkable]:
+    """The connections that are known now. It waits for none of the threads that open or close one."""
+    while True:
+        try:
+            return list(known)
+        except RuntimeError:
+            # One was opened or closed during the look.
+            continue
+
+
 def before() -> None:
     opening.acquire()
-    for connection in list(known):
+    for connection in present():
         if connection.lock.acquire(timeout=PATIENCE):
             held.append(connection)
             connection.before_fork()

@@ -15,7 +15,7 @@ WITHIN = (
 
 def refuse_to_wait(connection: Any, path: str) -> None:
     """Raise StoreError if this very thread keeps an SQLite file locked, by another connection of ours."""
-    for other in forks.known.copy():
+    for other in forks.present():
         if other is not connection and other.place == connection.place:
             # The lock knows its thread: to note it at each operation would take time for nothing.
             if other.lock._is_owned() and other.is_writing:  # noqa: SLF001
