@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from belayed.config import address
-from belayed.connections import Connections
+from belayed.connections import Connections, postgresql
 from belayed.connections.listening import Listener
 from belayed.connections.parameters import of_url
-from belayed.connections.postgresql import OwnPsycopg
+from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import Draft
 from belayed.steps import Ask, Steps
@@ -228,3 +228,29 @@ def test_an_error_on_this_side_of_a_transaction_commits_none_of_it(connections):
 
     assert connections.perform(STORE.paused()) == []
     assert connections.perform(STORE.get(first.id)) is not None
+
+
+async def test_a_connection_is_closed_whose_first_question_fails_or_is_given_up(postgres_url, monkeypatch):
+    parameters = of_url(address(postgres_url).target)
+
+    # The errors are kept: their tracebacks would keep what is open.
+    monkeypatch.setattr(postgresql, "WHO", "SELECT 1 / 0")
+    with pytest.raises(StoreError) as refused:
+        OwnPsycopg(parameters)
+    with pytest.raises(StoreError) as arefused:
+        await OwnAsyncPsycopg.open(parameters)
+    monkeypatch.setattr(postgresql, "WHO", "SELECT pg_sleep(60)")
+    with pytest.raises(TimeoutError) as given_up:
+        await asyncio.wait_for(OwnAsyncPsycopg.open(parameters), 1)
+
+    errors = refused, arefused, given_up
+    with psycopg.connect(address(postgres_url).target, autocommit=True) as raw:
+        mine = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'belayed' AND datname = current_database()"
+        )
+        for _ in range(100):
+            if raw.execute(mine).fetchone() == (0,):
+                break
+            await asyncio.sleep(0.05)
+        assert raw.execute(mine).fetchone() == (0,)
+    assert len(errors) == 3

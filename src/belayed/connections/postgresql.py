@@ -76,8 +76,10 @@ class OwnPsycopg:
                     self.raw.execute(text)
             else:
                 self.first = first
-        except (psycopg.Error, UnicodeError) as error:
+        except BaseException as error:
             self.raw.close()
+            if not isinstance(error, psycopg.Error | UnicodeError):
+                raise
             raise unreachable(error, parameters) from quotable(error, parameters)
         self.begun = False
         self.meanwhile: Callable[[], None] = nothing
@@ -240,8 +242,10 @@ class OwnAsyncPsycopg:
                     await raw.execute(text)
             else:
                 own.first = session(raw, parameters, local="LOCAL ")
-        except (psycopg.Error, UnicodeError) as error:
+        except BaseException as error:
             await raw.close()
+            if not isinstance(error, psycopg.Error | UnicodeError):
+                raise
             raise unreachable(error, parameters) from quotable(error, parameters)
         return own
 
