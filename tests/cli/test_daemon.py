@@ -62,7 +62,10 @@ def test_a_second_start_is_refused(process, shop, folder):
 
     pid = holder(folder / "belayed.pid")
     assert second.returncode == 1
-    assert f"a worker runs already: process {pid} has {folder}/belayed.pid; `belayed stop` ends it" in second.stderr
+    assert (
+        f"a worker runs already: process {pid} has {folder}/belayed.pid; `belayed --app shop stop` ends it"
+        in second.stderr
+    )
 
 
 @pytest.mark.dj(313)

@@ -51,8 +51,7 @@ def test_a_look_makes_no_tables_in_the_file_of_somebody_else(run, folder, words)
     ended = run(*words, url=f"sqlite:///{folder}/theirs.db")
 
     assert ended.exit_code == (1 if words == ["doctor"] else 2)
-    assert "belayed migrate" in ended.output
-    assert f"sqlite:///{folder}/theirs.db" in ended.output
+    assert f"`belayed --url sqlite:///{folder}/theirs.db migrate`" in ended.output
     assert tables(folder / "theirs.db") == ["theirs"]
 
 
@@ -266,7 +265,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(folder, there
     code = f"{PROGRAM}{warm}os.setuid(65534)\nsend.enqueue('ada')"
     folder.chmod(0o755)
     for above in folder.parents:
-        if above.name.startswith("pytest-"):
+        if above.name.startswith(("pytest-", "popen-")):
             above.chmod(0o755)
     if there:
         (folder / "belayed.db").touch(0o644)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from typing import Any
 
@@ -23,7 +22,7 @@ from belayed.cli.init import init
 from belayed.cli.jobs import jobs
 from belayed.cli.meant import explained
 from belayed.cli.migrate import migrate
-from belayed.cli.show import note, one_line, program
+from belayed.cli.show import as_called, note, one_line, program
 from belayed.cli.status import pause, resume, status
 from belayed.cli.work import work, workoff
 from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing, SchemaNewer, StoreUnavailable
@@ -31,8 +30,6 @@ from belayed.errors import BelayedError, ConfigError, OptionError, SchemaMissing
 __all__ = ["main"]
 
 INTERRUPTED = 130
-COMMAND = re.compile("`belayed (?=[a-z])")
-"""How messages begin to name a command."""
 
 
 class Commands(click.Group):
@@ -81,8 +78,7 @@ def shown(error: BelayedError) -> click.ClickException:
     """*error* as click shows it, with its exit code."""
     if isinstance(error, InLines):
         return WrongUse(printable.lines(str(error)))
-    # As it is to be copied: the library does not know how the command was called.
-    text = without_secrets(COMMAND.sub(lambda _: f"`{program()} ", one_line(error)))
+    text = without_secrets(as_called(one_line(error)))
     if isinstance(error, StoreUnavailable):
         return Unavailable(
             f"{text}\nIs it the right one? `{program()} doctor` looks closer; --url or BELAYED_URL names another."

@@ -17,7 +17,7 @@ from belayed.addresses import hidden, without_secrets
 from belayed.application import DJANGO, Application, loaded
 from belayed.cli.completing import complete_app
 from belayed.cli.handing import handed
-from belayed.cli.show import program
+from belayed.cli.show import as_called, program
 from belayed.config import nearest_project
 from belayed.errors import ConfigError, StoreUnavailable
 from belayed.jobs import Jobs
@@ -110,5 +110,5 @@ def check_file(jobs: Jobs) -> None:
         by = origin.named_by(jobs.address)
         raise StoreUnavailable(
             f"there is no SQLite file {file}{f', which is looked for {by}' if by else ''}: the first enqueue makes it, "
-            f"as do `{program()} work` and `{jobs.migrate_command}`{origin.advice(jobs.address)}"
+            f"as do `{program()} work` and `{as_called(jobs.migrate_command)}`{origin.advice(jobs.address)}"
         )

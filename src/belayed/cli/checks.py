@@ -13,7 +13,7 @@ from belayed.addresses import without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, servings
-from belayed.cli.show import counted, one_line, program, rough
+from belayed.cli.show import as_called, counted, one_line, program, rough
 from belayed.cli.vanished import sessions
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
@@ -63,7 +63,7 @@ def found(place: Place) -> list[Finding]:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:
         newer = isinstance(error, SchemaNewer)
-        fix = "pip install -U belayed" if newer else jobs.migrate_remedy()
+        fix = "pip install -U belayed" if newer else as_called(jobs.migrate_remedy())
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]
     except StoreError as error:
         # What it says of itself tells why.

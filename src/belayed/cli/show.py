@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,10 @@ class Called(Protocol):
     def called(self, program: str) -> str: ...
 
 
+COMMAND = re.compile("(^|`)belayed (?=[a-z])")
+"""How the library begins to name a command."""
+
+
 def program() -> str:
     """What command lines that mean the same jobs begin with, as they are to be copied.
 
@@ -118,6 +123,11 @@ def program() -> str:
     root = context.find_root() if context else None
     name = (root.info_name if root else None) or "belayed"
     return root.obj.called(name) if root and isinstance(root.obj, Called) else name
+
+
+def as_called(text: str) -> str:
+    """A text of the library, with its command lines as they are to be copied: it does not know how this was called."""
+    return COMMAND.sub(lambda found: f"{found[1]}{program()} ", text)
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
