@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from belayed.addresses import POSTGRESQL, SCHEME, hidden, looks_like_login, without_secrets
 from belayed.errors import ConfigError
 from belayed.mistakes import nearest
-from belayed.parsing import duration, json_object, listed, size
+from belayed.parsing import duration, json_object, listed, size, whole_number
 
 DAY = timedelta(days=1)
 MEMORY = ":memory:"
@@ -269,7 +269,7 @@ def parsed(variable: str, text: str, hint: Any) -> Any:
         if tuple in kinds:
             return listed(word)
         if int in kinds:
-            return size(word) if variable.endswith("_RSS") else int(word)
+            return size(word) if variable.endswith("_RSS") else whole_number(word)
         if bool in kinds:
             raise ValueError("it takes true or false")
     except (ValueError, OverflowError) as error:

@@ -41,3 +41,11 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size: write bytes (1048576) or a unit (512M, 2G)")
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
+
+
+def whole_number(text: str) -> int:
+    """A whole number from text: `5`, `-10`."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it takes a whole number, such as 5") from None

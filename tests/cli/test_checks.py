@@ -472,3 +472,24 @@ def test_the_doctor_goes_on_where_the_role_may_not_even_look(run, postgres_url):
 
     assert [finding.fix for finding in found] == [f"GRANT USAGE ON SCHEMA work TO {role};"]
     assert {finding.result for finding in lacking if finding.check == "rights"} == {Result.FAIL}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("BELAYED_THREADS", "five", "it takes a whole number, such as 5"),
+        ("BELAYED_PROCESSES", "1.5", "it takes a whole number, such as 5"),
+        ("BELAYED_THREADS", "0", "it takes 1 or more"),
+        ("BELAYED_GRACE", "5x", "is no time"),
+        ("BELAYED_MAX_RSS", "lots", "is no size"),
+        ("BELAYED_THREAD", "5", "did you mean BELAYED_THREADS?"),
+        ("BELAYED_MAX_ATTEMPTS", "ten", "it takes a whole number, such as 5"),
+    ],
+)
+def test_a_variable_with_which_no_worker_starts_fails_once(each_url, monkeypatch, variable, value, says):
+    monkeypatch.setenv(variable, value)
+
+    failed = [finding.text for finding in checks.all_findings(Place(url=each_url)) if finding.result is Result.FAIL]
+
+    assert [text for text in failed if variable in text and says in text] != []
+    assert len([text for text in failed if variable in text]) == 1

@@ -15,6 +15,7 @@ from belayed.cli.app import Place, check_file
 from belayed.cli.queues import Queue, by_queue, servings
 from belayed.cli.show import as_called, counted, one_line, program, rough
 from belayed.cli.vanished import sessions
+from belayed.config import WorkerConfig, settings
 from belayed.connections.sqlite import OLDEST as OLDEST_SQLITE
 from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, UnknownPayload, UntrustedPayload
 from belayed.job import State
@@ -47,7 +48,7 @@ def all_findings(place: Place) -> list[Finding]:
 def found(place: Place) -> list[Finding]:
     """What all checks find."""
     first, jobs = application(place)
-    findings = [first] if first else []
+    findings = [*([first] if first else []), *worker_settings(first)]
     if jobs is None:
         return findings
     try:
@@ -76,6 +77,16 @@ def found(place: Place) -> list[Finding]:
     queues = by_queue(jobs.counts(most=1).live, jobs.paused(), now)
     numbers = ids(jobs.connections.perform(jobs.store.ids()))
     return [*findings, *numbers, *workers(rows, now), *waiting(queues, rows, now), *code(jobs)]
+
+
+def worker_settings(first: Finding | None) -> list[Finding]:
+    """The environment's setting that would keep a worker from starting, unless the *first* finding names it."""
+    try:
+        settings(WorkerConfig, {})
+    except ConfigError as error:
+        if first is None or one_line(error) != first.text:
+            return [Finding("settings", Result.FAIL, one_line(error), "set it right, or unset it: no worker starts so")]
+    return []
 
 
 def examined(jobs: Jobs) -> list[Finding]:
