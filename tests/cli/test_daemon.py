@@ -141,6 +141,16 @@ def test_a_worker_that_cannot_start_is_told_with_what_it_logged(process, folder)
     assert not running(folder / "belayed.pid")
 
 
+def test_a_worker_that_cannot_start_or_log_is_told_with_where_to_look(process, folder):
+    (folder / "wrong.py").write_text("raise RuntimeError('no')\n")
+
+    ended = process("start", "--app", "wrong", "--log-file", "/dev/null")
+
+    assert ended.returncode == 2
+    assert "the worker ended with exit code 2; it wrote nothing to /dev/null that can be read here" in ended.stderr
+    assert "`belayed --app wrong work` shows why" in ended.stderr
+
+
 def test_a_worker_that_takes_too_long_to_start_is_stopped(process, folder):
     (folder / "sleepy.py").write_text("import threading\nthreading.Event().wait()\n")
 

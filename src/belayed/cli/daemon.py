@@ -227,6 +227,11 @@ class NotStarted(click.ClickException):
 def not_started(what: str, log: Path, file: IO[bytes], begun: int, code: int = 1) -> click.ClickException:
     """The error of a start, with what the worker has logged, and its exit code."""
     lines = written(log, file, begun).decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+    if not lines:
+        # A full disk takes no log, and a pipe or a terminal shows none.
+        return NotStarted(
+            f"{what}; it wrote nothing to {log} that can be read here: `{program()} work` shows why", code
+        )
     return NotStarted("\n".join([f"{what}; {log} says:", *(f"  {line}" for line in lines)]), code)
 
 
