@@ -62,7 +62,7 @@ def shown() -> Iterator[tuple[str, list[str]]]:
         prose = re.sub(r"^ *```\w.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
         inline = re.findall(r"`([^`]+)`", re.sub(r"\s*\n\s*", " ", prose))
         for line in [*"\n".join(fenced).splitlines(), *inline]:
-            if found := re.search(r"(?:^|[ /(])belayed ([a-z]+\b.*)$", line.partition("  #")[0]):
+            if found := re.search(r"(?:^|[ /(])belayed ([a-z]+\b.*?)(?:\)\x22)?$", line.partition("  #")[0]):
                 yield page, words(found[1])
     for service in services():
         yield "compose", words(service["command"].removeprefix("belayed "))
