@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
-from django.test import override_settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.forms import Form
+from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 from shop.models import Log, Post, Ticket
@@ -222,3 +225,25 @@ def test_a_model_of_an_installed_application_is_called_where_trust_names_it():
         delay(user).set_password("new")
 
         assert drain().succeeded == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        (lambda: Post.objects.filter(title="News"), "is a query; pass the ids that it finds, or list(x)"),
+        (lambda: RequestFactory().get("/"), "is a request; pass what the job needs of it, such as the user's id"),
+        (lambda: Form({}), "is a form; pass x.cleaned_data, or what the job needs of it"),
+    ],
+)
+def test_what_a_view_has_at_hand_is_refused_with_what_to_pass_instead(made, what):
+    with pytest.raises(NotSerializable, match=re.escape(what)):
+        greet.enqueue(made())
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_a_plain_enqueue_in_a_coroutine_names_its_twin():
+    async def request():
+        greet.enqueue("ada")
+
+    with pytest.raises(SynchronousOnlyOperation, match=r"`await f\.aenqueue\(…\)`"):
+        async_to_sync(request)()

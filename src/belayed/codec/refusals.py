@@ -127,6 +127,9 @@ _OPEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("execute", "commit"), *_CONNECTION),
     (("execute", "fetchone"), *_CONNECTION),
     (("execute", "fetchrow"), *_CONNECTION),
+    (("in_bulk", "values_list"), "a query", "pass the ids that it finds, or list(x)"),
+    (("is_valid", "is_bound"), "a form", "pass x.cleaned_data, or what the job needs of it"),
+    (("headers", "method"), "a request", "pass what the job needs of it, such as the user's id"),
 )
 
 _BY_ATTRIBUTE = (

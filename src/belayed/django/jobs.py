@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, OperationalError, connections, transaction
 
 from belayed.claim import Running
@@ -45,7 +46,13 @@ class DjangoConnection:
     def perform(self, steps: Steps[T]) -> T:
         """The result of *steps*: in the open transaction, or in one of their own."""
         outer = connections[self.alias]
-        outer.ensure_connection()
+        try:
+            outer.ensure_connection()
+        except SynchronousOnlyOperation as error:
+            raise SynchronousOnlyOperation(
+                "Django's connections are not for coroutines: await the twin of the call, whose name begins with an a, "
+                "as in `await f.aenqueue(…)`, or call it by sync_to_async"
+            ) from error
         outer.validate_no_broken_transaction()
         inner: Any = wrap(raw(outer))
         with ExitStack() as stack:
