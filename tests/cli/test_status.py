@@ -208,7 +208,12 @@ def test_a_queue_like_none_is_answered_with_those_that_there_are(run, store):
     store.added(queue="mail")
     store.added(queue="slow")
 
-    assert "There are default, mail, slow." in run("pause", "xyz").stderr
+    answer = run("pause", "xyz").stderr
+
+    # Tasks of other tests may name more.
+    found = re.search(r"There are ([^.]+)\.", answer)
+    assert found is not None
+    assert {"default", "mail", "slow"} <= set(found[1].split(", "))
 
 
 @pytest.mark.parametrize("how", ["waits", "paused", "ended", "default", "setting", "task"])

@@ -51,7 +51,7 @@ def test_a_look_makes_no_tables_in_the_file_of_somebody_else(run, folder, words)
     ended = run(*words, url=f"sqlite:///{folder}/theirs.db")
 
     assert ended.exit_code == (1 if words == ["doctor"] else 2)
-    assert f"`belayed --url sqlite:///{folder}/theirs.db migrate`" in ended.output
+    assert f"belayed --url sqlite:///{folder}/theirs.db migrate" in ended.output
     assert tables(folder / "theirs.db") == ["theirs"]
 
 

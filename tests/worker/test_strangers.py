@@ -30,20 +30,20 @@ def work(jobs):
 
 
 def test_jobs_of_another_application_are_pointed_out_once_with_a_setting_to_copy(jobs, caplog):
-    others = [saved(jobs, f"bakery.jobs:bake_{number}") for number in range(2 * BOUNCED)]
+    others = [saved(jobs, f"patisserie.jobs:bake_{number}") for number in range(2 * BOUNCED)]
 
     with caplog.at_level(logging.WARNING, "belayed"):
         work(jobs)
 
     (line,) = logged(caplog, WARNING)
-    assert line.startswith("jobs of packages that this worker does not have (bakery) come to it: ")
-    assert "BELAYED_PREFIX=bakery_ " in line
-    assert "BELAYED_SCHEMA=bakery " in line
+    assert line.startswith("jobs of packages that this worker does not have (patisserie) come to it: ")
+    assert "BELAYED_PREFIX=patisserie_ " in line
+    assert "BELAYED_SCHEMA=patisserie " in line
     assert {job.refresh().state for job in others} == {State.SCHEDULED}
 
 
 def test_one_job_that_comes_back_again_and_again_is_enough(jobs, caplog):
-    job = saved(jobs, "bakery.jobs:bake")
+    job = saved(jobs, "patisserie.jobs:bake")
 
     with caplog.at_level(logging.WARNING, "belayed"), Worker(jobs):
         for times in range(1, BOUNCED):
@@ -92,7 +92,7 @@ def test_a_dependency_that_is_missing_is_not_another_application(lite, caplog, t
 
 def test_a_worker_with_children_points_it_out_too(jobs, tmp_path):
     for number in range(BOUNCED):
-        saved(jobs, f"bakery.jobs:bake_{number}")
+        saved(jobs, f"patisserie.jobs:bake_{number}")
 
     with tree(jobs, tmp_path / "log"):
         eventually(lambda: WARNING in (tmp_path / "log").read_text())
@@ -101,13 +101,13 @@ def test_a_worker_with_children_points_it_out_too(jobs, tmp_path):
 
 
 def test_applications_with_prefixes_share_a_database_without_meeting(url):
-    shop, bakery = Jobs(url, prefix="shop_"), Jobs(url, prefix="bakery_")
+    shop, patisserie = Jobs(url, prefix="shop_"), Jobs(url, prefix="patisserie_")
     shop.migrate()
-    bakery.migrate()
+    patisserie.migrate()
     job = double.using(jobs=shop).enqueue(1)
 
-    assert work(bakery).ended == 0
+    assert work(patisserie).ended == 0
     assert work(shop).succeeded == 1
     assert job.refresh().state is State.SUCCEEDED
     shop.close()
-    bakery.close()
+    patisserie.close()

@@ -21,6 +21,7 @@ from belayed.errors import ConfigError
 from belayed.jobs import Jobs
 from belayed.worker import staff, suspects
 from belayed.worker.handed import Role
+from belayed.worker.loglike import Form
 from belayed.worker.output import Output
 from belayed.worker.page import clock
 from belayed.worker.pool import Pool
@@ -48,9 +49,9 @@ def test_suspects_run_though_the_application_takes_longer_to_import_than_their_c
         eventually(lambda: len(runs(effects)) == 2)
         (child,) = worker.children()
         slow.write_text(str(IMPORT_TAKES))
-        until.touch()
         begun = time.monotonic()
         os.kill(child, signal.SIGKILL)
+        until.touch()
 
         over(*saved, within=4 * IMPORT_TAKES)
 
@@ -226,7 +227,7 @@ def test_failed_starts_in_one_role_delay_no_other_role() -> None:
         assert one.nursery.staff.start_at(Role.WORKER) <= now
         # Another that gets ready shows that starts work again.
         child, _ = one.child(hello=False)
-        one.nursery.staff.greeted(child, now)
+        one.nursery.staff.greeted(child, now, Form())
         assert one.nursery.staff.start_at(Role.ALONE) == now + staff.BACK_OFF[0]
 
 
