@@ -12,7 +12,7 @@ import django
 import pytest
 from aiosmtpd.controller import Controller
 from django.contrib.auth.forms import PasswordResetForm
-from django.core import mail
+from django.core import checks, mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
 from django.db import transaction
 from django.template.loader import render_to_string
@@ -374,3 +374,51 @@ def test_the_backend_behind_can_be_another():
         drain()
 
     assert [one.subject for one in mail.outbox] == ["x"]
+
+
+@pytest.mark.skipif(MAILERS, reason="from Django 6.1 on MAILERS says it")
+def test_mails_that_would_be_jobs_again_for_ever_are_refused():
+    wrong = {"MAIL_USING": "belayed.django.EmailBackend"}
+    with override_settings(BELAYED=wrong), pytest.raises(BelayedError, match="to itself"):
+        send_mail("x", "y", "shop@example.org", ["ada@example.org"])
+
+
+BEHIND = [
+    ("django.core.mail.backends.konsole.EmailBackend", "cannot be imported"),
+    ("django.core.mail.backends.smtp.EmailBackand", "cannot be imported"),
+    ("smtp", "cannot be imported"),
+    ("belayed.django.EmailBackend", "to itself"),
+]
+
+
+@pytest.mark.skipif(MAILERS, reason="from Django 6.1 on MAILERS says it")
+@pytest.mark.parametrize(("behind", "problem"), BEHIND)
+def test_a_wrong_backend_behind_is_found_by_the_checks(behind, problem):
+    wrong = {"EMAIL_BACKEND": "belayed.django.EmailBackend", "BELAYED": {"MAIL_USING": behind}}
+    with override_settings(**wrong):
+        found = [one.msg for one in checks.run_checks() if one.id == "belayed.E007"]
+
+    assert len(found) == 1
+    assert problem in found[0]
+
+
+@pytest.mark.skipif(not MAILERS, reason="before Django 6.1 there is no MAILERS")
+@pytest.mark.parametrize(
+    "mailers",
+    [
+        {"default": {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "default"}}},
+        {
+            "default": {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "real"}},
+            "real": {"BACKEND": "django.core.mail.backends.konsole.EmailBackend"},
+        },
+        {
+            "default": {"BACKEND": "belayed.django.EmailBackend", "OPTIONS": {"using": "rael"}},
+            "real": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"},
+        },
+    ],
+)
+def test_a_wrong_mailer_behind_is_found_by_the_checks(mailers):
+    with override_settings(MAILERS=mailers):
+        found = [one for one in checks.run_checks() if one.id == "belayed.E007"]
+
+    assert len(found) == 1

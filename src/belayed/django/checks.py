@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 from django.db.models.base import ModelBase
 
 from belayed.addresses import without_secrets
-from belayed.django import conf
+from belayed.django import conf, mail
 from belayed.django.jobs import DjangoConnection, DjangoJobs
 from belayed.django.reaching import unheeded, unreached
 from belayed.django.routing import refusal, remedy
@@ -41,7 +41,14 @@ def settings(app_configs: Any, **_given: Any) -> Found:
     alias = conf.alias()
     # A library with a schema for each tenant migrates those without the tables of jobs, as it should.
     refused = [] if migrates() else routed(alias)
-    return [*trusted(jobs.config.trust or ()), *elsewhere(alias), *at_hand(alias), *unheeded(alias), *refused]
+    told = [*elsewhere(alias), *at_hand(alias), *unheeded(alias), *mails()]
+    return [*trusted(jobs.config.trust or ()), *told, *refused]
+
+
+def mails() -> Found:
+    """What the worker sends mails by."""
+    hint = f"See {Page.DJANGO.named('Mail')}."
+    return [checks.Error(problem, hint=hint, id="belayed.E007") for problem in mail.problems()]
 
 
 def relations(app_configs: Any, **_given: Any) -> Found:

@@ -224,6 +224,11 @@ def behind(wanted: object = None) -> str:
     """
     given, found = conf.given().get("MAIL_USING"), mailers()
     if not found:
+        if is_ours({"BACKEND": given or SMTP}):
+            raise ConfigError(
+                f"BELAYED['MAIL_USING'] is {given!r}, which would send its mails to itself, for ever: name the backend "
+                f"that workers send them by, such as {SMTP!r}"
+            )
         return str(given or SMTP)
     ours = {alias: entry.get("OPTIONS", {}).get("using") or given for alias, entry in found.items() if is_ours(entry)}
     # Not one of ours: its mails would be jobs again, for ever.
@@ -247,8 +252,47 @@ def mailers() -> Mapping[str, Any]:
 
 def is_ours(mailer: Mapping[str, Any]) -> bool:
     """Whether a mailer of the settings makes jobs of its mails."""
-    kind = import_string(mailer.get("BACKEND", SMTP))
+    path = mailer.get("BACKEND", SMTP)
+    try:
+        kind = import_string(path)
+    except ImportError as error:
+        raise ConfigError(f"the email backend {path!r} cannot be imported: {error}") from error
     return isinstance(kind, type) and issubclass(kind, EmailBackend)
+
+
+def problems() -> list[str]:
+    """What keeps mails from being sent though they are jobs: said before one is."""
+    found = []
+    alone = {"BACKEND": getattr(settings, "EMAIL_BACKEND", SMTP)}
+    ways: list[tuple[str | None, Any]] = [*mailers().items()] or [(None, alone)]
+    for alias, entry in ways:
+        path = entry.get("BACKEND", SMTP)
+        try:
+            if is_belayeds(path) and is_ours(entry):
+                check_way_out(alias, entry.get("OPTIONS", {}).get("using"))
+        except (ConfigError, TypeError) as error:
+            found.append(str(error))
+    return found
+
+
+def is_belayeds(path: Any) -> bool:
+    """Whether a backend seems to be one of ours: also a misspelt one is, and one of others' is only if it imports."""
+    if str(path).startswith("belayed."):
+        return True
+    try:
+        return is_ours({"BACKEND": path})
+    except ConfigError:
+        # Django says it.
+        return False
+
+
+def check_way_out(alias: str | None, using: str | None) -> None:
+    """Raise ConfigError if what a backend of ours sends mails by is not there, or is ours."""
+    if alias is None:
+        behind()
+        return
+    mail.mailers[alias]
+    is_ours(mailers()[behind(using)])
 
 
 deliver: Task[..., int] = registered(Task(deliver_mail, name="belayed.django.deliver_mail"))
