@@ -21,6 +21,8 @@ from belayed.mistakes import nearest
 
 DJANGO = "belayed.django.start:jobs"
 """The application of a Django project."""
+FOLDER = "_BELAYED_FOLDER"
+"""The variable by which manage.py says where its project is, as it may be called from anywhere."""
 
 
 @dataclass(frozen=True)

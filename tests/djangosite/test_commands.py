@@ -303,3 +303,55 @@ def test_the_commands_of_belayed_itself_find_the_project():
 
     assert ended.returncode == 0, ended.stderr
     assert job.refresh().result == "hello ada"
+
+
+def test_a_worker_starts_from_any_folder(tmp_path):
+    job = greet.enqueue("ada")
+    environ = environment()
+    # The project is found by where manage.py is, as by each other command of Django.
+    environ["PYTHONPATH"] = str(HERE.parents[1] / "src")
+    ended = subprocess.run(
+        [sys.executable, str(HERE / "manage.py"), "belayed", "workoff"],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environ,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert job.refresh().result == "hello ada"
+
+
+def test_a_worker_finds_code_by_pythonpath(tmp_path, manage):
+    (tmp_path / "elsewhere.py").write_text("from site_settings import *  # noqa\n")
+
+    ended = manage("belayed", "workoff", "--pythonpath", str(tmp_path), "--settings", "elsewhere")
+
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("command", ["work", "workoff", "start", "restart"])
+def test_a_test_cannot_be_replaced_by_a_worker(command):
+    with pytest.raises(CommandError, match=r"belayed\.testing\.drain"):
+        call_command("belayed", command)
+
+
+def test_call_command_goes_on_after_a_worker_that_ends(manage):
+    job = greet.enqueue("ada")
+    code = "from django.core.management import call_command; call_command('belayed', 'workoff'); print('went on')"
+
+    ended = manage("shell", "-c", code)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "went on" in ended.stdout
+    assert job.refresh().result == "hello ada"
+
+
+def test_call_command_raises_what_kept_a_worker_from_starting(manage):
+    code = "from django.core.management import call_command; call_command('belayed', '--', 'workoff', '--nonsense')"
+
+    ended = manage("shell", "-c", code)
+
+    assert ended.returncode != 0
+    assert "belayed workoff --nonsense failed" in ended.stderr

@@ -14,7 +14,7 @@ import click
 
 from belayed import importing, origin
 from belayed.addresses import hidden, without_secrets
-from belayed.application import DJANGO, Application, loaded
+from belayed.application import DJANGO, FOLDER, Application, loaded
 from belayed.cli.completing import complete_app
 from belayed.cli.handing import handed
 from belayed.cli.show import as_called, program
@@ -38,14 +38,15 @@ class Place:
         if self.app is not None:
             program = f"{program} --app {quote(without_secrets(self.app))}"
         elif os.environ.get("BELAYED_APP") == DJANGO and program in ("belayed", "python -m belayed"):
-            program = Application(DJANGO, "BELAYED_APP", Path.cwd()).program
+            program = Application(DJANGO, "BELAYED_APP", folder_of_django()).program
         return program if self.url is None else f"{program} --url {quote(hidden(self.url))}"
 
     def application(self) -> Application | None:
         """The application that was named on the command line, in BELAYED_APP or in pyproject.toml."""
         if self.app is not None or "BELAYED_APP" in os.environ:
             given = os.environ["BELAYED_APP"] if self.app is None else self.app
-            return Application(given, "BELAYED_APP" if self.app is None else "--app", Path.cwd()) if given else None
+            folder = folder_of_django() if given == DJANGO else Path.cwd()
+            return Application(given, "BELAYED_APP" if self.app is None else "--app", folder) if given else None
         project = nearest_project()
         name = named_in(project) if project else None
         if project and name:
@@ -90,6 +91,11 @@ def options(command: F) -> F:
         **common,
     )
     return app(url(command))
+
+
+def folder_of_django() -> Path:
+    """Where a Django project is: where manage.py says, or else here."""
+    return Path(os.environ.get(FOLDER) or Path.cwd())
 
 
 def named_in(project: Path) -> str | None:
