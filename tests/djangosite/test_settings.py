@@ -40,6 +40,7 @@ def found() -> set[str]:
         ({"BELAYED": {"MAX_ATTEMPTS": "many"}}, "belayed.E001"),
         ({"BELAYED": {"DATABASE": "nowhere"}}, "belayed.E001"),
         ({"BELAYED": {"PLUGINS": ["shop.nothing"]}}, "belayed.E001"),
+        ({"BELAYED": {"PLUGINS": "shop.plugins.One"}}, "belayed.E001"),
         ({"BELAYED": []}, "belayed.E001"),
         ({"BELAYED": {"DATABASE": "other"}}, "belayed.I001"),
     ],

@@ -77,7 +77,10 @@ def table(name: str) -> str:
 def plugins() -> list[Plugin]:
     """The plugins that are named. Raises ConfigError."""
     found = []
-    for one in given().get("PLUGINS", ()):
+    named = given().get("PLUGINS", ())
+    if isinstance(named, str):
+        raise ConfigError(f"BELAYED['PLUGINS'] is {named!r}: it takes a list, such as [{named!r}]")
+    for one in named:
         try:
             plugin = import_string(one) if isinstance(one, str) else one
         except ImportError as error:
