@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.forms import Form
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
@@ -233,6 +234,8 @@ def test_a_model_of_an_installed_application_is_called_where_trust_names_it():
         (lambda: Post.objects.filter(title="News"), "is a query; pass the ids that it finds, or list(x)"),
         (lambda: RequestFactory().get("/"), "is a request; pass what the job needs of it, such as the user's id"),
         (lambda: Form({}), "is a form; pass x.cleaned_data, or what the job needs of it"),
+        (lambda: SimpleUploadedFile("a.txt", b"x"), "is an uploaded file, which is gone after its request; save it"),
+        (AnonymousUser, "is a user who has not logged in; pass None"),
     ],
 )
 def test_what_a_view_has_at_hand_is_refused_with_what_to_pass_instead(made, what):

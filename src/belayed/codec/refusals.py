@@ -128,6 +128,12 @@ _OPEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("execute", "fetchone"), *_CONNECTION),
     (("execute", "fetchrow"), *_CONNECTION),
     (("in_bulk", "values_list"), "a query", "pass the ids that it finds, or list(x)"),
+    (
+        ("chunks", "charset", "size"),
+        "an uploaded file, which is gone after its request",
+        "save it, and pass the row that has it, or its name in the storage",
+    ),
+    (("is_authenticated", "is_anonymous"), "a user who has not logged in", "pass None"),
     (("is_valid", "is_bound"), "a form", "pass x.cleaned_data, or what the job needs of it"),
     (("headers", "method"), "a request", "pass what the job needs of it, such as the user's id"),
 )
