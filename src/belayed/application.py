@@ -16,7 +16,7 @@ from belayed.config import current
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.importing import watched
-from belayed.misnamed import advice, as_module, deeper, is_dotted, like
+from belayed.misnamed import advice, as_module, deeper, holder, is_dotted, like, submodule
 from belayed.mistakes import nearest
 
 DJANGO = "belayed.django.start:jobs"
@@ -56,25 +56,31 @@ class Application:
 
     def instead(self) -> str:
         """What to do where there is no such module."""
+        outer, inner = holder(self.module) or (None, "")
+        if outer and inner in vars(outer):
+            return f"{inner} is in {outer.__name__}: {self.written(outer.__name__)}"
         if near := like(self.module, self.folder):
             return f"did you mean {self.written(near)}?"
         if folder := deeper(self.module, self.folder):
             return f"it is in {folder}: cd {quote(str(folder))}"
+        if outer and not hasattr(outer, "__path__"):
+            return f"{outer.__name__} is a module, with no others in it: {self.written(outer.__name__)}"
         return "start where it can be imported"
 
     def load(self) -> Any:
         """Import it; its `Jobs`: the one named, or the program's. Raises ConfigError."""
         attribute = self.name.partition(":")[2]
-        if (meant := as_module(self.name, self.folder)) is not None:
-            how = "without .py" if meant.partition(":")[0].isidentifier() else "with dots"
-            raise ConfigError(f"{self.source} names {self.shown}: a module is named {how}: {self.written(meant)}")
+        if (meant := as_module(self.name, self.folder, self.written)) is not None:
+            raise ConfigError(f"{self.source} names {self.shown}: {meant}")
         if not is_dotted(self.module):
             raise ConfigError(f"{self.source} names {self.shown}: write module or module:name, such as shop.jobs")
         found: Any = self.imported()
         for part in attribute.split(".") if attribute else ():
             if not hasattr(found, part):
-                near = nearest(attribute, vars(found))
-                meant = f"did you mean {self.written(f'{self.module}:{near}')}?" if near else ""
+                near = submodule(found, self.module, attribute)
+                if not near and (like_it := nearest(attribute, vars(found))):
+                    near = f"{self.module}:{like_it}"
+                meant = f"did you mean {self.written(near)}?" if near else ""
                 raise ConfigError(
                     f"{self.source} names {self.shown}: {self.module} has no {attribute}; "
                     f"{meant or f'{self.written(self.module)} is enough'}"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
+from types import ModuleType
 
 from belayed.mistakes import nearest
 
@@ -12,15 +17,47 @@ LOOKED_AT = 1000
 """Files of a folder that are looked at for a module of a like name."""
 
 
-def as_module(name: str, folder: Path) -> str | None:
-    """The name of the module in a file that was named as one, such as `./shop/jobs.py`; None: it was not."""
+def as_module(name: str, folder: Path, written: Callable[[str], str]) -> str | None:
+    """What to do where a file was named as an application, such as `./shop/jobs.py`; None: no file was."""
     path, colon, attribute = name.partition(":")
-    if "/" not in path and not path.endswith(".py"):
+    if (file := file_named(path, folder)) is None:
         return None
+    root = start_for(file, folder)
+    *packages, last = file.relative_to(root).parts
+    word = re.sub(r"^(?=\d)|\W", "_", last.removesuffix(".py"))
+    module = ".".join((*packages, word))
+    command = written(f"{module}{colon}{attribute}")
+    if word != last.removesuffix(".py"):
+        renamed = word + last[len(last.removesuffix(".py")) :]
+        return f"{last} is no name of a module: rename it {renamed}, then {command}"
+    if root != folder:
+        return f"it is in another folder: cd {quote(str(root))}, then {command}"
+    how = "with dots" if packages and "/" in path else "without .py"
+    return f"a module is named {how}: {command}"
+
+
+def file_named(path: str, folder: Path) -> Path | None:
+    """The file or the folder of a package that *path* is, with or without .py, where it is no name of a module."""
     bare = path.removesuffix(".py")
-    module = ".".join(PurePosixPath(bare).parts)
-    is_there = (folder / f"{bare}.py").is_file() or (folder / bare / "__init__.py").is_file()
-    return f"{module}{colon}{attribute}" if is_there and is_dotted(module) else None
+    if bare == path and is_dotted(path):
+        return None
+    for place in (folder / bare, folder.joinpath(*bare.split("."))):
+        # Not resolved: a link has the name that it is imported by.
+        base = Path(os.path.normpath(place))
+        if (file := base.with_name(f"{base.name}.py")).is_file():
+            return file
+        if (base / "__init__.py").is_file():
+            return base
+    return None
+
+
+def start_for(file: Path, folder: Path) -> Path:
+    """The folder to start in, so that *file* is imported: this one, if it can be."""
+    root = file.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    between = root.relative_to(folder).parts if root.is_relative_to(folder) else ("..",)
+    return folder if all(part.isidentifier() for part in between) else root
 
 
 def is_dotted(module: str) -> bool:
@@ -32,6 +69,24 @@ def like(module: str, folder: Path) -> str | None:
     package, _, last = module.rpartition(".")
     found = nearest(last, modules(folder.joinpath(*package.split("."))))
     return f"{package}.{found}" if package and found else found
+
+
+def holder(module: str) -> tuple[ModuleType, str] | None:
+    """The innermost module that is imported of those that *module* begins with, and the name that follows."""
+    outer, _, inner = module.rpartition(".")
+    while outer:
+        if isinstance(found := sys.modules.get(outer), ModuleType):
+            return found, inner
+        outer, _, inner = outer.rpartition(".")
+    return None
+
+
+def submodule(found: object, module: str, attribute: str) -> str | None:
+    """The module that is meant by `module:attribute`, if it is one within a package, with what follows."""
+    first, dot, rest = attribute.partition(".")
+    if not (hasattr(found, "__path__") and first.isidentifier()) or find_spec(f"{module}.{first}") is None:
+        return None
+    return f"{module}.{first}{':' if dot else ''}{rest}"
 
 
 def modules(folder: Path) -> list[str]:

@@ -54,16 +54,53 @@ def test_the_trace_of_an_application_that_raises_keeps_its_lines(process, code, 
         ("what?", "write module or module:name, such as shop.jobs"),
         ("shop:jbos", "did you mean --app shop:jobs?"),
         ("shop:xyz", "--app shop is enough"),
+        ("pkg.mail.py", "a module is named without .py: --app pkg.mail"),
+        ("pkg.mail.py:send", "a module is named without .py: --app pkg.mail:send"),
+        ("bare/jobs.py", "a module is named with dots: --app bare.jobs"),
+        ("{folder}/shop.py", "a module is named without .py: --app shop"),
+        ("{folder}/pkg/mail.py:send", "a module is named with dots: --app pkg.mail:send"),
+        ("src/../shop.py", "a module is named without .py: --app shop"),
+        ("{folder}/../shop.py", "write module or module:name, such as shop.jobs"),
+        ("pkg.mail.send", "send is in pkg.mail: --app pkg.mail"),
+        ("pkg.mail.send.twice", "send is in pkg.mail: --app pkg.mail"),
+        ("pkg.mail.nothing_like_it", "pkg.mail is a module, with no others in it: --app pkg.mail"),
+        ("pkg.hello", "hello is in pkg: --app pkg"),
+        ("json.dumps", "dumps is in json: --app json"),
+        ("pkg:mail", "did you mean --app pkg.mail?"),
+        ("pkg:mail.send", "did you mean --app pkg.mail:send?"),
+        ("bare:jobs", "did you mean --app bare.jobs?"),
+        ("my-app", "my-app.py is no name of a module: rename it my_app.py, then --app my_app"),
+        ("my-app.py", "my-app.py is no name of a module: rename it my_app.py, then --app my_app"),
+        ("pkg/2nd.py", "2nd.py is no name of a module: rename it _2nd.py, then --app pkg._2nd"),
     ],
 )
 def test_a_name_that_is_not_found_is_answered_with_the_right_one(process, code, shop, folder, written, advice):
-    code(pkg_in___init__="", pkg_in_mail="", src_in_inner="")
+    code(pkg_in___init__="hello = 1", pkg_in_mail="send = 1", src_in_inner="", bare_in_jobs="")
+    for name in ("my-app.py", "pkg/2nd.py"):
+        (folder / name).touch()
+    written = written.format(folder=folder)
 
     ended = process("--app", written, "status")
 
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"Error: --app names '{written}'")
     assert ended.stderr.rstrip().endswith(advice.format(folder=folder))
+
+
+def test_a_file_of_another_folder_is_answered_with_that_folder(process, code, folder, monkeypatch):
+    code(src_in_inner="", pkg_in___init__="", pkg_in_mail="")
+    (folder / "my-shop").mkdir()
+    (folder / "my-shop" / "jobs.py").touch()
+
+    below = process("--app", "my-shop/jobs.py", "status")
+    monkeypatch.chdir(folder / "src")
+    beside = process("--app", "../pkg/mail.py", "status")
+    monkeypatch.chdir(folder / "pkg")
+    elsewhere = process("--app", f"{folder}/src/inner.py", "status")
+
+    assert below.stderr.rstrip().endswith(f"it is in another folder: cd {folder}/my-shop, then --app jobs")
+    assert beside.stderr.rstrip().endswith(f"it is in another folder: cd {folder}, then --app pkg.mail")
+    assert elsewhere.stderr.rstrip().endswith(f"it is in another folder: cd {folder}/src, then --app inner")
 
 
 def test_a_file_is_not_imported_to_find_out_that_it_was_named_as_one(process, code):
