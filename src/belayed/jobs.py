@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Never, TypeVar, Unpack, cast
 
@@ -14,7 +14,7 @@ from belayed.claim import Running
 from belayed.completion import JobTransaction
 from belayed.config import Config, current, settings
 from belayed.database import Plan
-from belayed.errors import ConfigError, JobNotFound, OptionError
+from belayed.errors import BelayedError, ConfigError, JobNotFound, OptionError
 from belayed.job import Attempt, Draft, Filter, Job, Options
 from belayed.mistakes import loose_arguments
 from belayed.options import (
@@ -33,7 +33,7 @@ from belayed.plugin import NOTHING, Plugin, Within
 from belayed.saving import Saving, several
 from belayed.steps import arun, awaited, run
 from belayed.store.answers import Counts, Overdue, WorkerRow
-from belayed.waiting import pauses
+from belayed.waiting import Waiting, obstacle, waits
 
 T = TypeVar("T")
 
@@ -123,20 +123,33 @@ class Jobs(Saving):
     def wait(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
         check_timeout(timeout)
-        for pause in pauses(job, timeout):
-            if self._take(job, self.get).ended:
-                break
-            time.sleep(pause)
+        waiting = Waiting(job, timeout)
+        while not self._take(job, self.get).ended:
+            if waiting.asks:
+                waiting.learn(self._obstacle(job))
+            time.sleep(waiting.pause())
         return job
 
     async def await_(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
         check_timeout(timeout)
-        for pause in pauses(job, timeout):
-            if job.take(await self.aget(job.id)).ended:
-                break
-            await asyncio.sleep(pause)
+        waiting = Waiting(job, timeout)
+        while not job.take(await self.aget(job.id)).ended:
+            if waiting.asks:
+                waiting.learn(await self._aobstacle(job))
+            await asyncio.sleep(waiting.pause())
         return job
+
+    def _obstacle(self, job: Job) -> str:
+        # Who waits may not be allowed to read more than the job.
+        with suppress(BelayedError):
+            return obstacle(job, self.paused(), self.workers()) if waits(job) else ""
+        return ""
+
+    async def _aobstacle(self, job: Job) -> str:
+        with suppress(BelayedError):
+            return obstacle(job, await self.apaused(), await self.aworkers()) if waits(job) else ""
+        return ""
 
     # Changing jobs: those with the ids given, or all that a filter finds.
 

@@ -16,6 +16,7 @@ from belayed.errors import (
     WaitTimeout,
 )
 from tests.api.test_enqueue import connected
+from tests.worker.helpers import eventually
 
 TIME = 30.0
 """Seconds after which a wait that should end has not."""
@@ -126,6 +127,89 @@ def test_wait_sees_a_cancel(jobs, do):
     jobs.cancel(job.id)
 
     assert waiting().state is State.CANCELLED
+
+
+def test_a_wait_that_ends_too_early_says_that_no_worker_is_there(each_jobs, do):
+    ready = double.using(queue="mail").enqueue(1)
+    scheduled = double.using(run_at=timedelta(hours=1)).enqueue(1)
+
+    with pytest.raises(WaitTimeout) as of_ready:
+        do(ready, "wait", 0)
+    with pytest.raises(WaitTimeout) as of_scheduled:
+        do(scheduled, "wait", 0)
+
+    nobody = "and no living worker serves its queue {}: start one with `belayed work`"
+    assert str(of_ready.value).endswith("within 0 s: it is ready, " + nobody.format("'mail'"))
+    assert str(of_scheduled.value).endswith("within 0 s: it is scheduled, " + nobody.format("'default'"))
+
+
+def test_a_wait_that_ends_too_early_says_that_the_workers_serve_other_queues(each_jobs, do):
+    job = double.using(queue="mail").enqueue(1)
+
+    with Worker(each_jobs, queues=["default"]):
+        double.enqueue(1).wait(TIME)
+        with pytest.raises(WaitTimeout, match="it is ready, and no living worker serves its queue 'mail'"):
+            do(job, "wait", 0)
+
+
+def test_a_wait_that_ends_too_early_says_that_the_queue_is_paused(each_jobs, do):
+    each_jobs.pause("mail's")
+    job = double.using(queue="mail's").enqueue(1)
+
+    with pytest.raises(WaitTimeout, match="is paused: `belayed resume 'mail'\"'\"'s'` lets it go on"):
+        do(job, "wait", 0)
+
+
+def test_a_wait_that_ends_too_early_says_what_the_last_attempt_has_failed_with(each_jobs, do):
+    job = fail.using(max_attempts=3).enqueue("no\nway" + "!" * 500)
+
+    with Worker(each_jobs):
+        eventually(lambda: job.refresh().error is not None)
+        with pytest.raises(WaitTimeout) as caught:
+            do(job, "wait", 0)
+
+    assert "it is scheduled, to be tried again after ValueError: no way!!!" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_wait_that_ends_too_early_says_only_the_state_of_a_job_that_runs(each_jobs, do, holding):
+    job = hold.enqueue()
+
+    with Worker(each_jobs):
+        assert started.wait(TIME)
+        with pytest.raises(WaitTimeout, match=r"it is running$"):
+            do(job, "wait", 0)
+        go_on.set()
+
+
+def test_a_wait_that_takes_long_logs_once_why(jobs, do, monkeypatch, caplog):
+    monkeypatch.setattr("belayed.waiting.PATIENCE", 0.0)
+    monkeypatch.setattr("belayed.waiting.AGAIN", 0.0)
+    job = double.enqueue(1)
+
+    with pytest.raises(WaitTimeout):
+        do(job, "wait", 0.1)
+
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"job {job.id} ({__name__}.double) has not ended after 0 s of waiting: it is ready, and no living worker "
+        "serves its queue 'default': start one with `belayed work`"
+    )
+
+
+def test_a_wait_that_takes_long_logs_nothing_while_a_worker_runs_the_job(jobs, do, monkeypatch, caplog, holding):
+    monkeypatch.setattr("belayed.waiting.PATIENCE", 0.0)
+    monkeypatch.setattr("belayed.waiting.AGAIN", 0.0)
+    job = hold.enqueue()
+
+    with Worker(jobs):
+        assert started.wait(TIME)
+        with pytest.raises(WaitTimeout):
+            do(job, "wait", 0.1)
+        go_on.set()
+
+    assert not [record for record in caplog.records if "of waiting" in record.getMessage()]
 
 
 @pytest.mark.parametrize("method", ["refresh", "wait"])

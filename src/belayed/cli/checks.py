@@ -12,7 +12,7 @@ from belayed import origin
 from belayed.addresses import without_secrets
 from belayed.application import Application, ImportFailed
 from belayed.cli.app import Place, check_file
-from belayed.cli.queues import Queue, by_queue, servings
+from belayed.cli.queues import Queue, by_queue
 from belayed.cli.show import as_called, counted, one_line, program, rough
 from belayed.cli.vanished import sessions
 from belayed.config import WorkerConfig, settings
@@ -21,7 +21,7 @@ from belayed.errors import ConfigError, SchemaMissing, SchemaNewer, StoreError, 
 from belayed.job import State
 from belayed.jobs import Jobs
 from belayed.payload import load, registry
-from belayed.store.answers import Checked, Ids, WorkerRow
+from belayed.store.answers import Checked, Ids, WorkerRow, servings
 from belayed.store.findings import Finding, Result, ok
 from belayed.tasks import Task
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from belayed.cli.queues import served
 from belayed.misnamed import modules
+from belayed.store.answers import served
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from belayed.cli.queues import served
 from belayed.jobs import Jobs
 from belayed.mistakes import nearest
 from belayed.payload import registry
+from belayed.store.answers import served
 
 
 def known_queues(jobs: Jobs) -> set[str]:

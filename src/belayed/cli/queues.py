@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +9,7 @@ from heapq import nsmallest
 from math import inf
 
 from belayed.job import State
-from belayed.store.answers import QueueCount, WorkerRow
-from belayed.store.lanes import Serving
+from belayed.store.answers import QueueCount
 
 
 @dataclass
@@ -52,17 +50,3 @@ def foremost(queues: list[Queue], most: int) -> list[Queue]:
         return waits, -(queue.ready + queue.scheduled + queue.running)
 
     return sorted(nsmallest(most, queues, key=rank), key=lambda queue: queue.name)
-
-
-def served(worker: WorkerRow) -> tuple[str, ...]:
-    """The queues that a worker serves, as it was told them."""
-    try:
-        listed = json.loads(worker.queues)
-    except (ValueError, RecursionError):
-        listed = None
-    return tuple(map(str, listed)) if isinstance(listed, list) else tuple(worker.queues.split(","))
-
-
-def servings(workers: Iterable[WorkerRow]) -> set[Serving]:
-    """What those of *workers* that live take: each only once, as a thousand may be alike."""
-    return {Serving(served(worker)) for worker in workers if worker.alive}

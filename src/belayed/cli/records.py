@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from belayed.cli.queues import served
 from belayed.cli.show import iso, seconds, shallow
 from belayed.job import Attempt, Job
 from belayed.redaction import redacted_value, without
-from belayed.store.answers import WorkerRow
+from belayed.store.answers import WorkerRow, served
 
 
 def job_record(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from belayed.cli.app import Place, options
 from belayed.cli.completing import complete_queues
 from belayed.cli.daemon import local_status, pid_path
 from belayed.cli.known import known_queues, stranger
-from belayed.cli.queues import Queue, by_queue, foremost, served
+from belayed.cli.queues import Queue, by_queue, foremost
 from belayed.cli.records import worker_record
 from belayed.cli.show import (
     ago,
@@ -35,7 +35,7 @@ from belayed.cli.show import (
 )
 from belayed.cli.working import FILE, identifier
 from belayed.job import ENDED
-from belayed.store.answers import WorkerRow
+from belayed.store.answers import WorkerRow, served
 
 SHOWN = 50
 """Queues and workers for people, unless they ask for all."""

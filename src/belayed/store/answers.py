@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from belayed.claim import Claimed
 from belayed.job import Draft, State
-from belayed.store.lanes import Lanes
+from belayed.store.lanes import Lanes, Serving
 
 LOOK = "look"
 """The hint that there may be news anywhere; others name a priority and a queue, or `@`: a new time to be due."""
@@ -108,6 +109,20 @@ class WorkerRow:
     running: int = 0
     lapse: float = field(default=30.0, compare=False)
     """Seconds without a beat after which its claims lapse."""
+
+
+def served(worker: WorkerRow) -> tuple[str, ...]:
+    """The queues that a worker serves, as it was told them."""
+    try:
+        listed = json.loads(worker.queues)
+    except (ValueError, RecursionError):
+        listed = None
+    return tuple(map(str, listed)) if isinstance(listed, list) else tuple(worker.queues.split(","))
+
+
+def servings(workers: Iterable[WorkerRow]) -> set[Serving]:
+    """What those of *workers* that live take: each only once, as a thousand may be alike."""
+    return {Serving(served(worker)) for worker in workers if worker.alive}
 
 
 class Place(NamedTuple):
