@@ -17,6 +17,7 @@ from belayed.definitions import (
     qualname,
 )
 from belayed.errors import UnknownTask, UntrustedPayload
+from belayed.mistakes import RESTART
 from belayed.retry import Rules
 from belayed.trust import Trust, home
 
@@ -33,7 +34,7 @@ def method_of(subject: object, name: str, trust: Trust) -> Any:
     """
     raw = attribute(class_of(subject), name)
     if raw is ABSENT or not is_method(raw):
-        raise UnknownTask(f"{short(subject)} has no method {name} in this worker's code")
+        raise UnknownTask(f"{short(subject)} has no method {name} in this worker's code; {RESTART}, or deploy it")
     return judged(raw, subject, name, trust)
 
 

@@ -10,6 +10,9 @@ from typing import Any
 NEAR = 0.6
 """How like a name another is that is taken for a mistake, from 0 to 1."""
 
+RESTART = "restart the worker if the code has changed since it started"
+"""Workers import once: with an open editor that is the first thing to do, and on a server it does no harm."""
+
 OF_TASK = ("name", "aliases", "retry_on", "discard_on", "backoff")
 """What `@task` takes beside a job's options."""
 
@@ -153,3 +156,16 @@ def renamed(name: str | None, ref: str) -> str:
     if name is None:
         return f"; if it was renamed or moved, keep one of this name in {ref.partition(':')[0]} that calls it"
     return f"; if it was renamed or moved, let the new one answer to it: @task(aliases=[{name!r}])"
+
+
+def no_function(subject: object) -> str:
+    """What to write where `@task` is given what is no plain function."""
+    if isinstance(subject, staticmethod):
+        return "write @staticmethod above @task"
+    if isinstance(subject, classmethod):
+        return "for methods there is @handle_asynchronously"
+    if inspect.isclass(subject):
+        return "for its methods there is @handle_asynchronously"
+    if callable(subject):
+        return "write one that calls it, def name(…)"
+    return "options go by their names, @task(queue=…)"

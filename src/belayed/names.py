@@ -57,7 +57,10 @@ class Names:
             return priority
         if priority not in self.priorities:
             there = f"there are {', '.join(map(repr, self.priorities))}" if self.priorities else "none has one"
-            raise OptionError(f"priority={priority!r}: no priority has this name ({there}: the setting priorities)")
+            number = "write a whole number, smaller runs first"
+            raise OptionError(
+                f"priority={priority!r}: no priority has this name ({there}: the setting priorities); {number}"
+            )
         return self.priorities[priority]
 
     def fill(self, draft: Draft) -> None:

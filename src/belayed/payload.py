@@ -38,7 +38,7 @@ from belayed.methods import (
     rules_of,
     short,
 )
-from belayed.mistakes import no_job, renamed
+from belayed.mistakes import RESTART, no_job, renamed
 from belayed.retry import Rules
 from belayed.signature import GENERATOR, Signature, generates
 from belayed.trust import Trust, name_of, resolve
@@ -344,7 +344,7 @@ def fits(signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[st
     except TypeError as error:
         raise SignatureChanged(
             f"the saved arguments do not fit {name}{signature.whole}: {error}; its signature has changed since the job "
-            "was enqueued: give new parameters defaults, or deploy the code that fits and retry"
+            f"was enqueued: {RESTART}, give new parameters defaults, or deploy the code that fits and retry"
         ) from error
 
 

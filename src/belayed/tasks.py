@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, ParamSpec, TypeVar, Unpac
 from belayed.config import current
 from belayed.errors import ConfigError, NotImportable, OptionError
 from belayed.job import Draft, Job, Options
-from belayed.mistakes import METHODS, OF_TASK, misplaced, no_attribute
+from belayed.mistakes import METHODS, OF_TASK, misplaced, no_attribute, no_function
 from belayed.options import AS_THEY_ARE, NAMES, check_task, checked, resolved, shortened
 from belayed.payload import FunctionCall, Target, readable, registry
 from belayed.retry import Backoff, Errors, Rules
@@ -164,7 +164,7 @@ def refuse_methods(function: Callable[..., Any]) -> None:
         raise ConfigError(f"@task({shortened(function)}): options go by their names, @task(queue=…) or @task(name=…)")
     # A decorated function would be unwrapped below, and its job enqueue it again and again.
     if isinstance(function, classmethod | staticmethod | Target) or not inspect.isfunction(inspect.unwrap(function)):
-        raise ConfigError(f"@task takes a function, not {function!r}: for methods there is @handle_asynchronously")
+        raise ConfigError(f"@task takes a function, not {function!r}: {no_function(function)}")
     first = next(iter(inspect.signature(function).parameters), None)
     if "." in function.__qualname__.rpartition("<locals>.")[2] and first in ("self", "cls"):
         raise ConfigError(f"@task on the method {function.__qualname__}: for methods there is @handle_asynchronously")

@@ -28,6 +28,7 @@ from belayed.definitions import (
 )
 from belayed.errors import BrokenPayload, ConfigError, NotImportable, NotTrusted, UnknownTask, UntrustedPayload
 from belayed.importing import warn, watched
+from belayed.mistakes import RESTART
 
 # multiprocessing's spawn runs the parent's script under the second name.
 _MAIN = ("__main__", "__mp_main__")
@@ -224,7 +225,7 @@ def _found(name: str, root: ModuleType, qualname: str, trust: Trust) -> Any:
         if raw is ABSENT:
             error = AttributeError(f"{part!r} is not there")
             raise UnknownTask(
-                f"{name}: this worker's {module} has no {qualname} ({error}); deploy the code that has it"
+                f"{name}: this worker's {module} has no {qualname} ({error}); {RESTART}, or deploy the code that has it"
             ) from error
         # Only what is trusted is asked what it is on its class: a property, say, would run.
         in_class = found is not root and type(raw) is not FunctionType and not is_class(raw)

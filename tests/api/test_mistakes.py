@@ -12,7 +12,7 @@ import pytest
 
 import belayed
 from belayed import Job, Jobs, adelay, delay, handle_asynchronously, task
-from belayed.errors import ConfigError, OptionError, UnknownTask
+from belayed.errors import ConfigError, OptionError, UnknownPayload, UnknownTask
 from belayed.job import Options
 from belayed.mistakes import METHODS, OF_JOB, OF_TASK, OPTIONS
 from belayed.payload import load
@@ -243,6 +243,22 @@ def test_a_task_that_is_not_found_is_said_to_need_an_alias_if_it_was_renamed(job
 
     assert why in str(raised.value)
     assert str(raised.value).endswith("let the new one answer to it: @task(aliases=['tests.gone.send'])")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"call": f"{__name__}:gone", "args": [], "kwargs": {}},
+        {"call": f"{__name__}:send", "args": [1, 2, 3, 4, 5, 6, 7], "kwargs": {}},
+        {"class": f"{__name__}:User", "fields": {}},
+    ],
+    ids=["function", "signature", "method"],
+)
+def test_code_that_a_worker_does_not_have_may_need_a_restart_only(jobs, payload):
+    with pytest.raises(UnknownPayload) as raised:
+        load(json.dumps({"v": 1, **payload}), jobs.codec)
+
+    assert "restart the worker if the code has changed since it started, " in str(raised.value)
 
 
 def test_a_time_from_now_is_not_taken_for_a_mistake(jobs):

@@ -77,7 +77,8 @@ def test_without_the_setting_the_error_names_it(make_jobs, sqlite_url):
     make_jobs(sqlite_url)
 
     with pytest.raises(
-        OptionError, match=r"'urgent': no priority has this name \(none has one: the setting priorities\)"
+        OptionError,
+        match=r"'urgent': no priority has this name \(none has one: the setting priorities\); write a whole number, ",
     ):
         alert.enqueue()
 

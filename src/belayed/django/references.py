@@ -23,6 +23,7 @@ from belayed.codec.refusals import Refused, shorten
 from belayed.codec.registry import register_proxy, register_reference
 from belayed.django.mail import refuse
 from belayed.errors import BrokenPayload, UnknownPayload, UnknownTask
+from belayed.mistakes import RESTART
 
 MOST_DIGITS = 1000
 PLAIN = frozenset({str, int, float, bytes, UUID, Decimal, datetime, date, time, timedelta})
@@ -91,7 +92,9 @@ def model_of(label: Any) -> type[Model]:
     try:
         model: type[Model] = apps.get_model(label)
     except LookupError as error:
-        raise UnknownTask(f"this worker has no model {label} ({error}); deploy the code that has it") from error
+        raise UnknownTask(
+            f"this worker has no model {label} ({error}); {RESTART}, or deploy the code that has it"
+        ) from error
     if model._meta.swapped:
         raise UnknownTask(f"{label} has been swapped for {model._meta.swapped} in this worker's project")
     return model
