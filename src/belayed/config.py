@@ -294,6 +294,11 @@ class Address:
         """The target for people."""
         return self.target if self.dialect == "sqlite" else hidden(self.target)
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a file that is not there."""
+        return self.dialect == "sqlite" and self.target != MEMORY and not Path(self.target).exists()
+
 
 def address(url: str) -> Address:
     """The address that *url* names, as SQLAlchemy and Heroku write them. Raises ConfigError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from belayed.addresses import hidden
-from belayed.config import MEMORY, Address, address, default_url, nearest_project
+from belayed.config import Address, address, default_url, nearest_project
 from belayed.errors import ConfigError
 
 VARIABLES = ("BELAYED_URL", "DATABASE_URL")
@@ -74,11 +74,6 @@ def is_default(place: Address, environ: Mapping[str, str] | None = None) -> bool
     with suppress(ConfigError, OSError):
         return not any(environ.get(name) for name in VARIABLES) and address(default_url({})) == place
     return False
-
-
-def is_missing(place: Address) -> bool:
-    """Whether a place is an SQLite file that is not there."""
-    return place.dialect == "sqlite" and place.target != MEMORY and not Path(place.target).exists()
 
 
 def shown(place: Address) -> str:

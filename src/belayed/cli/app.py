@@ -112,7 +112,7 @@ def named_in(project: Path) -> str | None:
 def check_file(jobs: Jobs) -> None:
     """Raise StoreUnavailable if the jobs are kept in an SQLite file that is not there."""
     file = jobs.address.target
-    if origin.is_missing(jobs.address):
+    if jobs.address.is_missing:
         by = origin.named_by(jobs.address)
         raise StoreUnavailable(
             f"there is no SQLite file {file}{f', which is looked for {by}' if by else ''}: the first enqueue makes it, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from belayed.misnamed import modules
-from belayed.store.answers import served
+from belayed.store.answers import named
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -62,7 +62,7 @@ def look(place: Any, found: set[str]) -> None:
         found.update(jobs.names.queues)
         found.update(jobs.paused())
         found.update(job.queue for job in jobs.find(limit=SEEN))
-        found.update(name for worker in jobs.workers() for name in served(worker) if name.isprintable() and name != "*")
+        found.update(named(jobs.workers()))
     except Exception:
         # There is nobody to tell: the shell shows a line that is being written.
         return

@@ -5,13 +5,13 @@ from __future__ import annotations
 from belayed.jobs import Jobs
 from belayed.mistakes import nearest
 from belayed.payload import registry
-from belayed.store.answers import served
+from belayed.store.answers import named
 
 
 def known_queues(jobs: Jobs) -> set[str]:
     """The queues in which jobs wait or run or that are paused, and those that workers, tasks and settings name."""
     names = {count.queue for count in jobs.counts(most=1).live} | set(jobs.paused())
-    names |= {name for worker in jobs.workers() for name in served(worker) if name.isprintable() and "*" not in name}
+    names |= named(jobs.workers())
     said = [getattr(task, "options", {}).get("queue") for task in registry.values()]
     names |= {name for name in said if isinstance(name, str)}
     return {name.removeprefix("!") for name in names} | set(jobs.names.queues) | {jobs.names.default_queue}

@@ -133,7 +133,7 @@ _OPEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "an uploaded file, which is gone after its request",
         "save it, and pass the row that has it, or its name in the storage",
     ),
-    (("is_authenticated", "is_anonymous"), "a user who has not logged in", "pass None"),
+    (("is_anonymous", "_user_permissions"), "a user who has not logged in", "pass None"),
     (("is_valid", "is_bound"), "a form", "pass x.cleaned_data, or what the job needs of it"),
     (("headers", "method"), "a request", "pass what the job needs of it, such as the user's id"),
 )

@@ -34,7 +34,7 @@ def refuse_own_transaction(own: Any, path: str) -> None:
     """Raise StoreError if a transaction that only this thread can end keeps the file of *own* locked."""
     if own.place is None or not is_locked_here(f"{path}-shm"):
         return
-    ours: list[Any] = [*forks.known.copy()]
+    ours: list[Any] = [*forks.present()]
     if any(one is not own and one.place == own.place and one.is_writing for one in ours):
         return
     known = {id(one.raw) for one in ours}

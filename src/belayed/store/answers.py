@@ -120,6 +120,11 @@ def served(worker: WorkerRow) -> tuple[str, ...]:
     return tuple(map(str, listed)) if isinstance(listed, list) else tuple(worker.queues.split(","))
 
 
+def named(workers: Iterable[WorkerRow]) -> set[str]:
+    """The queues that workers name, those that they leave out with their `!`."""
+    return {name for worker in workers for name in served(worker) if name.isprintable() and "*" not in name}
+
+
 def servings(workers: Iterable[WorkerRow]) -> set[Serving]:
     """What those of *workers* that live take: each only once, as a thousand may be alike."""
     return {Serving(served(worker)) for worker in workers if worker.alive}

@@ -11,11 +11,8 @@ from belayed.store import Store
 from belayed.store.answers import Turn, Wanted
 from belayed.store.lanes import Lanes
 from belayed.worker.duties import HeldBack
-from belayed.worker.mending import Perform, each, is_of_others, is_refusal
+from belayed.worker.mending import AT_A_TIME, Perform, each, is_of_others, is_refusal
 from belayed.worker.page import clock
-
-AT_A_TIME = 0.25
-"""Seconds after which everything else has its turn again."""
 
 
 class Claims:

@@ -20,6 +20,9 @@ from belayed.store.answers import Rescued, Sign
 from belayed.worker.report import about, known
 from belayed.worker.verdict import plain
 
+AT_A_TIME = 0.25
+"""Seconds of writing or claiming one by one after which everything else has its turn again."""
+
 Perform = Callable[[Any], Any]
 T = TypeVar("T")
 

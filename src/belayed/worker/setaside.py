@@ -15,15 +15,13 @@ from belayed.claim import Finished
 from belayed.errors import BelayedError
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.worker.mending import Perform, is_late, is_locked, is_of_others, is_refusal, written
+from belayed.worker.mending import AT_A_TIME, Perform, is_late, is_locked, is_of_others, is_refusal, written
 from belayed.worker.report import about, humane, known
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds until the second try, and between two tries at most."""
 LONGEST_LOCKED = 5.0
 """The same where somebody else's lock is in the way, which will end. A look at it waits for nothing."""
-AT_A_TIME = 0.25
-"""Seconds after which everything else has its turn again."""
 MOST = 1000
 """Outcomes that are set aside at most: with so many nothing is claimed, as what runs could not be written either."""
 HEAVY = 1 << 26

@@ -17,7 +17,7 @@ def check_tables(database: Database) -> None:
     Raises SchemaMissing, SchemaNewer or StoreUnavailable.
     """
     place = database.address
-    missing = origin.is_missing(place)
+    missing = place.is_missing
     database.check_schema()
     if missing:
         warned.add(place.target)
