@@ -42,11 +42,16 @@ jobs = belayed.configure({url!r}, synchronous="normal")
 """
 
 
+class NotInTime(AssertionError):
+    """What a test waits for has not come."""
+
+
 def eventually(condition: Callable[[], T], within: float = 30) -> T:
-    """What *condition* returns once it is true; an AssertionError if it is not in time."""
+    """What *condition* returns once it is true. Raises NotInTime."""
     deadline = time.monotonic() + within
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s"
+        if time.monotonic() >= deadline:
+            raise NotInTime(f"not within {within} s")
         time.sleep(0.005)
     return found
 

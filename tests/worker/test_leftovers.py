@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from belayed import State
 from belayed.claim import running
 from belayed.config import address
 from belayed.connections.leftovers import leftovers
+from belayed.connections.sqlite import OwnSqlite
 from belayed.jobs import Jobs
 from belayed.worker.attempt import Attempts
 from tests.worker.helpers import eventually, execute, states, worked
@@ -225,3 +227,23 @@ def test_others_begin_while_a_handler_hangs_that_logs_what_was_left_open(lite: J
 
     assert logging_it.is_set()
     assert states(bad, other, last) == [State.SUCCEEDED] * 3
+
+
+def test_our_own_connection_opens_while_another_thread_checks_those_of_jobs(sqlite_path: Path) -> None:
+    leftovers.watch()
+
+    def opens() -> None:
+        own = OwnSqlite(str(sqlite_path))
+        own.before_fork()
+        own.open()
+        own.close()
+
+    # A fork waits until no connection is being opened, and the thread with this lock may wait for that fork.
+    opening = threading.Thread(target=opens)
+    with leftovers.lock:
+        opening.start()
+        opening.join(10)
+        is_waiting = opening.is_alive()
+    opening.join()
+
+    assert not is_waiting

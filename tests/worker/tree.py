@@ -15,7 +15,7 @@ from typing import Any
 
 from belayed import Job
 from belayed.jobs import Jobs
-from tests.worker.helpers import ROOT, eventually
+from tests.worker.helpers import ROOT, NotInTime, eventually
 
 SETTINGS = {"beat": "0.2s", "lapse": "1s", "grace": "2s", "kill-after": "0.3s", "threads": 3}
 """The timers of minutes in seconds."""
@@ -51,6 +51,7 @@ class Tree:
                     **os.environ,
                     "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
                     "BELAYED_URL": jobs.url,
+                    "PYTHONFAULTHANDLER": "1",
                     **dict(variables),
                 },
             )
@@ -94,6 +95,23 @@ class Tree:
         self.signal(signal.SIGTERM)
         return self.ended(within)
 
+    def say_where(self) -> None:
+        """Let it end, and what it has started, with the calls of their threads in the log: for a test that fails."""
+        parents = {}
+        output = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+        for line in output.splitlines():
+            pid, parent = map(int, line.split())
+            parents[pid] = parent
+        family = [self.pid]
+        for one in family:
+            family += [pid for pid, parent in parents.items() if parent == one]
+        # Those that were started last first: nobody starts them again.
+        for pid in reversed(family):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(5)
+
     def end(self) -> None:
         """Leave nothing of it behind."""
         children = self.children()
@@ -124,7 +142,9 @@ def tree(
         if wait:
             eventually(one.is_up, within=20)
         yield one
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, NotInTime | subprocess.TimeoutExpired):
+            one.say_where()
         if log.is_file():
             print(one.text)
         raise
@@ -148,7 +168,12 @@ def alive(pid: int) -> bool:
 
 def over(*jobs: Job, within: float = 20) -> None:
     """Wait until the jobs have ended."""
-    eventually(lambda: all(job.refresh().ended for job in jobs), within)
+    try:
+        eventually(lambda: all(job.refresh().ended for job in jobs), within)
+    except NotInTime as error:
+        left = [job for job in jobs if not job.refresh().ended]
+        shown = "; ".join(f"{job.task} #{job.id} {(job.payload or '')[:100]} is {job.state.value}" for job in left)
+        raise NotInTime(f"{error}: {shown}") from None
 
 
 def since(moment: float) -> float:

@@ -66,6 +66,11 @@ class Leftovers:
         finally:
             self.of_thread.overlooks = False
 
+    @property
+    def overlooks(self) -> bool:
+        """Whether this thread is opening a connection of Belayed's own."""
+        return getattr(self.of_thread, "overlooks", False)
+
     def watch(self) -> None:
         """Notice each connection that is opened from now on. An audit hook stays for as long as the process."""
         with self.lock:
@@ -75,10 +80,11 @@ class Leftovers:
 
     def heard(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "sqlite3.connect":
-            self.forget()
-        elif event == "sqlite3.connect/handle" and (run := running.get()) is not None:
-            if getattr(self.of_thread, "overlooks", False):
-                return
+            # Our own is opened under a lock that each fork waits for. A thread that has the lock of this object, or a
+            # handler of the log, may be waiting for such a fork.
+            if not self.overlooks:
+                self.forget()
+        elif event == "sqlite3.connect/handle" and (run := running.get()) is not None and not self.overlooks:
             # What others have opened may be in use by threads that run no jobs.
             with self.lock:
                 self.opened.append(Opened(args[0], threading.get_ident(), run))
