@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import inventory, servers
+from tests import inventory, leavings, servers
 
 # Time limits for single examples fail on busy machines and find nothing.
 hypothesis.settings.register_profile("belayed", deadline=None)
@@ -23,6 +23,13 @@ collect_ignore = ["djangosite", "examples/favorites"]
 
 SHARED = pytest.StashKey[Path]()
 OF_DELAYED_JOB = ("QUEUE", "QUEUES", "MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD", "QUIET")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No test finds what another one has done to its process: to loggers, variables, signals, modules …"""
+    with leavings.put_back():
+        yield
 
 
 @pytest.fixture

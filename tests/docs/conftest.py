@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import re
 import subprocess
@@ -44,7 +43,6 @@ def run_page(tmp_path, monkeypatch) -> Iterator[Callable[[Path], ModuleType]]:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(current, "jobs", None)
     known = set(sys.modules)
-    level = logging.getLogger("belayed").level
 
     def run(path: Path) -> ModuleType:
         document = Document.parse(str(path), parse_skips, CodeBlockParser("python", run_python), parse_runs)
@@ -61,7 +59,6 @@ def run_page(tmp_path, monkeypatch) -> Iterator[Callable[[Path], ModuleType]]:
         return page
 
     yield run
-    logging.getLogger("belayed").setLevel(level)
     if current.jobs is not None:
         current.jobs.close()
     for name in set(sys.modules) - known:
