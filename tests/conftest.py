@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import inventory, leavings, servers
+from tests import inventory, leavings, patience, servers
 
 # Time limits for single examples fail on busy machines and find nothing.
 hypothesis.settings.register_profile("belayed", deadline=None)
@@ -22,6 +22,7 @@ collect_ignore = ["djangosite", "examples/favorites"]
 """Of projects of their own: tests/integrations/test_django.py and tests/examples/test_favorites.py run them."""
 
 SHARED = pytest.StashKey[Path]()
+OF_TESTS = (servers.GIVEN, patience.VARIABLE)
 OF_DELAYED_JOB = ("QUEUE", "QUEUES", "MIN_PRIORITY", "MAX_PRIORITY", "SLEEP_DELAY", "READ_AHEAD", "QUIET")
 
 
@@ -75,7 +76,7 @@ def private_postgres() -> Iterator[servers.PostgresServer]:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Tests must not find the store of whoever runs them.
-    for variable in [name for name in os.environ if name.startswith("BELAYED_") and name != servers.GIVEN]:
+    for variable in [name for name in os.environ if name.startswith("BELAYED_") and name not in OF_TESTS]:
         del os.environ[variable]
     for variable in ("DATABASE_URL", *OF_DELAYED_JOB):
         os.environ.pop(variable, None)

@@ -22,6 +22,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.patience import patient
+
 ENCRYPTION = (80877103, 80877104)
 CANCEL = 80877102
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -92,7 +94,7 @@ class TransactionPooler:
         return self.done(ask())
 
     def done(self, coroutine):  # type: ignore[no-untyped-def]
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(patient(30))
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +104,7 @@ class TransactionPooler:
     ) -> None:
         self.done(self.closed())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(patient(10))
         self.loop.close()
 
     # What follows is done by the pooler's thread alone.
@@ -212,7 +214,7 @@ def pgbouncer(target: str, *, pool: int = 20) -> Iterator[tuple[str, Path]]:
             [program, "-q", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/"
         )
         url = f"postgresql://postgres@127.0.0.1:{port}/{quote(str(options['dbname']))}"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         try:
             while True:
                 try:

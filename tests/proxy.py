@@ -25,6 +25,8 @@ from urllib.parse import urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.patience import patient
+
 COMMITTING = ("COMMIT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "SELECT")
 """What CommandComplete says of statements that commit, the others if they are alone. SELECT: it may hold an INSERT."""
 ENCRYPTION = (80877103, 80877104)
@@ -255,7 +257,7 @@ class FaultProxy:
                 self._closing = True
 
             self._order(order)
-            self._thread.join(10)
+            self._thread.join(patient(10))
 
     def __enter__(self) -> Self:
         return self
@@ -273,7 +275,7 @@ class FaultProxy:
         self._orders.append((order, done))
         with suppress(OSError):  # already done, and it was the last order
             self._bell.send(b"!")
-        if not done.wait(10):
+        if not done.wait(patient(10)):
             raise RuntimeError("the proxy's thread does not do what it is told")
 
     def _run(self) -> None:
@@ -345,7 +347,7 @@ class FaultProxy:
         """A new connection to the server."""
         host, port = str(self.target.get("host", "127.0.0.1")), str(self.target.get("port", 5432))
         if not host.startswith("/"):
-            return socket.create_connection((host, int(port)), timeout=5)
+            return socket.create_connection((host, int(port)), timeout=patient(5))
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.settimeout(5)
         server.connect(f"{host}/.s.PGSQL.{port}")

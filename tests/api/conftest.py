@@ -15,6 +15,7 @@ import belayed
 from belayed import Jobs, Worker
 from belayed.config import current
 from tests import servers
+from tests.patience import patient
 
 TABLES = ("jobs", "history", "attempts", "workers", "queues")
 TWINS = {"wait": "await_"}
@@ -52,7 +53,9 @@ def shared_postgres_url(postgres_server: str) -> Iterator[str]:
 def postgresql_url(shared_postgres_url: str) -> str:
     """A migrated PostgreSQL database, emptied for this test."""
     tables = ", ".join(f"belayed_{name}" for name in TABLES)
-    with psycopg.connect(shared_postgres_url, autocommit=True, options="-c lock_timeout=5s") as connection:
+    with psycopg.connect(
+        shared_postgres_url, autocommit=True, options=f"-c lock_timeout={patient(5):g}s"
+    ) as connection:
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
     return shared_postgres_url
 

@@ -19,6 +19,7 @@ import pytest
 import belayed
 from belayed import Delayable, Jobs, State, delay, handle_asynchronously, hints, register, task
 from belayed.errors import ConfigError, NotSerializable, OptionError, PayloadTooLarge, StoreError
+from tests.patience import patient
 
 
 @task
@@ -164,7 +165,7 @@ def test_the_hint_of_many_says_where_to_look(postgresql_url, make_jobs, do, give
 
     do(belayed, "enqueue_many", [given[nth % len(given)].draft(nth) for nth in range(number)])
 
-    assert select([listener], [], [], 10)[0]
+    assert select([listener], [], [], patient(10))[0]
     assert listener.hints() == [hint]
     listener.close()
 
@@ -224,7 +225,7 @@ def test_after_one_that_was_not_saved_workers_are_told_of_the_next_at_once(
 
     do(belayed, act, given)
 
-    assert select([listener], [], [], 10)[0]
+    assert select([listener], [], [], patient(10))[0]
     assert listener.hints() == ["0 default"]
     listener.close()
 

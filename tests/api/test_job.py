@@ -16,8 +16,9 @@ from belayed.errors import (
     OptionError,
     ResultUnavailable,
 )
+from tests.patience import patient
 
-TIME = 30.0
+TIME = patient(30)
 """Seconds after which a wait that should end has not."""
 
 

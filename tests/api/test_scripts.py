@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import belayed
+from tests.patience import patient
 
 SOURCE = Path(belayed.__file__).parents[1]
 
@@ -99,7 +100,7 @@ def run(folder: Path, *command: str, fails: bool = False) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=patient(60),
     )
     assert (done.returncode != 0) is fails, done.stderr
     return done.stderr if fails else done.stdout

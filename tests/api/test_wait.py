@@ -16,9 +16,10 @@ from belayed.errors import (
     WaitTimeout,
 )
 from tests.api.test_enqueue import connected
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
-TIME = 30.0
+TIME = patient(30)
 """Seconds after which a wait that should end has not."""
 
 

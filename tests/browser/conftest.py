@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from tests.browser.install import chromium
 from tests.browser.site import Site, Terminal
 from tests.djangosite.environments import programs
+from tests.patience import patient
 from tests.servers import NoServer, wanted
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ class Visitor:
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.context, self.address = context, address
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(patient(15) * 1000)
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", self.said)

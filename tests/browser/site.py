@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "favorites" / "solution"
@@ -66,7 +67,7 @@ class Terminal:
         self.popen.send_signal(number)
 
     def ended(self, within: float = 30) -> int:
-        return self.popen.wait(within)
+        return self.popen.wait(patient(within))
 
     def close(self) -> None:
         for pid in (*self.children(), self.popen.pid):
@@ -107,7 +108,7 @@ class Site:
             env=self.environment(variables),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
         )
 
     def manage(self, *words: str, code: int = 0, **variables: str) -> str:
@@ -150,7 +151,7 @@ class Site:
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What the database has."""
-        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as connection, connection:
+        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=patient(20))) as connection, connection:
             return connection.execute(sql, values).fetchall()
 
     def likes(self) -> int:
@@ -165,7 +166,7 @@ class Site:
 
 def answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
+        with urllib.request.urlopen(address, timeout=patient(5)) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from tests.chaos.__main__ import without
+from tests.patience import patient
 from tests.servers import wanted, wheel
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +31,18 @@ def test_nothing_is_lost_in_a_short_chaos(store: str) -> None:
         wheel()
 
     # Slow imports, and rows that wait for code that nobody has, would make it long.
-    short = ["--minutes", "0.2", "--longest", "3", "--without", "imports,forks,hostile,solo"]
+    short = [
+        "--minutes",
+        "0.2",
+        "--longest",
+        "3",
+        "--without",
+        "imports,forks,hostile,solo",
+        "--patience",
+        str(patient(45)),
+    ]
     command = [sys.executable, "-m", "tests.chaos", "--store", store, "--seed", "7", *short]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=patient(300))
 
     found = LAST.search(ended.stdout.rstrip())
     assert ended.returncode == 0, ended.stderr + ended.stdout

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from belayed.cli import main
 from belayed.config import current
+from tests.patience import patient
 from tests.store.factories import Driven, of_threads
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -98,7 +99,7 @@ def process(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             encoding=variables.get("PYTHONIOENCODING", "utf-8"),
-            timeout=60,
+            timeout=patient(60),
             stdin=subprocess.DEVNULL,
             env=environment(**variables),
         )
@@ -136,6 +137,8 @@ def enqueue(shop: Path) -> Callable[[str], None]:
     """Runs code of the application: `enqueue("send.enqueue('ada')")`."""
 
     def enqueue(code: str) -> None:
-        subprocess.run([sys.executable, "-c", f"from shop import *; {code}"], check=True, timeout=60, env=environment())
+        subprocess.run(
+            [sys.executable, "-c", f"from shop import *; {code}"], check=True, timeout=patient(60), env=environment()
+        )
 
     return enqueue

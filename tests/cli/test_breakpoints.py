@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.cli.conftest import environment
+from tests.patience import patient
 
 JOBS = """
 @task(max_attempts=1)
@@ -125,7 +126,7 @@ def test_with_processes_0_a_breakpoint_has_the_terminal(stopping, name):
         heard = answered(ours, "", "(Pdb) ")
         heard = answered(ours, "p twice + 100\n", "(Pdb) ")
         rest = answered(ours, "c\n", "no job is ready")
-        worker.wait(timeout=60)
+        worker.wait(timeout=patient(60))
     os.close(ours)
 
     assert "\n142\n" in heard.replace("\r", "")
@@ -135,7 +136,7 @@ def test_with_processes_0_a_breakpoint_has_the_terminal(stopping, name):
 def answered(terminal: int, text: str, until: str) -> str:
     """What a terminal shows after *text* is typed, until it shows *until*."""
     os.write(terminal, text.encode())
-    heard, deadline = "", time.monotonic() + 60
+    heard, deadline = "", time.monotonic() + patient(60)
     while until not in re.sub(r"\x1b\[[0-9;?]*\w", "", heard):
         assert time.monotonic() < deadline, heard
         heard += os.read(terminal, 4096).decode()

@@ -12,6 +12,7 @@ import pytest
 
 from belayed.job import State
 from tests.cli.conftest import environment
+from tests.patience import patient
 
 
 @pytest.mark.dj(170, 334)
@@ -269,4 +270,4 @@ def on_a_terminal(command: list[str], typed: str) -> tuple[int, str]:
         # Linux says so when the other side is closed.
         pass
     os.close(ours)
-    return process.wait(60), screen.decode()
+    return process.wait(patient(60)), screen.decode()

@@ -13,6 +13,7 @@ import pytest
 import belayed
 from belayed.cli import main
 from tests.cli.conftest import environment
+from tests.patience import patient
 
 COMMANDS = sorted(main.commands)
 
@@ -137,7 +138,7 @@ def test_ctrl_c_is_exit_code_130_without_a_traceback(folder):
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment()) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=patient(60))
 
     assert process.returncode == 130
     assert error.strip() == ""
@@ -148,7 +149,7 @@ def test_a_reader_that_goes_away_is_no_error(store, sqlite_url):
     command = f"{sys.executable} -m belayed jobs --limit 5000 --url {sqlite_url} | head -1"
 
     ended = subprocess.run(
-        command, check=False, shell=True, capture_output=True, text=True, timeout=60, env=environment()
+        command, check=False, shell=True, capture_output=True, text=True, timeout=patient(60), env=environment()
     )
 
     assert ended.stdout.split()[:2] == ["ID", "Task"]

@@ -10,6 +10,7 @@ import pytest
 
 from belayed.cli import main
 from tests.cli.conftest import environment
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def offered(folder):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patient(60),
             env=environment(
                 _BELAYED_COMPLETE="bash_complete",
                 COMP_WORDS=" ".join(("belayed", *words)),
@@ -112,7 +113,7 @@ def test_what_is_not_there_offers_nothing_and_is_not_made(offered, folder, url):
 
     assert offered("--url", url, "pause", "ma") == []
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < patient(20)
     assert list(folder.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from belayed.cli.pidfile import holder
 from belayed.worker import title
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
 
@@ -38,7 +39,7 @@ def test_a_worker_is_started_found_and_stopped(process, enqueue, folder):
 
     begun = process("start", "--app", "shop")
     there = process("status", "--local")
-    enqueue("print(send.enqueue('ada').wait(timeout=20).result)")
+    enqueue(f"print(send.enqueue('ada').wait(timeout={patient(20)}).result)")
     ended = process("stop")
     gone = process("status", "--local")
 
@@ -111,12 +112,12 @@ def test_a_stop_that_is_out_of_patience_kills_nothing_and_one_of_now_ends_it(pro
     enqueue("nap.enqueue()")
     eventually((folder / "napping").exists, within=20)
 
-    patient, again = process("stop", "--wait", "100ms"), process("stop", "--wait", "100ms")
+    first, again = process("stop", "--wait", "100ms"), process("stop", "--wait", "100ms")
     there = running(folder / "belayed.pid")
     ended = process("stop", "--now")
 
-    assert (patient.returncode, again.returncode, there) == (1, 1, True)
-    assert "was asked to end, but still runs jobs: wait, or stop them by `belayed stop --now`" in patient.stderr
+    assert (first.returncode, again.returncode, there) == (1, 1, True)
+    assert "was asked to end, but still runs jobs: wait, or stop them by `belayed stop --now`" in first.stderr
     assert ended.returncode == 0
     enqueue("assert jobs.get(1).state == 'ready', jobs.get(1)")
 

@@ -11,6 +11,7 @@ import pytest
 
 from belayed.errors import ConfigError
 from belayed.worker.output import LOOK_AGAIN, Output, Sink
+from tests.patience import patient
 
 OTHER = 12345
 """A user that is not us."""
@@ -111,7 +112,7 @@ def test_a_pipe_that_is_read_is_a_log(path):
             assert reader.is_alive()
     sink.put(b"line\n")
     os.close(sink.fd)
-    reader.join(10)
+    reader.join(patient(10))
 
     assert found == [b"line\n"]
 

@@ -16,6 +16,7 @@ import pytest
 
 from belayed.cli.pidfile import PLACE, holder, pid_file
 from belayed.errors import ConfigError
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
 OTHER = 12345
@@ -215,7 +216,7 @@ def test_the_worker_is_known_by_its_lock_whatever_is_written(path, run, holding,
 
     assert f"process {worker.pid} has" in there.output
     assert ended.exit_code == 0
-    assert worker.wait(10) == -signal.SIGTERM
+    assert worker.wait(patient(10)) == -signal.SIGTERM
     assert bystander.poll() is None
 
 

@@ -19,6 +19,7 @@ from belayed.cli.pidfile import holder
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs
 from tests.cli.conftest import environment
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
 BAD_URLS = [
@@ -173,7 +174,7 @@ def test_a_worker_in_the_foreground_leaves_the_password_out_of_its_command_line(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(popen.pid, signal.SIGTERM)
-        assert popen.wait(30) == 0
+        assert popen.wait(patient(30)) == 0
 
 
 @pytest.mark.parametrize(

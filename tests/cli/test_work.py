@@ -19,6 +19,7 @@ from belayed.cli.checks import has_wal_reset_bug
 from belayed.cli.working import OF_DELAYED_JOB
 from belayed.config import WorkerConfig, settings
 from tests.cli.conftest import environment
+from tests.patience import patient
 from tests.worker.helpers import eventually
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d (DEBUG|INFO |WARN |ERROR) \S")
@@ -126,7 +127,7 @@ def test_a_worker_imports_no_terminal_library(enqueue):
     )
 
     command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(), timeout=60)
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(), timeout=patient(60))
 
     assert ended.stdout == "[]\n", ended.stderr
     assert "1 succeeded" in ended.stderr
@@ -140,7 +141,7 @@ def test_a_signal_stops_a_worker_which_says_what_it_did_and_exits_with_0(enqueue
     with working("--app", "shop", "--threads", "2", "--name", "one") as worker:
         lines = read_until(worker, "#1 succeeded")
         worker.send_signal(number)
-        _, rest = worker.communicate(timeout=60)
+        _, rest = worker.communicate(timeout=patient(60))
 
     assert worker.returncode == 0
     assert re.search(r"belayed \S+ serves all queues of sqlite:////.+/shop.db \(SQLite \S+\) with 2 threads", lines[0])
@@ -224,7 +225,7 @@ def test_missing_tables_stop_it_before_it_starts(process, postgres_url, command)
 def test_workoff_works_on_postgresql(process, postgres_url, shop):
     process("migrate", "--url", postgres_url)
     code = f"from shop import *; belayed.configure({postgres_url!r}); send.enqueue('ada')"
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=patient(60))
 
     ended = process("workoff", "--app", "shop", "--url", postgres_url)
 
@@ -412,7 +413,7 @@ def test_a_log_file_that_is_moved_away_is_opened_anew(enqueue, folder, processes
 
         eventually(lambda: log.exists() and "#2 succeeded" in log.read_text())
         worker.terminate()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=patient(60))
     assert "#2" not in (folder / "work.log.1").read_text()
     assert "stopped after" in log.read_text()
 
@@ -440,7 +441,7 @@ def test_a_pid_file_is_there_while_the_worker_is(process, enqueue, folder):
         assert f"has the PID file {file} already: process {worker.pid}; stop it, or name another" in second.stderr
         assert file.exists()
         worker.terminate()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=patient(60))
         assert worker.returncode == 0
     assert not file.exists()
 
@@ -451,7 +452,7 @@ def test_a_pid_file_of_a_killed_worker_is_in_nobodys_way(process, enqueue, folde
     with working("--app", "shop", "--pid-file", str(file)) as worker:
         eventually(lambda: file.exists() and file.read_text() == f"{worker.pid}\n")
         worker.kill()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=patient(60))
     assert file.exists()
 
     ended = process("workoff", "--app", "shop", "--pid-file", file)
@@ -475,9 +476,9 @@ def test_pools_serve_their_queues_by_processes_of_their_own(process, enqueue, to
         children = ["ps", "--ppid", str(worker.pid), "-o", "pid="]
         eventually(lambda: len(subprocess.run(children, check=True, capture_output=True).stdout.split()) == 3)
         status = json.loads(process("status", "--app", "shop", "--json").stdout)
-        enqueue("assert send.enqueue('bob').wait(timeout=20).result == 'sent to bob'")
+        enqueue(f"assert send.enqueue('bob').wait(timeout={patient(20)}).result == 'sent to bob'")
         worker.terminate()
-        rest = worker.communicate(timeout=60)[1]
+        rest = worker.communicate(timeout=patient(60))[1]
 
     assert worker.returncode == 0
     text = "".join(lines) + rest

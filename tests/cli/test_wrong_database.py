@@ -11,6 +11,7 @@ from contextlib import closing
 import pytest
 
 from tests.cli.conftest import environment
+from tests.patience import patient
 
 LOOKS = [
     ["status"],
@@ -190,7 +191,7 @@ def program(folder, code, *words, **variables):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         env=environment(**variables),
     )
 

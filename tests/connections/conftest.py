@@ -17,6 +17,7 @@ import pytest
 
 from belayed.job import Draft
 from tests import servers
+from tests.patience import patient
 from tests.proxy import FaultProxy
 
 
@@ -68,7 +69,7 @@ def state_of(pid: int) -> str:
 
 def until(true: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
@@ -79,7 +80,7 @@ def at_most(seconds: float) -> Iterator[None]:
     """What is done in it takes no longer."""
     begun = time.monotonic()
     yield
-    assert time.monotonic() - begun < seconds
+    assert time.monotonic() - begun < patient(seconds)
 
 
 @pytest.fixture

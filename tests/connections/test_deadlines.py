@@ -24,6 +24,7 @@ from belayed.store import open_store
 from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests.connections.conftest import at_most, draft, frozen, locked, until, waiting
+from tests.patience import patient
 
 STORE = open_store("postgresql")
 LIMIT = 0.3
@@ -130,15 +131,15 @@ def test_a_worker_may_ask_for_a_shorter_limit_only(connections, asked, limit):
 
 
 def test_without_a_limit_a_call_waits(local_url, connections):
-    patient = Connections(connections.address, timeout=None)
+    unlimited = Connections(connections.address, timeout=None)
 
     with ThreadPoolExecutor(1) as threads:
         with locked(local_url):
-            call = threads.submit(patient.perform, STORE.insert(draft()))
+            call = threads.submit(unlimited.perform, STORE.insert(draft()))
             until(lambda: max(waiting(local_url), default=0) > 2 * LIMIT)
-        call.result(10)
+        call.result(patient(10))
 
-    patient.close()
+    unlimited.close()
 
 
 def test_a_statement_that_waits_for_a_lock_is_cancelled_on_the_server(local_url, connections):
@@ -185,7 +186,7 @@ def test_migrating_takes_as_long_as_it_takes(local_url):
             wrapped.perform(STORE.migrate())
             migrating = threads.submit(connections.perform, STORE.migrate())
             until(lambda: max(waiting(local_url), default=0) > 2 * LIMIT)
-        applied = migrating.result(10)
+        applied = migrating.result(patient(10))
 
     assert applied == []
     connections.close()
@@ -213,12 +214,12 @@ def test_a_call_does_not_wait_for_ever_for_one_of_few_connections(sqlite_path):
 
     def slow() -> Steps[None]:
         held.set()
-        done.wait(10)
+        done.wait(patient(10))
         yield from STORE.paused()
 
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(pool.perform, slow())
-        assert held.wait(10)
+        assert held.wait(patient(10))
         with pytest.raises(StoreUnavailable, match="none of the 1 connections") as caught:
             pool.perform(STORE.paused())
         done.set()

@@ -16,6 +16,7 @@ from belayed.connections.listening import Listener
 from belayed.connections.parameters import of_url
 from belayed.job import Draft
 from belayed.store.postgresql import PostgresStore
+from tests.patience import patient
 
 STORE = PostgresStore()
 MANY = 60
@@ -53,7 +54,7 @@ def heard(listener: Listener) -> list[str]:
     listener.echo("end")
     found = listener.hints()
     while "end" not in found:
-        assert select([listener], [], [], 10)[0], f"heard only {found}"
+        assert select([listener], [], [], patient(10))[0], f"heard only {found}"
         found += listener.hints()
     return found[:-1]
 

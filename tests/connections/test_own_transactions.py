@@ -19,6 +19,7 @@ from belayed import Jobs
 from belayed.connections import sqlite
 from belayed.errors import StoreError, StoreUnavailable
 from tests.connections.conftest import at_most
+from tests.patience import patient
 from tests.worker.tasks import double
 
 ROOT = Path(__file__).parents[2]
@@ -86,12 +87,12 @@ def test_a_transaction_of_another_thread_is_waited_for(jobs, sqlite_path, looked
             connection.execute("CREATE TABLE orders (id)")
             connection.execute("INSERT INTO orders VALUES (1)")
             begun.set()
-            looked.wait(20)
+            looked.wait(patient(20))
             connection.commit()
 
     thread = threading.Thread(target=write)
     thread.start()
-    begun.wait(20)
+    begun.wait(patient(20))
     jobs.enqueue(double.draft(1))
     thread.join()
 
@@ -114,7 +115,7 @@ def test_a_transaction_of_another_process_is_waited_for_though_this_thread_reads
         connection.isolation_level = None
         connection.execute("BEGIN")
         connection.execute("SELECT * FROM orders").fetchall()
-        ending = threading.Thread(target=lambda: looked.wait(20) and other.stdin.close())
+        ending = threading.Thread(target=lambda: looked.wait(patient(20)) and other.stdin.close())
         ending.start()
         jobs.enqueue(double.draft(1))
         ending.join()
@@ -190,7 +191,12 @@ def test_a_connection_that_no_other_thread_can_use_is_not_waited_for(jobs, sqlit
 
     with at_most(15):
         ended = subprocess.run(
-            [sys.executable, program, sqlite_path], check=False, capture_output=True, text=True, env=environ, timeout=60
+            [sys.executable, program, sqlite_path],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environ,
+            timeout=patient(60),
         )
 
     assert ended.returncode == 1

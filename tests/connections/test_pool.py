@@ -21,6 +21,7 @@ from belayed.errors import StoreUnavailable
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
 from belayed.store.statements import statement
+from tests.patience import patient
 
 ONE = statement("one", "SELECT 1")
 BACKEND = statement("backend", "SELECT pg_backend_pid()")
@@ -96,7 +97,7 @@ def test_an_idle_connection_is_closed(sqlite_path):
 
     pool.perform(asked(ONE))
 
-    assert watched.closed.wait(10)
+    assert watched.closed.wait(patient(10))
     assert pool.perform(asked(ONE)) == 1
     assert len(watched.opened) == 2
     pool.close()
@@ -164,7 +165,7 @@ def test_each_event_loop_has_its_own_connections(postgres_url):
 
     async def main() -> int:
         first = await connections.aperform(asked(BACKEND))
-        both.wait(10)
+        both.wait(patient(10))
         assert await connections.aperform(asked(BACKEND)) == first
         await connections.aclose()
         return first
@@ -259,7 +260,7 @@ def test_a_fork_shares_no_connection(database, child, paused):
     url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target
 
     done = subprocess.run(
-        [sys.executable, "-c", FORKING, url, child], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FORKING, url, child], check=False, capture_output=True, text=True, timeout=patient(60)
     )
 
     assert (done.returncode, done.stdout.strip()) == (0, paused), done.stderr
@@ -297,7 +298,7 @@ def test_what_a_forked_child_writes_outlives_its_parents_connections(database):
     url = f"sqlite:///{database.target}" if database.dialect == "sqlite" else database.target
 
     done = subprocess.run(
-        [sys.executable, "-c", OUTLIVED, url], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", OUTLIVED, url], check=False, capture_output=True, text=True, timeout=patient(60)
     )
 
     assert (done.returncode, done.stdout.strip()) == (0, "after before"), done.stderr
@@ -341,7 +342,7 @@ def test_a_fork_beside_busy_threads_hinders_neither(tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
 
     assert (done.returncode, done.stdout.strip()) == (0, "24"), done.stderr
@@ -375,7 +376,7 @@ def test_a_program_that_closes_its_connections_is_not_warned(database):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.connections.conftest import at_most, until
+from tests.patience import patient
 
 
 def connect(proxy, **options) -> psycopg.Connection:
@@ -68,7 +69,7 @@ def test_what_a_black_hole_swallows_comes_out_afterwards(proxy):
                 connect(proxy, connect_timeout=2)
             waited = not call.done()
             proxy.forward()
-            call.result(10)
+            call.result(patient(10))
 
     assert waited
 

@@ -19,6 +19,7 @@ from belayed.connections import Connections
 from belayed.connections.sqlite import OwnSqlite
 from belayed.errors import StoreUnavailable
 from belayed.store import open_store
+from tests.patience import patient
 from tests.store.factories import draft
 
 STORE = open_store("sqlite")
@@ -59,7 +60,7 @@ def released(process: subprocess.Popen[str]) -> None:
     """Let the process end, and wait until it has."""
     assert process.stdin is not None
     process.stdin.close()
-    process.wait(30)
+    process.wait(patient(30))
 
 
 @pytest.mark.dj(106)
@@ -77,11 +78,11 @@ def test_two_writers_wait_for_a_long_transaction_of_another_process(connections,
     with ThreadPoolExecutor(2) as threads:
         writers = [threads.submit(connections.perform, STORE.pause(queue)) for queue in ("a", "b")]
         for _ in range(20):
-            assert tried.acquire(timeout=10)
+            assert tried.acquire(timeout=patient(10))
         still_waiting = not any(writer.done() for writer in writers)
         released(locked)
         for writer in writers:
-            writer.result(timeout=20)
+            writer.result(timeout=patient(20))
 
     assert still_waiting
     assert connections.perform(STORE.paused()) == ["a", "b"]

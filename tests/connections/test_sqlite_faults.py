@@ -23,6 +23,7 @@ from belayed.store.answers import Wanted
 from belayed.store.lanes import Serving
 from tests import servers
 from tests.connections.conftest import Text, draft
+from tests.patience import patient
 from tests.store.factories import succeeded
 
 STORE = open_store("sqlite")
@@ -147,7 +148,7 @@ def test_many_processes_that_all_write_wait_for_each_other(sqlite_path):
         subprocess.Popen([*command, f"w{nth}", str(EACH)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for nth in range(PROCESSES)
     ]
-    said = [process.communicate(timeout=60) for process in running]
+    said = [process.communicate(timeout=patient(60)) for process in running]
 
     assert [error for _, error in said] == [""] * PROCESSES
     connections = Connections(Address("sqlite", str(sqlite_path)))

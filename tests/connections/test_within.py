@@ -20,6 +20,7 @@ from belayed.connections.within import refuse_to_wait
 from belayed.errors import StoreError
 from belayed.steps import Ask
 from tests.connections.conftest import at_most
+from tests.patience import patient
 from tests.worker.tasks import double
 
 
@@ -86,11 +87,11 @@ def test_a_handler_may_wait_for_others(sqlite_path):
 
         def hold() -> None:
             holds.set()
-            free.wait(30)
+            free.wait(patient(30))
 
         holder = threading.Thread(target=written_within, args=[others, hold])
         holder.start()
-        holds.wait(30)
+        holds.wait(patient(30))
 
         def read() -> Any:
             yield Ask(jobs.store.calls("paused"), read=True)
@@ -112,7 +113,7 @@ def test_postgresql_takes_it(postgres_url):
         written_within(jobs, lambda: jobs.enqueue(double.draft(1)))
 
         assert len(jobs.find()) == 1
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < patient(10)
 
 
 def test_a_look_for_other_connections_goes_on_while_threads_open_and_close_some(sqlite_path):

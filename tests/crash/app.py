@@ -15,6 +15,7 @@ from typing import Any
 import belayed
 from belayed import current_job, task
 from belayed.worker.slots import Slots
+from tests.patience import patient
 
 SOON = timedelta(milliseconds=50)
 LEDGER = os.environ.get("CRASH_LEDGER", "")
@@ -67,7 +68,7 @@ def large(text: str) -> None:
 def waits() -> None:
     """It is cancelled while it waits."""
     note("start")
-    until = time.monotonic() + 60
+    until = time.monotonic() + patient(60)
     while time.monotonic() < until:
         time.sleep(0.01)
 
@@ -83,7 +84,7 @@ def transacts() -> None:
 
 def connected() -> Any:
     if jobs.address.dialect == "sqlite":
-        return sqlite3.connect(jobs.address.target, timeout=20, isolation_level=None)
+        return sqlite3.connect(jobs.address.target, timeout=patient(20), isolation_level=None)
     import psycopg
 
     return psycopg.connect(jobs.address.target, autocommit=True)

@@ -20,6 +20,7 @@ from belayed.errors import StoreError
 from belayed.jobs import Jobs
 from belayed.store.answers import Wanted, WorkerRow
 from belayed.store.lanes import Serving
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,7 @@ def worker(
         if popen.poll() is None:
             popen.send_signal(signal.SIGTERM)
             try:
-                popen.wait(8)
+                popen.wait(patient(8))
             except subprocess.TimeoutExpired:
                 popen.kill()
         popen.wait()
@@ -161,12 +162,12 @@ def worker(
 def struck(scenario: Scenario, run: str, queue: str, **variables: str) -> bool:
     """Run a worker on *queue* until it is killed, or has done everything; whether it was killed."""
     with worker(scenario, run, [queue], **variables) as popen:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while popen.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(StoreError):
                 if not scenario.left(queue):
                     popen.send_signal(signal.SIGTERM)
-                    popen.wait(30)
+                    popen.wait(patient(30))
             time.sleep(0.02)
     return popen.returncode == -signal.SIGKILL
 

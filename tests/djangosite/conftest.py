@@ -12,6 +12,8 @@ import pytest
 from django.contrib.auth.models import User
 from shop import tasks
 
+from tests.patience import patient
+
 HERE = Path(__file__).parent
 
 
@@ -28,9 +30,10 @@ def ada():
 
 def eventually(condition, within: float = 20):
     """What *condition* returns once it is true; an AssertionError if it is not in time."""
+    within = patient(within)
     deadline = time.monotonic() + within
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s"
+        assert time.monotonic() < deadline, f"not within {within:g} s"
         time.sleep(0.02)
     return found
 
@@ -45,7 +48,7 @@ def manage():
             check=False,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=patient(timeout),
             stdin=subprocess.DEVNULL,
             env=environment(**variables),
             cwd=HERE,

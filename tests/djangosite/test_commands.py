@@ -21,6 +21,7 @@ from shop.tasks import aadd, add, agreet, fails, greet, like_once
 from belayed import State, delay
 from belayed.config import current
 from belayed.django.management.commands.belayed import wants_reload
+from tests.patience import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,7 +50,7 @@ def test_a_worker_runs_jobs_of_all_kinds():
         eventually(lambda: all(job.refresh().ended for job in jobs))
         eventually(lambda: all(result.refresh() or result.is_finished for result in results))
         worker.send_signal(signal.SIGTERM)
-        text, _ = worker.communicate(timeout=30)
+        text, _ = worker.communicate(timeout=patient(30))
 
     assert worker.returncode == 0, text
     assert [job.state for job in jobs] == [State.SUCCEEDED] * 4
@@ -214,7 +215,7 @@ def test_a_worker_goes_on_while_migrate_changes_tables(manage):
             assert changed.returncode == 0, changed.stderr
         eventually(lambda: all(job.refresh().ended for job in jobs))
         worker.send_signal(signal.SIGTERM)
-        text, _ = worker.communicate(timeout=30)
+        text, _ = worker.communicate(timeout=patient(30))
 
     assert {(job.state, job.attempt) for job in jobs} == {(State.SUCCEEDED, 1)}
     assert (worker.returncode, "ERROR" in text) == (0, False)
@@ -259,11 +260,11 @@ def test_code_that_changes_is_taken_while_debug_is_on(tmp_path):
     shutil.copytree(HERE, site, ignore=shutil.ignore_patterns("__pycache__"))
     env = environment(SITE_DEBUG="1", PYTHONPATH=f"{site}:{HERE.parents[1] / 'src'}")
     with working(site=site, env=env):
-        before = greet.enqueue("ada").wait(timeout=20)
+        before = greet.enqueue("ada").wait(timeout=patient(20))
         code = site / "shop" / "tasks.py"
         code.write_text(code.read_text().replace("hello", "good evening"))
 
-        eventually(lambda: greet.enqueue("ada").wait(timeout=20).result == "good evening ada")
+        eventually(lambda: greet.enqueue("ada").wait(timeout=patient(20)).result == "good evening ada")
 
     assert before.result == "hello ada"
 

@@ -16,6 +16,7 @@ from shop.models import Post
 from belayed import State, Worker
 from belayed.config import current
 from belayed.django.connections import has_pool
+from tests.patience import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SERVER = pytest.mark.skipif(not os.environ.get("SITE_URL"), reason="SQLite has no server that could be cut off")
@@ -33,14 +34,14 @@ def worked(jobs, **settings):
 
 def done(job):
     """The result of a job that a worker runs meanwhile."""
-    return job.wait(timeout=60).result
+    return job.wait(timeout=patient(60)).result
 
 
 def cut(pid):
     """Let the server end a connection, and wait until it has."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         while True:
             cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
             if cursor.fetchone() is None:
@@ -130,7 +131,7 @@ def test_threads_that_end_leave_no_connection_open(age, jobs, monkeypatch):
 
     worked(jobs, threads=3)
     connections.close_all()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patient(30)
     while ours() > before:
         assert time.monotonic() < deadline, (ours(), before)
         time.sleep(0.05)
@@ -187,7 +188,7 @@ def test_a_thread_without_work_closes_its_connection(jobs, monkeypatch):
 
     with working(jobs, threads=1):
         done(tasks.creates.enqueue("news"))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         while not ended:
             assert time.monotonic() < deadline
             time.sleep(0.01)

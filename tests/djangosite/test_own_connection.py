@@ -19,6 +19,7 @@ from belayed import State, Worker
 from belayed.config import current
 from belayed.django import conf
 from belayed.errors import ConfigError, StoreUnavailable
+from tests.patience import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SERVER = pytest.mark.skipif(not os.environ.get("SITE_URL"), reason="of PostgreSQL")
@@ -261,7 +262,7 @@ def test_what_was_said_last_is_tried_where_an_engine_cannot_say_more(tmp_path):
         job = greet.enqueue("ada")
         eventually(lambda: job.refresh().state is State.SUCCEEDED)
         process.terminate()
-        text, _ = process.communicate(timeout=30)
+        text, _ = process.communicate(timeout=patient(30))
 
     assert "cannot say how to connect to the database, the last that was said is tried: the engine of" in text
 

@@ -18,6 +18,7 @@ from belayed.config import current
 from belayed.django.compat import signals
 from belayed.errors import AttemptCrashed
 from belayed.testing import drain
+from tests.patience import patient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PLUGINS = {"PLUGINS": ["shop.tenancy.Tenants"]}
@@ -141,20 +142,20 @@ def test_receivers_of_signals_are_given_the_rows_of_the_tenant(task, fail):
 
 
 def test_a_coroutine_that_is_cancelled_while_its_tenant_is_looked_up_leaves_no_tenant_behind():
-    plugin = tenancy.SlowTenants()
+    plugin = tenancy.SlowTenants(patient(30))
     with override_settings(BELAYED={"PLUGINS": [plugin]}):
         jobs = current()
         with of("acme"):
             job = atitle.enqueue(Post.objects.get(pk=1))
         with Worker(jobs):
-            assert plugin.begun.wait(20)
+            assert plugin.begun.wait(patient(20))
             job.cancel()
             eventually(lambda: job.refresh().ended)
             plugin.goes_on.set()
-            assert plugin.left.wait(20)
+            assert plugin.left.wait(patient(20))
             with of("globex"):
                 other = atitle.enqueue(Post.objects.get(pk=1))
-            result = other.wait(timeout=30).result
+            result = other.wait(timeout=patient(30)).result
 
     assert job.state is State.CANCELLED
     assert result == expected("globex")["async def"]

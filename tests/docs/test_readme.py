@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hatch_build import for_an_index
+from tests.patience import patient
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -28,14 +29,14 @@ def program(tmp_path, monkeypatch):
 
 
 def test_the_job_that_the_program_saves_is_run_by_belayed_work(program):
-    subprocess.run([sys.executable, "app.py"], check=True, timeout=30)
+    subprocess.run([sys.executable, "app.py"], check=True, timeout=patient(30))
     command = [sys.executable, "-u", "-m", "belayed", "work", "--app", "app"]
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     with worker:
         said = worker.stdout.readline()
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=patient(30))
 
     assert said == "Hello, world!\n"
     assert worker.returncode == 0
@@ -79,7 +80,9 @@ def test_the_package_is_built_with_the_readme_for_an_index(tmp_path):
         f"print(ProjectMetadata({str(README.parent)!r}, PluginManager()).core.readme)"
     )
 
-    built = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    built = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=patient(60)
+    )
 
     repository = DECLARED.get("urls", {}).get("Repository")
     assert built.stdout.rstrip("\n") == for_an_index(README.read_text("utf-8"), repository).rstrip("\n")

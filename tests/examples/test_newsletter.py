@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from belayed import Jobs, State
+from tests.patience import patient
 
 NEWSLETTER = Path(__file__).parents[2] / "examples" / "newsletter"
 
@@ -24,7 +25,9 @@ def newsletter(tmp_path):
 def run(folder, **environment):
     command = [sys.executable, "demo.py"]
     environ = {**os.environ, **environment}
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=patient(60), check=False
+    )
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 
 from tests.djangosite.environments import programs
 from tests.examples.test_favorites import EXAMPLE, environment
+from tests.patience import patient
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 STEP = re.compile(r"^```(?P<language>console|diff)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,7 +65,14 @@ def test_the_tutorial_can_be_followed(
             if command.startswith(ELSEWHERE):
                 continue
             ran = subprocess.run(
-                command, check=False, shell=True, cwd=site, capture_output=True, text=True, timeout=120, env=variables
+                command,
+                check=False,
+                shell=True,
+                cwd=site,
+                capture_output=True,
+                text=True,
+                timeout=patient(120),
+                env=variables,
             )
             assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
             assert expected in ran.stdout

@@ -13,6 +13,7 @@ import pytest
 from belayed import Worker
 from belayed.config import address
 from belayed.store.answers import Wanted
+from tests.patience import patient
 from tests.store.factories import again, failed, succeeded, worker
 from tests.worker.helpers import eventually
 from tests.worker.tasks import double
@@ -158,7 +159,7 @@ def test_workers_share_the_looks_for_jobs_whose_hints_were_held_back(postgres_jo
         eventually(lambda: all(map(idle, workers)), within=30)
         wire.take()
 
-        double.enqueue(1).wait(10)
+        double.enqueue(1).wait(patient(10))
         eventually(lambda: all(map(idle, workers)), within=30)
 
         looks = [text for text in wire.take().statements if text.startswith(POLLS[0])]

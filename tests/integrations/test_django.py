@@ -17,6 +17,7 @@ import pytest
 
 from tests.djangosite.environments import DJANGOS, ROOT, folder, programs
 from tests.inventory import written
+from tests.patience import patient
 
 SITE = Path(__file__).parents[1] / "djangosite"
 
@@ -45,7 +46,7 @@ def test_the_site_s_tests_pass(django: str, place: dict[str, str], record_proper
         cwd=SITE,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=patient(600),
         env=variables,
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
+
 FILES = {
     "bakery/__init__.py": "",
     "bakery/settings.py": """
@@ -72,7 +74,7 @@ def test_the_project_s_own_code_runs_and_other_people_s_does_only_where_it_is_re
     def run(*words: str) -> str:
         command = [sys.executable, *words]
         ran = subprocess.run(
-            command, check=False, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120
+            command, check=False, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=patient(120)
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout

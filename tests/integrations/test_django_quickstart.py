@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.djangosite.environments import programs
+from tests.patience import patient
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart" / "django.md"
 STEP = re.compile(r"^```(?P<language>console|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -60,7 +61,7 @@ def test_the_quickstart_can_be_followed(
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=patient(120),
             )
             assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
             said[command.partition("manage.py ")[2]] = ran.stdout

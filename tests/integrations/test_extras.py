@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
+
 ROOT = Path(__file__).parents[2]
 MODULES = {
     "psycopg": ("psycopg", "psycopg_binary", "psycopg_c", "psycopg_pool"),
@@ -139,7 +141,13 @@ def test_an_extra_alone_does_what_it_is_for(extra, request, tmp_path):
     environ["PYTHONPATH"] = f"{tmp_path / 'site'}{os.pathsep}{ROOT / 'src'}"
 
     ended = subprocess.run(
-        [sys.executable, "shop.py"], check=False, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "shop.py"],
+        check=False,
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
     )
 
     assert ended.returncode == 0, ended.stderr

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests import servers
+from tests.patience import patient
 from tests.store.factories import Driven, of_loop, of_threads
 
 TABLES = ("jobs", "history", "attempts", "workers", "queues")
@@ -50,7 +51,7 @@ class SharedPostgres:
         self.of_loop, self.loop = of_loop(url, runner)
         self.of_threads.migrate()
         self.runner = runner
-        self.cleaner = psycopg.connect(url, autocommit=True, options="-c lock_timeout=5s")
+        self.cleaner = psycopg.connect(url, autocommit=True, options=f"-c lock_timeout={patient(5):g}s")
 
     def empty(self) -> None:
         tables = ", ".join(f"belayed_{name}" for name in TABLES)

@@ -15,6 +15,7 @@ from belayed.errors import SchemaMissing, SchemaNewer
 from belayed.store import open_store, schema
 from belayed.store.statements import Tables, statement
 from tests import servers
+from tests.patience import patient
 from tests.store.factories import draft, of_threads
 
 COLUMNS = """
@@ -166,7 +167,7 @@ def test_of_two_processes_at_once_one_does_the_work(empty_url):
     processes = [spawn.Process(target=migrated_in_a_process, args=(empty_url, results)) for _ in range(2)]
     for process in processes:
         process.start()
-    applied = [results.get(timeout=60) for _ in processes]
+    applied = [results.get(timeout=patient(60)) for _ in processes]
     for process in processes:
         process.join()
 

@@ -16,9 +16,10 @@ import pytest
 from belayed.connections import wrap
 from belayed.job import State
 from belayed.store.answers import Wanted
+from tests.patience import patient
 from tests.store.factories import NOON, Driven, again, draft, ids_of, of_threads, succeeded, worker
 
-PATIENCE = 60.0
+PATIENCE = patient(60)
 """Seconds after which a race that does not end has failed."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tests
+from tests.patience import patient
 
 SOURCE = Path(tests.__file__).parents[1] / "src"
 
@@ -42,7 +43,14 @@ def run(folder: Path, *command: str, text: str | None = None) -> str:
     program = [sys.executable, *command]
     environment = {"PYTHONPATH": str(SOURCE)}
     done = subprocess.run(
-        program, cwd=folder, env=environment, input=text, capture_output=True, text=True, check=False, timeout=60
+        program,
+        cwd=folder,
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

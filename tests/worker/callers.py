@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from belayed import Job, current_job
 from belayed.config import address
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import execute
 from tests.worker.tasks import aact, act, bodies
 
@@ -37,11 +38,11 @@ class Caller:
 
 
 def lite(**settings: Any) -> Callable[[str], Any]:
-    return lambda target: sqlite3.connect(target, timeout=20, **settings)
+    return lambda target: sqlite3.connect(target, timeout=patient(20), **settings)
 
 
 def lite_rows(target: str) -> sqlite3.Connection:
-    raw = sqlite3.connect(target, timeout=20)
+    raw = sqlite3.connect(target, timeout=patient(20))
     raw.row_factory, raw.text_factory = sqlite3.Row, bytes
     return raw
 
@@ -52,7 +53,7 @@ def postgres(**settings: Any) -> Callable[[str], Any]:
 
 @asynccontextmanager
 async def aiolite(target: str) -> Any:
-    async with aiosqlite.connect(target, timeout=20, isolation_level=None) as raw:
+    async with aiosqlite.connect(target, timeout=patient(20), isolation_level=None) as raw:
         raw.row_factory = sqlite3.Row
         yield raw
 
@@ -85,7 +86,7 @@ async def pooled_pg(url: str) -> Any:
 
 
 SQLITE3 = Caller("sqlite3", "sqlite", lite())
-AIOSQLITE = Caller("aiosqlite", "sqlite", lambda target: aiosqlite.connect(target, timeout=20), is_async=True)
+AIOSQLITE = Caller("aiosqlite", "sqlite", lambda target: aiosqlite.connect(target, timeout=patient(20)), is_async=True)
 PSYCOPG = Caller("psycopg", "postgresql", postgres())
 ASYNC_PSYCOPG = Caller("async psycopg", "postgresql", apostgres(), is_async=True)
 ASYNCPG = Caller("asyncpg", "postgresql", pg, is_async=True, implicit=False)

@@ -24,6 +24,7 @@ from typing import Any
 import belayed
 from belayed import Job, task
 from belayed.connections.leftovers import leftovers
+from tests.patience import patient
 from tests.worker.tasks import note as note_task
 
 note = note_task.function
@@ -101,7 +102,7 @@ def opens_sqlite() -> list[int]:
     held.wait()
     process = processes.Process(target=sqlite3.connect, args=(":memory:",))
     process.start()
-    process.join(20)
+    process.join(patient(20))
     process.kill()
     free.set()
     thread.join()

@@ -20,6 +20,7 @@ from typing import Any
 
 import belayed
 from belayed import current_job, task
+from tests.patience import patient
 from tests.worker.tasks import note as note_task
 
 note = note_task.function
@@ -79,7 +80,7 @@ async def blocks_the_loop() -> None:
 @task
 def freezes_the_clock() -> None:
     """As tests do that freeze the time, and forget to let it go on."""
-    at = time.monotonic() - 1000
+    at = time.monotonic() - patient(1000)
     time.monotonic = lambda: at
 
 
@@ -164,7 +165,7 @@ kept: list[Hangs] = []
 @task
 def waits_for_the_hang() -> None:
     """End when the handler of this process hangs."""
-    kept[0].hangs.wait(20)
+    kept[0].hangs.wait(patient(20))
 
 
 # The machinery.
@@ -204,7 +205,7 @@ def completes_and_dies(path: str, seconds: float) -> None:
 
     lite = jobs.address.dialect == "sqlite"
     target = jobs.address.target
-    raw: Any = sqlite3.connect(target, timeout=20, isolation_level=None) if lite else psycopg.connect(target)
+    raw: Any = sqlite3.connect(target, timeout=patient(20), isolation_level=None) if lite else psycopg.connect(target)
     with contextlib.closing(raw), current_job().transaction(raw):
         pass
     note(path, f"{os.getpid()} {current_job().id}")

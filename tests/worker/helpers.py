@@ -20,6 +20,7 @@ from belayed import Job, State, Worker
 from belayed.config import address
 from belayed.jobs import Jobs
 from belayed.worker import Summary
+from tests.patience import patient
 
 T = TypeVar("T")
 
@@ -48,10 +49,11 @@ class NotInTime(AssertionError):
 
 def eventually(condition: Callable[[], T], within: float = 30) -> T:
     """What *condition* returns once it is true. Raises NotInTime."""
+    within = patient(within)
     deadline = time.monotonic() + within
     while not (found := condition()):
         if time.monotonic() >= deadline:
-            raise NotInTime(f"not within {within} s")
+            raise NotInTime(f"not within {within:g} s")
         time.sleep(0.005)
     return found
 
@@ -87,7 +89,7 @@ def execute(jobs: Jobs, text: str) -> list[tuple[Any, ...]]:
     """The rows of a statement of the test's own."""
     at = address(jobs.url)
     if at.dialect == "sqlite":
-        with contextlib.closing(sqlite3.connect(at.target, timeout=10, isolation_level=None)) as lite:
+        with contextlib.closing(sqlite3.connect(at.target, timeout=patient(10), isolation_level=None)) as lite:
             return lite.execute(text).fetchall()
     with psycopg.connect(at.target, autocommit=True) as connection:
         cursor = connection.execute(text.encode())
@@ -117,7 +119,7 @@ class Process:
 
     def ended(self, within: float = 15) -> int:
         """The code that it ended with."""
-        _, errors = self.popen.communicate(timeout=within)
+        _, errors = self.popen.communicate(timeout=patient(within))
         self.errors += errors
         return self.popen.returncode
 

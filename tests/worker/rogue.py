@@ -16,6 +16,7 @@ from typing import Any
 
 import belayed
 from belayed import current_job, task
+from tests.patience import patient
 from tests.worker.tasks import note as note_task
 
 note = note_task.function
@@ -109,7 +110,7 @@ def forks_and_writes() -> int:
     fd = channel()
     if os.fork() == 0:
         os.setsid()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while time.monotonic() < deadline and os.getppid() != 1:
             time.sleep(0.01)
         while time.monotonic() < deadline:

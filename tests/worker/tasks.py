@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from belayed import Job, current_job, register_reference, task
 from belayed.errors import ObjectNotFound
+from tests.patience import patient
 
 bodies: dict[str, Callable[..., Any]] = {}
 """What `act` and `aact` run, by name: the tests' own functions, in this process."""
@@ -229,7 +230,7 @@ def load_row(key: str) -> Row | None:
     if key == "unreachable":
         raise ConnectionError("the database of the rows is down")
     if key == "slow":
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         while time.monotonic() < deadline:
             time.sleep(0.001)
     return None if key == "gone" else Row(key)

@@ -9,6 +9,7 @@ from typing import Any
 from belayed import State, enqueue_many
 from belayed.jobs import Jobs
 from belayed.worker.backlog import SHORT, Backlog
+from tests.patience import patient
 from tests.worker.helpers import eventually, states, worker
 from tests.worker.tasks import act
 
@@ -44,13 +45,13 @@ def test_a_thread_that_finds_nothing_waits_and_ends_when_it_is_told_to() -> None
     backlog.close()
 
     for thread in threads:
-        thread.join(10)
+        thread.join(patient(10))
     assert taken == [job, None]
 
 
 def test_a_long_job_among_short_ones_keeps_none_of_them_waiting(jobs: Jobs, body: Body) -> None:
     running, gate = threading.Event(), threading.Event()
-    short, long = body(lambda: None), body(lambda: running.set() or gate.wait(20))
+    short, long = body(lambda: None), body(lambda: running.set() or gate.wait(patient(20)))
     with worker(jobs, threads=2) as busy:
         # What is quick at first is taken for quick.
         enqueue_many(act.draft(short) for _ in range(300))

@@ -14,6 +14,7 @@ from belayed.jobs import Jobs
 from belayed.store import sqlite
 from belayed.store.answers import Sign
 from belayed.worker.watch import Watch
+from tests.patience import patient
 from tests.worker.helpers import eventually, process, states, worker
 from tests.worker.tasks import note_and_wait
 
@@ -47,7 +48,7 @@ def test_a_clock_that_is_set_makes_nobody_dead(step: int, clock: Clock, lite: Jo
 
         clock.off = step
 
-        job.wait(20)
+        job.wait(patient(20))
     assert (job.state, job.rescues, job.attempt) == (State.SUCCEEDED, 0, 1)
     assert effects.read_text().count("ran") == 1
 

@@ -17,6 +17,7 @@ from belayed.worker import connecting
 from belayed.worker.frames import LENGTH
 from belayed.worker.handed import Child
 from tests.connections.conftest import until
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute
 from tests.worker.puppets import HELLO, Puppet, Stage, stage
 from tests.worker.tree import tree
@@ -71,7 +72,7 @@ def test_a_child_is_asked_before_each_connection(one: Stage, threads: ThreadPool
         until(lambda: asked(puppet))
         puppet.says("parameters", row(number))
         one.nursery.listen(ours)
-        found.append(password(connection.result(10)))
+        found.append(password(connection.result(patient(10))))
 
     assert found == ["two", "three"]
     assert not puppet.killed
@@ -97,7 +98,7 @@ def test_what_was_said_last_is_tried_where_no_child_answers(
     monkeypatch.setattr(connecting, "PATIENCE", 0.05)
     _, puppet = child(one, row("hello"))
 
-    found = [password(connecting_to(one, threads).result(10)) for _ in range(3)]
+    found = [password(connecting_to(one, threads).result(patient(10))) for _ in range(3)]
 
     assert found == ["hello"] * 3
     assert asked(puppet) == 1
@@ -111,7 +112,7 @@ def test_the_first_answer_of_several_children_counts(one: Stage, threads: Thread
     puppet.says("parameters", row("two"))
     one.nursery.listen(ours)
 
-    assert password(connection.result(10)) == "two"
+    assert password(connection.result(patient(10))) == "two"
     assert asked(busy) == 1
 
 
@@ -125,7 +126,7 @@ def test_one_that_cannot_say_it_does_not_speak_for_another(one: Stage, threads: 
     other.says("parameters", row("two"))
     one.nursery.listen(theirs)
 
-    assert password(connection.result(10)) == "two"
+    assert password(connection.result(patient(10))) == "two"
 
 
 def test_why_a_child_cannot_say_it_is_logged_once(
@@ -139,7 +140,7 @@ def test_why_a_child_cannot_say_it_is_logged_once(
         until(lambda: asked(puppet))
         puppet.says("parameters", "no metadata service")
         one.nursery.listen(ours)
-        found.append(password(connection.result(10)))
+        found.append(password(connection.result(patient(10))))
 
     assert found == ["hello"] * 3
     assert caplog.text.count("the last that was said is tried: no metadata service") == 1
@@ -153,7 +154,7 @@ def test_a_child_of_another_database_is_neither_asked_nor_believed(one: Stage, t
     puppet.says("parameters", row("two"))
     one.nursery.listen(ours)
 
-    assert password(connection.result(10)) == "two"
+    assert password(connection.result(patient(10))) == "two"
     assert asked(other) == 0
     assert not other.killed
 
@@ -196,7 +197,7 @@ def test_what_cannot_be_parameters_ends_the_child(one: Stage, threads: ThreadPoo
         one.children.said.news.notify_all()
 
     assert puppet.killed
-    assert password(connection.result(10)) == "hello"
+    assert password(connection.result(patient(10))) == "hello"
 
 
 @pytest.mark.parametrize("body", [body for body in BAD if body is not None])

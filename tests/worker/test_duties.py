@@ -12,6 +12,7 @@ import pytest
 from belayed import Outcome, State, enqueue_many
 from belayed.jobs import Jobs
 from belayed.worker import duties, pruning, upkeep
+from tests.patience import patient
 from tests.worker.helpers import ended, eventually, execute, logged, process, states, worker
 from tests.worker.refusing import allow, locked, refuse
 from tests.worker.tasks import double, note_and_wait
@@ -47,7 +48,7 @@ def test_a_scheduled_job_that_cannot_be_made_ready_keeps_no_other_from_it(
 
     with worker(jobs):
         eventually(lambda: ended(*good), within=30)
-        double.using(run_at=timedelta(seconds=0.2)).enqueue(1).wait(30)
+        double.using(run_at=timedelta(seconds=0.2)).enqueue(1).wait(patient(30))
         was = states(*bad)
         allow(jobs, "jobs", "UPDATE")
         eventually(lambda: ended(*bad), within=30)
@@ -76,7 +77,7 @@ def test_a_worker_does_not_ask_again_and_again_for_what_cannot_be_made_ready(
             return perform(steps, *given)
 
         loop.perform = counted
-        double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(30)
+        double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(patient(30))
 
     assert len(asked) < 200
 
@@ -109,7 +110,7 @@ def test_a_due_job_that_is_locked_is_not_looked_for_again_and_again(postgres: Jo
             return promote(**given)
 
         loop.store.promote = counted  # type: ignore[method-assign]
-        double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(30)
+        double.using(run_at=timedelta(seconds=2)).enqueue(1).wait(patient(30))
 
     assert len(looks) < 30
 
@@ -119,7 +120,7 @@ def test_pruning_that_is_refused_stops_nothing(url: str, opened: Opened, caplog:
     refuse(jobs, "history", "DELETE")
 
     with worker(jobs):
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         eventually(lambda: logged(caplog, f"pruning jobs that have succeeded {FAILS}"), within=30)
         saved = [double.enqueue(1) for _ in range(20)]
         eventually(lambda: ended(*saved), within=30)
@@ -145,7 +146,7 @@ def test_pruning_that_takes_too_long_goes_on_with_less_at_a_time(
 
     with worker(slow, lapse=timedelta(seconds=30)) as running:
         eventually(lambda: slow.counts().ended[State.SUCCEEDED] == 0, within=60)
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         assert running.loop
         assert not running.loop.outages
 
@@ -160,10 +161,10 @@ def test_pruning_that_the_worker_gives_up_stops_nothing(
     refuse(jobs, "history", "DELETE", body="PERFORM pg_sleep(30)")
 
     with worker(jobs, lapse=timedelta(seconds=3)):
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         eventually(lambda: logged(caplog, f"pruning jobs that have succeeded {FAILS}"), within=30)
         for _ in range(5):
-            double.enqueue(1).wait(30)
+            double.enqueue(1).wait(patient(30))
 
     assert not logged(caplog, "the store is not available")
     assert not logged(caplog, "no beat for")
@@ -243,9 +244,9 @@ def test_a_look_that_the_database_refuses_stops_nothing(
         # A worker that has nothing to expect asks for no due jobs by itself: its looks for ready ones say what is due.
         double.using(run_at=HOUR).enqueue(1)
         eventually(lambda: logged(caplog, FAILS), within=30)
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         loop.store.statements = good
-        double.using(run_at=timedelta(seconds=0.1)).enqueue(1).wait(30)
+        double.using(run_at=timedelta(seconds=0.1)).enqueue(1).wait(patient(30))
         eventually(lambda: logged(caplog, "works again, after"), within=30)
 
     assert not logged(caplog, "the store is not available")

@@ -16,6 +16,7 @@ from belayed import Job
 from belayed.claim import Claimed, Finished
 from belayed.job import Outcome
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.alone import Alone
 from tests.worker.helpers import eventually
 from tests.worker.tasks import aact, act
@@ -45,7 +46,7 @@ def busy(alone: Alone, body: Body) -> Iterator[Job]:
 
     job = aact.enqueue(body(waits))
     alone.run_all()
-    assert begun.wait(10)
+    assert begun.wait(patient(10))
     # The next one is taken for a function again.
     alone.slots.demand.kinds[aact.name] = False
     yield job
@@ -159,7 +160,7 @@ def test_a_stop_that_is_swallowed_while_a_coroutine_is_loaded_is_obeyed(alone: A
     alone.slots.demand.kinds[takes.name] = False
     job = takes.enqueue(Deaf())
     alone.run_all()
-    assert loading.wait(10)
+    assert loading.wait(patient(10))
 
     alone.slots.stop(job.id, Outcome.CANCELLED, "no longer wanted")
 

@@ -18,6 +18,7 @@ import pytest
 from belayed.jobs import Jobs
 from belayed.worker import health
 from belayed.worker.health import LARGEST, MOST, WITHIN, Server, served
+from tests.patience import patient
 from tests.worker import wild
 from tests.worker.helpers import eventually
 from tests.worker.tree import over, since, tree
@@ -30,7 +31,7 @@ def server() -> Iterator[Server]:
     thread.start()
     yield one
     one.close()
-    thread.join(10)
+    thread.join(patient(10))
     assert not thread.is_alive()
     assert one.listening.fileno() == -1
 
@@ -40,7 +41,7 @@ def port_of(server: Server) -> int:
 
 
 def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=patient(10))
 
 
 def answered(port: int, request: bytes) -> bytes:
@@ -62,7 +63,7 @@ def read(sock: socket.socket) -> bytes:
 
 
 def asked(port: int, path: str = "/healthz") -> int:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=patient(10))) as connection:
         connection.request("GET", path)
         return connection.getresponse().status
 

@@ -16,6 +16,7 @@ import pytest
 from belayed import Draft, Job, Outcome, Plugin, State, enqueue
 from belayed.errors import BrokenPayload
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import due, execute, logged, states, worked, worker
 from tests.worker.tasks import Custom, CustomAsync, Declined, Exits, aact, act, double, fails
 
@@ -329,7 +330,7 @@ def test_a_worker_without_plugins_gives_its_jobs_back_all_the_same(lite: Jobs, b
 
     job = act.enqueue(body(spin))
     with worker(lite, grace=timedelta()) as running:
-        begun.wait(10)
+        begun.wait(patient(10))
 
         running.stop()
 

@@ -15,6 +15,7 @@ import pytest
 
 from belayed import Outcome, State
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker import wild
 from tests.worker.helpers import eventually, states
 from tests.worker.tree import alive, over, runs, since, tree
@@ -205,7 +206,7 @@ def drained(fd: int, job: Any) -> None:
             return bool(job.refresh().ended)
         return False
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while not enough():
         assert time.monotonic() < deadline
     # What is still in the pipes has been written all the same.

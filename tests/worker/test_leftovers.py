@@ -20,6 +20,7 @@ from belayed.connections.leftovers import leftovers
 from belayed.connections.sqlite import OwnSqlite
 from belayed.jobs import Jobs
 from belayed.worker.attempt import Attempts
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute, states, worked
 from tests.worker.puppets import job
 from tests.worker.tasks import act, double
@@ -107,12 +108,12 @@ def test_a_connection_of_a_pool_is_left_to_the_attempt_that_has_it(
     def uses() -> None:
         kept[0].execute("INSERT INTO t VALUES (1)")
         begun.set()
-        assert ended.wait(10)
+        assert ended.wait(patient(10))
         kept[0].commit()
 
     act.enqueue(body(opens))
     worked(lite)
-    user, quick = act.enqueue(body(uses)), act.enqueue(body(lambda: begun.wait(10)))
+    user, quick = act.enqueue(body(uses)), act.enqueue(body(lambda: begun.wait(patient(10))))
     after = act.enqueue(body(ended.set))
 
     worked(lite, threads=2)
@@ -213,13 +214,13 @@ def test_others_begin_while_a_handler_hangs_that_logs_what_was_left_open(lite: J
         def emit(self, record: logging.LogRecord) -> None:
             if OF_ITS_OWN in record.getMessage():
                 logging_it.set()
-                assert begun.wait(10)
+                assert begun.wait(patient(10))
 
     handler = Hangs()
     logging.getLogger("belayed").addHandler(handler)
     try:
         bad = act.enqueue(body(lambda: bound(lite)))
-        other = act.enqueue(body(lambda: logging_it.wait(10)))
+        other = act.enqueue(body(lambda: logging_it.wait(patient(10))))
         last = act.enqueue(body(begun.set))
         worked(lite, threads=2)
     finally:
@@ -242,7 +243,7 @@ def test_our_own_connection_opens_while_another_thread_checks_those_of_jobs(sqli
     opening = threading.Thread(target=opens)
     with leftovers.lock:
         opening.start()
-        opening.join(10)
+        opening.join(patient(10))
         is_waiting = opening.is_alive()
     opening.join()
 

@@ -15,11 +15,12 @@ import pytest
 
 from belayed import Job, Retry, current_job, enqueue_many
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute, process, worker
 from tests.worker.tasks import act, double, note, note_and_wait
 
 Body = Callable[[Callable[..., Any]], str]
-SOON = 3.0
+SOON = patient(3)
 """Seconds: the two of the promise, and a busy machine's one."""
 
 
@@ -51,7 +52,7 @@ def backlog(jobs: Jobs, queue: str = "default", deep: int = 3000) -> Iterator[No
 
 def started_within(job: Job, since: float) -> float:
     """Seconds until a job has run."""
-    job.wait(15)
+    job.wait(patient(15))
     return time.monotonic() - since
 
 

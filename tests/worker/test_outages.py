@@ -15,6 +15,7 @@ import pytest
 from belayed import Outcome, State, enqueue_many
 from belayed.errors import StoreUnavailable
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.servers import PostgresServer
 from tests.worker.helpers import eventually, logged, program, states, worker
 from tests.worker.tasks import act, double, note, note_and_wait
@@ -34,7 +35,7 @@ def test_outcomes_are_kept_while_postgresql_is_away(
 ) -> None:
     caplog.set_level("INFO")
     gate = threading.Event()
-    name = body(lambda: note.function(str(effects)) or gate.wait(30))
+    name = body(lambda: note.function(str(effects)) or gate.wait(patient(30)))
     saved = [act.using(max_attempts=1).enqueue(name) for _ in range(3)]
     with worker(fragile, lapse=timedelta(seconds=30)) as running:
         eventually(lambda: effects.read_text().count("ran") == 3)
@@ -46,7 +47,7 @@ def test_outcomes_are_kept_while_postgresql_is_away(
         private_postgres.start()
 
         eventually(lambda: states(*saved) == [State.SUCCEEDED] * 3, within=15)
-        double.enqueue(1).wait(15)
+        double.enqueue(1).wait(patient(15))
     assert effects.read_text().count("ran") == 3
     assert len(logged(caplog, "the store is not available")) == 1
     assert len(logged(caplog, "the store is available again")) == 1
@@ -87,7 +88,7 @@ def test_time_limits_hold_while_the_store_is_away(fragile: Jobs, private_postgre
 
     job = act.using(max_attempts=1, max_run_time=timedelta(seconds=1)).enqueue(body(spin))
     with worker(fragile, lapse=timedelta(seconds=30)) as running:
-        begun.wait(10)
+        begun.wait(patient(10))
         private_postgres.stop("immediate")
 
         eventually(lambda: running.loop and running.loop.unwritten, within=4)
@@ -101,7 +102,7 @@ def test_a_worker_can_be_stopped_while_the_store_is_away(
     fragile: Jobs, private_postgres: PostgresServer, body: Body
 ) -> None:
     begun, gate = threading.Event(), threading.Event()
-    act.enqueue(body(lambda: begun.set() or gate.wait(10)))
+    act.enqueue(body(lambda: begun.set() or gate.wait(patient(10))))
     running = worker(fragile, grace=timedelta(seconds=0.5))
     failure: list[BaseException] = []
 
@@ -113,13 +114,13 @@ def test_a_worker_can_be_stopped_while_the_store_is_away(
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait(10)
+    begun.wait(patient(10))
     private_postgres.stop("immediate")
     gate.set()
 
     running.stop()
 
-    thread.join(10)
+    thread.join(patient(10))
     assert not thread.is_alive()
     assert failure
 
@@ -128,11 +129,11 @@ def test_a_large_payload_that_cannot_be_fetched_costs_its_job_nothing(
     fragile: Jobs, private_postgres: PostgresServer, body: Body
 ) -> None:
     begun, gate = threading.Event(), threading.Event()
-    act.enqueue(body(lambda: begun.set() or gate.wait(20)))
+    act.enqueue(body(lambda: begun.set() or gate.wait(patient(20))))
     large = act.using(max_attempts=1).enqueue(body(len), "x" * 20_000)
     with worker(fragile, threads=2, lapse=timedelta(seconds=30)) as running:
-        begun.wait(10)
-        large.wait(10)
+        begun.wait(patient(10))
+        large.wait(patient(10))
         again = act.using(max_attempts=1).enqueue(body(len), "y" * 20_000)
         private_postgres.stop("immediate")
         gate.set()
@@ -173,5 +174,5 @@ time.sleep(2)
 
         assert time.monotonic() - since > 1
         eventually(lambda: states(job) == [State.SUCCEEDED])
-        assert double.enqueue(1).wait(10).result == 2
+        assert double.enqueue(1).wait(patient(10)).result == 2
     assert effects.read_text().count("ran") == 1

@@ -14,6 +14,7 @@ import pytest
 
 from belayed import State
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import eventually, states, worker
 from tests.worker.tasks import aact, act
 
@@ -84,7 +85,7 @@ def test_a_stop_holds_while_the_store_does_not_answer(grace: float, locked: Lock
     job = locked.task.enqueue(locked.name)
 
     with worker(lite, **PATIENT, grace=timedelta(seconds=grace)) as running:
-        locked.begun.wait(10)
+        locked.begun.wait(patient(10))
         running.stop(now=grace > 1)
         during = locked.stops()
         locked.raw.execute("ROLLBACK")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import belayed
+from tests.patience import patient
 
 SOURCE = Path(belayed.__file__).parents[1]
 
@@ -76,7 +77,7 @@ belayed.Worker(threads=2).run(until_empty=True)
 assert [job.refresh().result for job in saved] == [3, 7, 11]
 assert stopped.refresh().error.startswith("AttemptTimeout")
 with belayed.Worker(threads=2):
-    assert add.enqueue(7, 8).wait(timeout=60).result == 15
+    assert add.enqueue(7, 8).wait().result == 15
 """
 )
 
@@ -99,7 +100,7 @@ def run(folder: Path, program: str, *args: str) -> subprocess.CompletedProcess[s
         env={"PYTHONPATH": str(SOURCE), "BELAYED_URL": "sqlite:///jobs.db", "PATH": "", "USERNAME": "ada"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
         check=False,
     )
 

@@ -20,6 +20,7 @@ from belayed.errors import BelayedError
 from belayed.jobs import Jobs
 from belayed.worker import duties, setaside
 from belayed.worker.vigil import Vigil, worker_watched
+from tests.patience import patient
 from tests.worker.helpers import due, ended, eventually, execute, logged, states, worked, worker
 from tests.worker.refusing import allow, locked, refuse
 from tests.worker.tasks import act, double, fails, note, note_and_wait
@@ -56,7 +57,7 @@ def test_an_outcome_that_is_refused_is_set_aside_and_all_others_are_written(
 
     with worker(jobs) as running:
         eventually(lambda: ended(*others) and logged(caplog, ASIDE), within=30)
-        later = [double.enqueue(1).wait(30) for _ in range(3)]
+        later = [double.enqueue(1).wait(patient(30)) for _ in range(3)]
         (line,) = logged(caplog, ASIDE)
         was = bad.refresh().state
         beaten = running.loop and bad.id in running.loop.known()
@@ -210,7 +211,7 @@ def test_what_a_trigger_runs_into_is_one_job_s_fault(
 
     with worker(postgres):
         eventually(lambda: ended(*others) and logged(caplog, ASIDE), within=30)
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         allow(postgres, "history", "INSERT")
         eventually(lambda: ended(bad), within=30)
 
@@ -263,7 +264,7 @@ def test_a_hint_that_cannot_be_sent_keeps_no_job_from_going_back(
 def test_a_locked_row_keeps_only_its_own_outcome(postgres: Jobs, body: Body, caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
     runs: list[int] = []
-    held = act.enqueue(body(lambda: runs.append(1) or gate.wait(60)))
+    held = act.enqueue(body(lambda: runs.append(1) or gate.wait(patient(60))))
 
     with worker(postgres) as running:
         eventually(lambda: runs)
@@ -275,7 +276,7 @@ def test_a_locked_row_keeps_only_its_own_outcome(postgres: Jobs, body: Body, cap
             # Longer than the lapse, and others are written all the time.
             until = time.monotonic() + 2
             while time.monotonic() < until:
-                double.enqueue(1).wait(30)
+                double.enqueue(1).wait(patient(30))
             assert held.refresh().state is State.RUNNING
         eventually(lambda: ended(held), within=30)
 
@@ -294,7 +295,7 @@ def waiting(running: Worker) -> str | None:
 def test_a_cancel_in_a_long_transaction_keeps_only_its_own_job(postgres: Jobs, body: Body) -> None:
     gate = threading.Event()
     begun = threading.Event()
-    held = act.enqueue(body(lambda: begun.set() or gate.wait(60)))
+    held = act.enqueue(body(lambda: begun.set() or gate.wait(patient(60))))
 
     with worker(postgres), psycopg.connect(address(postgres.url).target) as raw:
         eventually(begun.is_set)
@@ -310,7 +311,7 @@ def test_a_cancel_in_a_long_transaction_keeps_only_its_own_job(postgres: Jobs, b
 
 def test_a_worker_waits_at_its_end_for_a_row_that_is_locked(postgres: Jobs, body: Body) -> None:
     gate, begun, late = threading.Event(), threading.Event(), threading.Event()
-    held = act.enqueue(body(lambda: begun.set() or gate.wait(60)))
+    held = act.enqueue(body(lambda: begun.set() or gate.wait(patient(60))))
 
     def unlocks() -> None:
         with locked(postgres, held.id):
@@ -321,7 +322,7 @@ def test_a_worker_waits_at_its_end_for_a_row_that_is_locked(postgres: Jobs, body
         eventually(begun.is_set)
         thread = threading.Thread(target=unlocks)
         thread.start()
-        assert late.wait(30)
+        assert late.wait(patient(30))
         gate.set()
     thread.join()
 
@@ -335,11 +336,11 @@ def test_a_job_that_cannot_be_claimed_keeps_no_other_from_it(jobs: Jobs, caplog:
 
     with worker(jobs):
         eventually(lambda: ended(*good), within=30)
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         was = states(*bad)
         allow(jobs, "jobs", "UPDATE")
         eventually(lambda: ended(*bad), within=30)
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
 
     assert was == [State.READY] * 2
     assert len(logged(caplog, "the database refuses to claim job")) == 2

@@ -13,6 +13,7 @@ import pytest
 from belayed import Jobs
 from belayed.errors import ConfigError
 from belayed.worker import reloading
+from tests.patience import patient
 from tests.worker.helpers import eventually
 from tests.worker.tree import Tree, tree
 
@@ -74,11 +75,11 @@ def test_children_are_replaced_when_code_changes(lite: Jobs, code: Path, enqueue
     log = tmp_path / "log"
     with tree(lite, log, app="shifting", cwd=code.parent, reload=True) as worker:
         children, supervisor = eventually(worker.children), worker.pid
-        before = lite.get(enqueue("which")).wait(timeout=10)
+        before = lite.get(enqueue("which")).wait(timeout=patient(10))
 
         code.write_text(APP.format(answer="new"))
         eventually(lambda: reloaded(worker, children))
-        after = lite.get(enqueue("which")).wait(timeout=10)
+        after = lite.get(enqueue("which")).wait(timeout=patient(10))
 
         assert (before.result, after.result) == ("old", "new")
         assert worker.popen.pid == supervisor
@@ -95,11 +96,11 @@ def test_a_running_job_ends_with_the_code_that_it_began_with(
 
         code.write_text(APP.format(answer="new"))
         worker.says("is replaced")
-        other = lite.get(enqueue("which")).wait(timeout=10)
+        other = lite.get(enqueue("which")).wait(timeout=patient(10))
         (code.parent / "go on").touch()
 
         assert other.result == "new"
-        assert job.wait(timeout=10).result == "old"
+        assert job.wait(timeout=patient(10)).result == "old"
         assert (job.attempt, job.failures) == (1, 0)
 
 
@@ -109,13 +110,13 @@ def test_broken_code_is_told_and_mended_code_is_taken_at_once(
     with tree(lite, tmp_path / "log", app="shifting", cwd=code.parent, reload=True) as worker:
         eventually(worker.children)
         id = enqueue("which")
-        lite.get(id).wait(timeout=10)
+        lite.get(id).wait(timeout=patient(10))
 
         code.write_text("def broken(:\n")
         worker.says("SyntaxError")
         code.write_text(APP.format(answer="mended"))
 
-        assert lite.get(enqueue("which")).wait(timeout=10).result == "mended"
+        assert lite.get(enqueue("which")).wait(timeout=patient(10)).result == "mended"
 
 
 def test_a_worker_without_watchfiles_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

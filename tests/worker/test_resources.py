@@ -11,6 +11,7 @@ import pytest
 from belayed import enqueue_many
 from belayed.errors import StoreUnavailable
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.servers import PostgresServer
 from tests.worker.helpers import eventually, execute, worked, worker
 from tests.worker.tasks import adouble, double
@@ -55,8 +56,8 @@ def test_nothing_is_left_after_twenty_workers(how: str, jobs: Jobs, strangers: s
             worked(jobs)
         else:
             with worker(jobs):
-                saved[0].wait(10)
-                saved[1].wait(10)
+                saved[0].wait(patient(10))
+                saved[1].wait(patient(10))
 
     cycle()
     before = used(jobs, strangers)

@@ -17,6 +17,7 @@ from belayed import State, Worker, current_job
 from belayed.errors import BelayedError
 from belayed.jobs import Jobs, enqueue_many
 from belayed.worker.demand import Demand
+from tests.patience import patient
 from tests.worker.helpers import eventually, states, worked, worker
 from tests.worker.tasks import aact, act, adouble, double, fails
 
@@ -90,7 +91,7 @@ def test_read_ahead_is_the_most_that_is_claimed_of_short_jobs(most: int) -> None
 
 def test_a_worker_beside_the_program_runs_jobs_until_the_block_ends(jobs: Jobs) -> None:
     with worker(jobs):
-        first = double.enqueue(1).wait(10)
+        first = double.enqueue(1).wait(patient(10))
     second = double.enqueue(2)
 
     assert first.result == 2
@@ -101,10 +102,10 @@ def test_a_worker_beside_the_program_runs_jobs_until_the_block_ends(jobs: Jobs) 
 def test_a_worker_can_be_used_again(lite: Jobs) -> None:
     again = worker(lite)
     with again:
-        double.enqueue(1).wait(10)
+        double.enqueue(1).wait(patient(10))
 
     with again:
-        job = double.enqueue(2).wait(10)
+        job = double.enqueue(2).wait(patient(10))
 
     assert job.result == 4
 
@@ -120,7 +121,7 @@ def test_a_worker_goes_by_its_host_and_process_or_by_the_name_given(
 ) -> None:
     with worker(jobs, **given):
         (row,) = eventually(jobs.workers)
-        fails.using(max_attempts=1).enqueue().wait(10)
+        fails.using(max_attempts=1).enqueue().wait(patient(10))
 
     (failed,) = jobs.find()
     assert (row.name, row.host, row.pid) == (name, socket.gethostname(), os.getpid())
@@ -138,18 +139,18 @@ def test_a_worker_is_stopped_from_another_thread(jobs: Jobs) -> None:
     running = worker(jobs)
     thread = threading.Thread(target=running.run)
     thread.start()
-    double.enqueue(1).wait(10)
+    double.enqueue(1).wait(patient(10))
 
     running.stop()
 
-    thread.join(10)
+    thread.join(patient(10))
     assert not thread.is_alive()
 
 
 @pytest.mark.dj(149, 344)
 def test_def_jobs_run_in_threads_at_once(lite: Jobs, body: Body) -> None:
     together = threading.Barrier(3)
-    name = body(lambda: together.wait(10))
+    name = body(lambda: together.wait(patient(10)))
     enqueue_many(act.draft(name) for _ in range(3))
 
     summary = worked(lite, threads=3)
@@ -167,7 +168,7 @@ def test_a_hundred_coroutines_run_at_once(lite: Jobs, body: Body) -> None:
         most = max(most, running)
         if running == 100:
             full.set()
-        await asyncio.wait_for(full.wait(), 20)
+        await asyncio.wait_for(full.wait(), patient(20))
         running -= 1
 
     enqueue_many(aact.draft(body(meet)) for _ in range(100))
@@ -202,12 +203,12 @@ def test_def_and_async_def_jobs_run_side_by_side(jobs: Jobs) -> None:
 
 def test_coroutines_do_not_wait_behind_long_def_jobs(lite: Jobs, body: Body) -> None:
     gate = threading.Event()
-    name = body(lambda: gate.wait(20))
+    name = body(lambda: gate.wait(patient(20)))
     enqueue_many(act.draft(name) for _ in range(10))
     with worker(lite):
         eventually(lambda: lite.find(states=[State.RUNNING]))
 
-        job = adouble.enqueue(4).wait(15)
+        job = adouble.enqueue(4).wait(patient(15))
 
         gate.set()
         eventually(lambda: not lite.find(states=[State.RUNNING, State.READY]))
@@ -347,10 +348,10 @@ def test_a_paused_queue_waits(jobs: Jobs) -> None:
     mail, other = double.using(queue="mail").enqueue(1), double.enqueue(2)
 
     with worker(jobs, poll_interval=timedelta(seconds=0.2)):
-        other.wait(10)
+        other.wait(patient(10))
         waited = mail.refresh().state
         jobs.resume("mail")
-        mail.wait(10)
+        mail.wait(patient(10))
 
     assert waited is State.READY
 
@@ -366,7 +367,7 @@ def test_a_program_s_own_jobs_are_the_default(lite: Jobs) -> None:
 @pytest.mark.dj(141)
 def test_a_job_that_takes_long_gives_the_others_to_another_worker(lite: Jobs, body: Body) -> None:
     gate = threading.Event()
-    short, long = body(lambda: None), body(lambda: gate.wait(20))
+    short, long = body(lambda: None), body(lambda: gate.wait(patient(20)))
     # So short that the worker claims far ahead.
     enqueue_many(act.draft(short) for _ in range(300))
     worked(lite, threads=1)
@@ -401,7 +402,7 @@ def test_the_read_ahead_is_a_limit_though_only_coroutines_have_room() -> None:
 @pytest.mark.dj(346, 362)
 def test_no_more_is_held_ready_than_the_read_ahead(jobs: Jobs, body: Body) -> None:
     gate = threading.Event()
-    short, long = body(lambda: None), body(lambda: gate.wait(20))
+    short, long = body(lambda: None), body(lambda: gate.wait(patient(20)))
     enqueue_many(act.draft(short) for _ in range(300))
     enqueue_many([act.draft(long), *(act.draft(short) for _ in range(100))])
     with worker(jobs, threads=1, read_ahead=20):
@@ -419,6 +420,6 @@ def test_a_database_in_memory_is_shared_by_the_program_and_its_worker(opened):
     before = double.enqueue(1)
 
     with Worker():
-        results = [before.wait(10).result, double.enqueue(2).wait(10).result]
+        results = [before.wait(patient(10)).result, double.enqueue(2).wait(patient(10)).result]
 
     assert results == [2, 4]

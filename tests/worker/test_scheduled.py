@@ -10,6 +10,7 @@ import pytest
 
 from belayed import Job, State, enqueue_many
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute, program, worked, worker
 from tests.worker.tasks import double, stamp
 
@@ -18,7 +19,7 @@ SOON = timedelta(seconds=0.5)
 
 def lateness(job: Job) -> float:
     """Seconds from the time that the job was to run at until it ran."""
-    found: datetime = job.wait(10).result
+    found: datetime = job.wait(patient(10)).result
     return (found - job.run_at).total_seconds()
 
 
@@ -69,7 +70,7 @@ def test_a_job_that_is_put_forward_starts_soon(jobs: Jobs) -> None:
 
         job.change(run_at=timedelta())
 
-        job.wait(5)
+        job.wait(patient(5))
     assert job.result == 8
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import ROOT
 
 SCRIPT = """
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     if "with" in sys.argv:
         with belayed.Worker():
             for job in saved:
-                job.wait(10)
+                job.wait()
     else:
         belayed.Worker().run(until_empty=True)
     print([job.refresh().result for job in saved])
@@ -57,7 +58,7 @@ def test_a_script_runs_its_own_jobs(how: str, as_module: bool, lite: Jobs, tmp_p
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
 

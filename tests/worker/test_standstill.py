@@ -16,6 +16,7 @@ from belayed.jobs import Jobs
 from belayed.worker.attempt import Attempts
 from belayed.worker.slots import Slots
 from belayed.worker.vigil import worker_watched
+from tests.patience import patient
 from tests.worker import wild
 from tests.worker.helpers import ended, eventually, logged, worker
 from tests.worker.puppets import job
@@ -38,7 +39,7 @@ def blocking(goes_on: threading.Event, left: list[Any]) -> Callable[[], Any]:
 
     async def blocks() -> None:
         left.append("blocks")
-        goes_on.wait(30)
+        goes_on.wait(patient(30))
 
     async def careless() -> None:
         left.append(asyncio.create_task(blocks()))
@@ -108,7 +109,7 @@ def test_what_waits_behind_a_job_that_fills_the_event_loop_goes_back(lite: Jobs,
     one.attempts.arun = fills  # type: ignore[method-assign]
     one.attempts.aload = nothing_loaded  # type: ignore[method-assign]
     one.start([job(1, task="t")], 0.0)
-    assert begun.wait(10)
+    assert begun.wait(patient(10))
     one.start([job(2, task="t")], 0.0)
     one.tend(time.monotonic() + 100)
 
@@ -140,14 +141,14 @@ def test_a_job_that_has_been_scheduled_in_a_loop_that_is_blocked_then_starts_onc
     def pumped_and_blocked() -> None:
         one.loop.pump()
         blocked.set()
-        goes_on.wait(30)
+        goes_on.wait(patient(30))
 
     one.claimed_at[1] = 0.0
     one.loop.waiting.append((job(1, task="t"), None, None))
     began = []
     one.began = lambda claimed: began.append(claimed.id)
     one.loop.loop.call_soon_threadsafe(pumped_and_blocked)
-    assert blocked.wait(10)
+    assert blocked.wait(patient(10))
     one.tend(time.monotonic() + 100)
 
     one.tend(time.monotonic() + 200)

@@ -16,6 +16,7 @@ import pytest
 
 from belayed import State, enqueue_many
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import Process, eventually, logged, process, states, worked, worker
 from tests.worker.tasks import aact, act, adouble, anote_and_wait, double, note_and_wait, sleep_in_c
 
@@ -55,12 +56,12 @@ def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body)
 
     def wait_for_gate() -> str:
         begun.set()
-        gate.wait(10)
+        gate.wait(patient(10))
         return "finished"
 
     job = task.enqueue(body(await_gate if task is aact else wait_for_gate))
     with worker(jobs, grace=timedelta(seconds=10)) as running:
-        begun.wait(10)
+        begun.wait(patient(10))
 
         running.stop()
 
@@ -73,12 +74,12 @@ def test_running_jobs_finish_within_the_grace(task: Any, jobs: Jobs, body: Body)
 def test_what_runs_beyond_the_grace_goes_back_uncharged(task: Any, endless: Any, jobs: Jobs, body: Body) -> None:
     job = task.using(max_attempts=1).enqueue(body(endless))
     with worker(jobs, grace=timedelta(seconds=0.3)) as running:
-        begun.wait(10)
+        begun.wait(patient(10))
         since = time.monotonic()
 
         running.stop()
 
-    assert 0.3 <= time.monotonic() - since < 15
+    assert 0.3 <= time.monotonic() - since < patient(15)
     assert (job.refresh().state, job.failures, job.worker) == (State.READY, 0, None)
     assert job.error == "stopped: its worker was stopped"
 
@@ -86,7 +87,7 @@ def test_what_runs_beyond_the_grace_goes_back_uncharged(task: Any, endless: Any,
 @pytest.mark.dj(152)
 def test_claimed_jobs_that_have_not_started_go_back_at_once(jobs: Jobs, body: Body) -> None:
     gate = threading.Event()
-    short, long = body(lambda: None), body(lambda: gate.wait(20))
+    short, long = body(lambda: None), body(lambda: gate.wait(patient(20)))
     # So short that the worker claims far ahead.
     running = worker(jobs, threads=1, grace=timedelta(seconds=20))
     enqueue_many(act.draft(short) for _ in range(300))
@@ -108,22 +109,22 @@ def test_claimed_jobs_that_have_not_started_go_back_at_once(jobs: Jobs, body: Bo
 def test_a_second_stop_is_now(task: Any, endless: Any, lite: Jobs, body: Body) -> None:
     job = task.enqueue(body(endless))
     with worker(lite, grace=timedelta(seconds=60)) as running:
-        begun.wait(10)
+        begun.wait(patient(10))
         running.stop()
         since = time.monotonic()
 
         running.stop(now=True)
 
-    assert time.monotonic() - since < 30
+    assert time.monotonic() - since < patient(30)
     assert states(job) == [State.READY]
 
 
 @pytest.mark.dj(147)
 def test_a_stopped_worker_claims_nothing_more(lite: Jobs, body: Body) -> None:
     gate = threading.Event()
-    running = act.enqueue(body(lambda: begun.set() or gate.wait(10)))
+    running = act.enqueue(body(lambda: begun.set() or gate.wait(patient(10))))
     with worker(lite, grace=timedelta(seconds=10)) as busy:
-        begun.wait(10)
+        begun.wait(patient(10))
         busy.stop()
         # What it asks for in that moment, it still gets.
         eventually(lambda: busy.loop and busy.loop.stop_by is not None)
@@ -260,16 +261,16 @@ def test_a_worker_in_a_thread_of_the_program_ends_with_its_jobs(lite: Jobs) -> N
 @pytest.mark.parametrize("how", ["until_empty", "stop"])
 def test_the_end_waits_for_no_timer(how: str, jobs: Jobs, body: Body) -> None:
     gate = threading.Event()
-    act.enqueue(body(lambda: begun.set() or gate.wait(10)))
+    act.enqueue(body(lambda: begun.set() or gate.wait(patient(10))))
     slow = worker(jobs, beat=timedelta(seconds=10), lapse=timedelta(seconds=30), grace=timedelta(seconds=20))
     thread = threading.Thread(target=slow.run, args=(how == "until_empty",))
     thread.start()
-    begun.wait(10)
+    begun.wait(patient(10))
     if how == "stop":
         slow.stop()
     since = time.monotonic()
 
     gate.set()
 
-    thread.join(15)
-    assert time.monotonic() - since < 5
+    thread.join(patient(15))
+    assert time.monotonic() - since < patient(5)

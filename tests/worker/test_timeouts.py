@@ -16,6 +16,7 @@ import pytest
 from belayed import Outcome, State, current_job, enqueue_many
 from belayed.errors import AttemptStopped
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import eventually, program, states, worked, worker
 from tests.worker.tasks import aact, act, double
 
@@ -134,7 +135,7 @@ def test_the_time_that_the_store_takes_for_the_outcome_is_not_the_job_s(lite: Jo
         eventually(lambda: begun and time.monotonic() - begun[0] > 5 * BRIEF.total_seconds())
         before = states(job)
         raw.execute("ROLLBACK")
-        job.wait(10)
+        job.wait(patient(10))
     raw.close()
 
     assert (before, job.result) == ([State.RUNNING], "done")
@@ -331,7 +332,7 @@ def test_a_job_that_ignores_its_cancelling_succeeds(task: Any, lite: Jobs, body:
 
         job.cancel()
 
-        job.wait(10)
+        job.wait(patient(10))
     assert job.result == "done all the same"
 
 
@@ -352,7 +353,7 @@ def test_cancelling_takes_no_neighbour_along(lite: Jobs, body: Body) -> None:
 
         eventually(lambda: states(first) == [State.CANCELLED])
         gate.set()
-        second.wait(10)
+        second.wait(patient(10))
     assert second.result == "done"
 
 

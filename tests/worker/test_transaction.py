@@ -14,6 +14,7 @@ import pytest
 from belayed import State, current_job
 from belayed.errors import ClaimLost, ResultUnavailable, StoreError, StoreUnavailable
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.callers import AIOSQLITE, ALL, ASYNC_PSYCOPG, ASYNCPG, EACH, PSYCOPG, SQLITE3, Caller, Shop
 from tests.worker.cut import cut_at_commit
 from tests.worker.helpers import due, ended, eventually, execute, logged, states, worked, worker
@@ -117,7 +118,7 @@ def test_a_job_that_was_given_back_before_its_block_loses_to_the_other_run(shop:
     job = shop.job(before=wait_for_the_other, within=say_which, queue="first")
     often = timedelta(seconds=0.2)
     with worker(jobs, queues=("first",)), worker(jobs, queues=("second",), poll_interval=often):
-        begun.wait(10)
+        begun.wait(patient(10))
         execute(jobs, GIVEN_BACK.format(queue="second"))
 
         eventually(lambda: shop.errors)
@@ -147,7 +148,7 @@ def test_a_job_that_is_cancelled_within_its_block_is_rolled_back(shop: Shop, job
 
     job = shop.job(within=wait)
     with worker(jobs):
-        begun.wait(10)
+        begun.wait(patient(10))
         job.cancel()
 
         eventually(lambda: ended(job))

@@ -11,6 +11,7 @@ import pytest
 from belayed import State, enqueue_many
 from belayed.jobs import Jobs
 from belayed.worker import pruning
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute, worked, worker
 from tests.worker.tasks import double, fails, raises
 
@@ -44,7 +45,7 @@ def test_what_is_older_than_its_limit_is_deleted_by_a_worker(url: str, opened: O
     of_each(jobs)
 
     with worker(jobs):
-        recent = double.enqueue(1).wait(10)
+        recent = double.enqueue(1).wait(patient(10))
         eventually(lambda: [job.id for job in jobs.find()] == [recent.id])
 
     assert execute(jobs, "SELECT count(*) FROM belayed_attempts") == [(0,)]

@@ -18,6 +18,7 @@ from belayed.config import WorkerConfig
 from belayed.errors import ConfigError
 from belayed.worker.vigil import Vigil
 from tests import servers
+from tests.patience import patient
 from tests.worker import wild
 from tests.worker.helpers import eventually
 from tests.worker.tree import over, runs, tree
@@ -37,7 +38,7 @@ def port() -> int:
 
 def asked(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     """The status and the text of an answer; 0 if there is none."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=patient(5))) as connection:
         try:
             connection.request(method, path)
             answer = connection.getresponse()

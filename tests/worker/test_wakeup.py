@@ -16,6 +16,7 @@ from belayed import Worker
 from belayed.hints import ALERT
 from belayed.jobs import Jobs
 from belayed.worker.wakeup import CLOSELY, LATELY, WATCH, Wakeup
+from tests.patience import patient
 from tests.worker.helpers import eventually, execute, logged, program, worker
 from tests.worker.tasks import double, stamp
 
@@ -40,7 +41,7 @@ def waited(running: Worker) -> list[float]:
     waits = []
     for _ in range(5):
         eventually(lambda: rests(running))
-        job = stamp.enqueue().wait(5)
+        job = stamp.enqueue().wait(patient(5))
         waits.append((job.result - job.created_at).total_seconds())
     return waits
 
@@ -52,10 +53,10 @@ def test_an_idle_worker_starts_a_new_job_at_once(jobs: Jobs) -> None:
         for _ in range(5):
             eventually(lambda: rests(running))
             begun = time.monotonic()
-            double.enqueue(1).wait(10)
+            double.enqueue(1).wait(patient(10))
             waits.append(time.monotonic() - begun)
 
-    assert max(waits) < SOON, waits
+    assert max(waits) < patient(SOON), waits
 
 
 @pytest.mark.dj(146)
@@ -66,7 +67,7 @@ def test_an_idle_worker_stops_at_once(jobs: Jobs) -> None:
 
         running.stop()
 
-    assert time.monotonic() - begun < SOON
+    assert time.monotonic() - begun < patient(SOON)
 
 
 def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
@@ -76,9 +77,9 @@ def test_a_hint_comes_from_another_process_too(jobs: Jobs) -> None:
             assert other.ended() == 0
 
             (job,) = jobs.find()
-            job.wait(5)
+            job.wait(patient(5))
 
-    assert (job.result - job.created_at).total_seconds() < SOON
+    assert (job.result - job.created_at).total_seconds() < patient(SOON)
 
 
 @pytest.mark.dj(117)
@@ -108,7 +109,7 @@ def test_a_lost_listener_is_opened_again(postgres: Jobs, caplog: pytest.LogCaptu
         )
 
         eventually(lambda: logged(caplog, "the connection that hears of new jobs was lost"), within=SOON)
-        double.enqueue(1).wait(5)
+        double.enqueue(1).wait(patient(5))
         eventually(lambda: hears(running), within=SOON)
 
 
@@ -134,7 +135,7 @@ def test_strange_hints_hurt_nobody(hint: str, postgres: Jobs) -> None:
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute("SELECT pg_notify(%s, %s)", (postgres.store.channel, hint))  # type: ignore[attr-defined]
 
-        assert double.enqueue(1).wait(5).result == 2
+        assert double.enqueue(1).wait(patient(5)).result == 2
 
 
 def test_a_worker_of_a_database_in_memory_polls_ten_times_a_second(opened: Callable[..., Jobs]) -> None:
@@ -159,7 +160,7 @@ def test_an_idle_worker_finds_jobs_in_a_file_that_has_been_replaced(lite: Jobs, 
 
         eventually(lambda: running.loop and running.loop.summary.succeeded == 1, within=20)
 
-    assert time.monotonic() - begun < SOON
+    assert time.monotonic() - begun < patient(SOON)
     assert lite.get(job.id).result == 2
 
 
@@ -173,7 +174,7 @@ def test_a_worker_waits_in_a_program_with_more_than_a_thousand_descriptors(lite:
         with worker(lite) as running:
             eventually(lambda: rests(running))
 
-            job = double.enqueue(1).wait(5)
+            job = double.enqueue(1).wait(patient(5))
     finally:
         for one, other in many:
             one.close()
@@ -200,8 +201,8 @@ def test_a_job_that_is_made_ready_by_hand_starts_at_once(jobs: Jobs, how: str) -
 
         ready[how]()
 
-        job.wait(10)
-        assert time.monotonic() - begun < SOON
+        job.wait(patient(10))
+        assert time.monotonic() - begun < patient(SOON)
 
 
 def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
@@ -211,8 +212,8 @@ def test_many_jobs_of_several_queues_wake_workers_of_each(jobs: Jobs) -> None:
 
         enqueued = jobs.enqueue_many([double.using(queue=queue).draft(1) for queue in ("first", "second")])
 
-        enqueued[1].wait(10)
-        assert time.monotonic() - begun < SOON
+        enqueued[1].wait(patient(10))
+        assert time.monotonic() - begun < patient(SOON)
 
 
 def test_a_file_is_watched_closely_while_others_write(monkeypatch: pytest.MonkeyPatch) -> None:

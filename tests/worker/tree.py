@@ -15,6 +15,7 @@ from typing import Any
 
 from belayed import Job
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import ROOT, NotInTime, eventually
 
 SETTINGS = {"beat": "0.2s", "lapse": "1s", "grace": "2s", "kill-after": "0.3s", "threads": 3}
@@ -88,7 +89,7 @@ class Tree:
 
     def ended(self, within: float = 20) -> int:
         """The code that it ended with."""
-        return self.popen.wait(within)
+        return self.popen.wait(patient(within))
 
     def stopped(self, within: float = 20) -> int:
         """The code that it ended with, asked to."""
@@ -110,7 +111,7 @@ class Tree:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.popen.wait(5)
+            self.popen.wait(patient(5))
 
     def end(self) -> None:
         """Leave nothing of it behind."""

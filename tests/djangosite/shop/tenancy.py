@@ -71,15 +71,16 @@ class Tenants(Plugin):
 
 
 class SlowTenants(Tenants):
-    """Takes its time to find the tenant."""
+    """Takes its time to find the tenant, up to so many seconds."""
 
-    def __init__(self):
+    def __init__(self, patience):
+        self.patience = patience
         self.begun, self.goes_on, self.left = threading.Event(), threading.Event(), threading.Event()
 
     @contextmanager
     def around_attempt(self, job):
         self.begun.set()
-        assert self.goes_on.wait(30)
+        assert self.goes_on.wait(self.patience)
         try:
             with super().around_attempt(job):
                 yield
