@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import subprocess
 import sys
 import threading
@@ -17,11 +18,12 @@ from belayed.connections.parameters import of_url
 from belayed.connections.pool import AsyncPool, Pool
 from belayed.connections.postgresql import OwnAsyncPsycopg, OwnPsycopg
 from belayed.connections.sqlite import OwnSqlite
-from belayed.errors import StoreUnavailable
+from belayed.errors import AttemptStopped, StoreUnavailable
 from belayed.steps import Ask, Steps
 from belayed.store import open_store
 from belayed.store.statements import statement
 from tests.patience import patient
+from tests.worker.helpers import eventually
 
 ONE = statement("one", "SELECT 1")
 BACKEND = statement("backend", "SELECT pg_backend_pid()")
@@ -127,6 +129,37 @@ def test_an_operation_that_fails_gives_its_connection_back(database):
 
     assert connections.perform(asked(ONE)) == 1
     connections.close()
+
+
+def test_a_thread_that_is_stopped_while_it_waits_for_a_connection_costs_no_place(sqlite_path):
+    pool: Pool[OwnSqlite] = Pool(lambda: OwnSqlite(str(sqlite_path)), most=1, timeout=20)
+    holds, free = threading.Event(), threading.Event()
+    stopped = []
+
+    def hold() -> None:
+        pool.use(lambda _connection, _given: (holds.set(), free.wait(30)), None)
+
+    def wait() -> None:
+        try:
+            pool.perform(asked(ONE))
+        except AttemptStopped as stop:
+            stopped.append(stop)
+
+    holding, waiting = threading.Thread(target=hold), threading.Thread(target=wait)
+    holding.start()
+    assert holds.wait(10)
+    waiting.start()
+    eventually(lambda: (frame := sys._current_frames().get(waiting.ident)) and frame.f_code.co_name == "wait_for_place")
+    stop = ctypes.py_object(AttemptStopped)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(waiting.ident), stop)
+    free.set()
+    holding.join(10)
+    waiting.join(10)
+
+    assert stopped
+    assert pool.perform(asked(ONE)) == 1
+    assert (pool.places.qsize(), pool.users) == (1, [])
+    pool.close()
 
 
 def test_a_database_in_memory_is_one_for_all_threads():

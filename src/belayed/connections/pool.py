@@ -7,8 +7,10 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from belayed.connections.within import WITHIN
@@ -40,6 +42,8 @@ C = TypeVar("C", bound=OwnConnection)
 A = TypeVar("A")
 B = TypeVar("B", bound=OwnAsyncConnection)
 
+NO_PLACE = object()
+"""At which an iterator of places would end: none of them."""
 LEAKED: list[object] = []
 """Connections that a fork has brought into this process: closing one would end the parent's session."""
 
@@ -74,6 +78,9 @@ class Pool(Generic[C]):
         self.places: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(self.most):
             self.places.put(None)
+        # An iterator gives what it has got to `extend` without a step of Python's in between, at which a job could be
+        # stopped, with a place that nobody would give back.
+        self.free_places: Iterator[None] = iter(self.places.get_nowait, NO_PLACE)
         self.users: list[int] = []
         """The threads that have one or wait for one, each as often as it does."""
         self.lock = threading.Lock()
@@ -88,14 +95,17 @@ class Pool(Generic[C]):
         if self.process is not Process.this:
             LEAKED.append(self.free)
             self.reset()
-        # Before it takes a place: a signal handler may come in between.
-        self.users.append(threading.get_ident())
+        thread = threading.get_ident()
+        taken: list[None] = []
+        """The place of this call."""
         try:
+            # Before it takes a place: a signal handler may come in between.
+            self.users.append(thread)
             try:
-                self.places.get_nowait()
-            except queue.Empty:
-                self.wait_for_place()
-            try:
+                try:
+                    taken = [*islice(self.free_places, 1)]
+                except queue.Empty:
+                    self.wait_for_place(thread, taken)
                 connection = self.take()
                 try:
                     result = act(connection, given)
@@ -105,16 +115,17 @@ class Pool(Generic[C]):
                 self.give(connection)
                 return result
             finally:
-                self.places.put(None)
+                if taken:
+                    self.places.put(None)
         finally:
-            self.users.remove(threading.get_ident())
+            self.users.remove(thread)
 
-    def wait_for_place(self) -> None:
+    def wait_for_place(self, thread: int, taken: list[None]) -> None:
         """Wait until another thread is done with its connection."""
-        if self.users.count(threading.get_ident()) > self.most:
+        if self.users.count(thread) > self.most:
             raise StoreError(WITHIN)
         try:
-            self.places.get(timeout=self.timeout)
+            taken.extend(islice(iter(partial(self.places.get, timeout=self.timeout), NO_PLACE), 1))
         except queue.Empty:
             raise all_busy(self.most, self.timeout) from None
 
