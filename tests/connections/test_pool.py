@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from tests.worker.helpers import eventually
 ONE = statement("one", "SELECT 1")
 BACKEND = statement("backend", "SELECT pg_backend_pid()")
 SLOW = statement("slow", "SELECT pg_sleep(60)")
+SESSIONS = statement("sessions", "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 
 
 def asked(what: Any) -> Steps[Any]:
@@ -221,6 +223,86 @@ async def test_a_cancelled_operation_costs_no_place(postgres_url):
 
     assert await connections.aperform(asked(ONE)) == 1
     await connections.aclose()
+
+
+async def test_a_coroutine_that_is_cancelled_while_it_waits_for_a_connection_costs_no_place(postgres_url):
+    connections = Connections(address(postgres_url))
+    assert connections.apool is not None
+    connections.apool.most = 1
+    first = asyncio.create_task(connections.aperform(asked(SLOW)))
+    while not await busy(postgres_url):
+        assert not first.done()
+    others = [asyncio.create_task(connections.aperform(asked(ONE))) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    others[0].cancel()
+    first.cancel()
+    found = await asyncio.gather(first, *others, return_exceptions=True)
+
+    assert [type(one) for one in found] == [asyncio.CancelledError, asyncio.CancelledError, int, int]
+    assert await connections.aperform(asked(ONE)) == 1
+    await connections.aclose()
+
+
+async def test_a_coroutine_waits_for_a_connection_for_the_time_limit_only(postgres_url):
+    connections = Connections(address(postgres_url))
+    assert connections.apool is not None
+    connections.apool.most, connections.apool.timeout = 1, 0.2
+    free, given = asyncio.Event(), connections.apool.open
+
+    async def open_late() -> OwnAsyncPsycopg:
+        await free.wait()
+        return await given()
+
+    connections.apool.open = open_late
+    first = asyncio.create_task(connections.aperform(asked(ONE)))
+    await asyncio.sleep(0)
+
+    with pytest.raises(StoreUnavailable, match=r"none of the 1 connections .* has become free in 0\.2 s"):
+        await connections.aperform(asked(ONE))
+
+    free.set()
+    assert await first == 1
+    assert await connections.aperform(asked(ONE)) == 1
+    await connections.aclose()
+
+
+async def test_idle_connections_of_an_event_loop_are_closed(postgres_url):
+    opened: list[OwnAsyncPsycopg] = []
+
+    async def open_one() -> OwnAsyncPsycopg:
+        opened.append(await OwnAsyncPsycopg.open(of_url(postgres_url)))
+        return opened[-1]
+
+    pool = AsyncPool(open_one, idle=0.01)
+
+    await asyncio.gather(*(pool.perform(asked(ONE)) for _ in range(4)))
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 20
+    while not all(one.raw.closed for one in opened):
+        assert loop.time() < until
+        await asyncio.sleep(0.001)
+
+    assert len(opened) == 4
+    assert await pool.perform(asked(ONE)) == 1
+    await pool.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_event_loop_in_which_many_have_waited_for_a_connection_leaves_none_behind(postgres_url):
+    connections = Connections(address(postgres_url))
+
+    async def main() -> None:
+        await asyncio.gather(*(connections.aperform(asked(ONE)) for _ in range(16)))
+
+    for _ in range(3):
+        asyncio.run(main())
+    gc.collect()
+
+    assert connections.apool is not None
+    assert len(connections.apool.loops) == 0
+    assert eventually(lambda: connections.perform(asked(SESSIONS)) == 1)
+    connections.close()
 
 
 async def busy(url: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -229,23 +231,26 @@ class AsyncPool(Generic[B]):
 
 
 class AsyncPoolOfLoop(Generic[B]):
-    """The connections of one event loop."""
+    """The connections of one event loop. Keeps nothing that knows the loop, which would keep that for ever."""
 
     def __init__(self, pool: AsyncPool[B]) -> None:
         self.open, self.most, self.idle, self.timeout = pool.open, pool.most, pool.idle, pool.timeout
         self.free: list[tuple[float, B]] = []
-        self.places = asyncio.Semaphore(self.most)
+        """The idle ones and since when, the last used last."""
+        self.places = AsyncPlaces(self.most)
+        self.comes_back = False
+        """Whether a look at what is idle is due."""
+        self.looking: set[asyncio.Task[None]] = set()
 
     async def perform(self, steps: Steps[T]) -> T:
         try:
-            async with asyncio.timeout(self.timeout if self.places.locked() else None):
-                await self.places.acquire()
+            await self.places.take(self.timeout)
         except TimeoutError:
             raise all_busy(self.most, self.timeout) from None
         try:
             return await self.performed(await self.take(), steps)
         finally:
-            self.places.release()
+            self.places.give()
 
     async def performed(self, connection: B, steps: Steps[T]) -> T:
         try:
@@ -273,10 +278,69 @@ class AsyncPoolOfLoop(Generic[B]):
 
     def give(self, connection: B) -> None:
         self.free.append((time.monotonic(), connection))
+        if not self.comes_back:
+            self.look_later()
+
+    def look_later(self) -> None:
+        """Come back for what is idle by then."""
+        self.comes_back = True
+        # In a context of its own: that of the caller may keep a whole request.
+        asyncio.get_running_loop().call_later(self.idle, self.look, context=contextvars.Context())
+
+    def look(self) -> None:
+        looking = asyncio.get_running_loop().create_task(self.tidy())
+        self.looking.add(looking)
+        looking.add_done_callback(self.looking.discard)
+
+    async def tidy(self) -> None:
+        """Close what has been idle, and come again while there is anything left."""
+        self.comes_back = False
+        limit = time.monotonic() - self.idle
+        while self.free and self.free[0][0] <= limit:
+            await self.free.pop(0)[1].close()
+        if self.free and not self.comes_back:
+            self.look_later()
 
     async def close(self) -> None:
         while self.free:
             await self.free.pop()[1].close()
+
+
+class AsyncPlaces:
+    """So many places. A semaphore of asyncio's would keep the event loop that it has waited in, and so for ever."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        """Free ones; none while anybody waits."""
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, timeout: float | None) -> None:
+        """Take a place, after those who wait already. Raises TimeoutError."""
+        if self.count:
+            self.count -= 1
+            return
+        one = asyncio.get_running_loop().create_future()
+        self.waiting.append(one)
+        try:
+            async with asyncio.timeout(timeout):
+                await one
+        except BaseException:
+            if one.done() and not one.cancelled():
+                # It was given a place at the same moment.
+                self.give()
+            raise
+        finally:
+            with suppress(ValueError):
+                self.waiting.remove(one)
+
+    def give(self) -> None:
+        """Give a place back, or to the first that waits."""
+        while self.waiting:
+            one = self.waiting.popleft()
+            if not one.done():
+                one.set_result(None)
+                return
+        self.count += 1
 
 
 def all_busy(most: int, timeout: float | None) -> StoreUnavailable:
