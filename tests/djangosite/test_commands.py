@@ -324,6 +324,22 @@ def test_a_worker_starts_from_any_folder(tmp_path):
     assert job.refresh().result == "hello ada"
 
 
+def test_an_option_of_belayed_is_not_taken_for_the_beginning_of_one_of_django_s(tmp_path):
+    (tmp_path / "Procfile").write_text("worker: something else")
+
+    ended = subprocess.run(
+        [sys.executable, str(HERE / "manage.py"), "belayed", "init", "procfile", "--force", "--no-color"],
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "belayed work" in (tmp_path / "Procfile").read_text()
+
+
 def test_a_worker_finds_code_by_pythonpath(tmp_path, manage):
     (tmp_path / "elsewhere.py").write_text("from site_settings import *  # noqa\n")
 

@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Hand the words on, without those of Django's own that any command takes."""
-        parser = ArgumentParser(add_help=False)
+        parser = ArgumentParser(add_help=False, allow_abbrev=False)
         for name in ("--settings", "--pythonpath"):
             parser.add_argument(name)
         parser.add_argument("--verbosity", "-v")
