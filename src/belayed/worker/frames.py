@@ -126,15 +126,19 @@ class Channel:
 
     def pushed(self) -> bool:
         while self.unsent and self.open and not self.deaf:
+            sent: list[int] = []
             try:
-                sent = self.sock.send(self.unsent)
+                # A stop may be raised right after `send`, where a job's thread sends: by then `extend` has the count.
+                sent.extend(map(self.sock.send, (self.unsent,)))
             except BlockingIOError:
                 return False
             except OSError:
                 # The other end is gone, or a job has closed every file.
                 self.deaf = True
                 break
-            del self.unsent[:sent]
+            finally:
+                if sent:
+                    del self.unsent[: sent[0]]
         if self.deaf:
             self.unsent.clear()
         return True
