@@ -11,8 +11,9 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """Without that search, which would look through all that is new again and again. It is off for all threads."""
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        # Within: a stop may be raised as soon as it is off.
+        gc.disable()
         yield
     finally:
         if enabled:
