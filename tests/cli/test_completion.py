@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -115,6 +117,17 @@ def test_what_is_not_there_offers_nothing_and_is_not_made(offered, folder, url):
 
     assert time.monotonic() - began < patient(20)
     assert list(folder.iterdir()) == []
+
+
+def test_no_tables_are_made_in_the_file_of_another_program(offered, folder):
+    with closing(sqlite3.connect(folder / "other.db")) as other:
+        other.execute("CREATE TABLE notes (text)")
+        other.commit()
+
+    assert offered("--url", "sqlite:///other.db", "pause", "de") == ["default"]
+
+    with closing(sqlite3.connect(folder / "other.db")) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
 
 
 def test_an_application_is_offered_by_its_file_and_never_imported(offered, folder):

@@ -57,6 +57,7 @@ def look(place: Any, found: set[str]) -> None:
             # It alone knows where its jobs are.
             return
         jobs = Jobs(place.url, store_timeout=timedelta(seconds=PATIENCE))
+        jobs.makes_tables = False
         check_file(jobs)
         found.add(jobs.names.default_queue)
         found.update(jobs.names.queues)
