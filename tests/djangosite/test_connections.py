@@ -68,6 +68,24 @@ def test_a_connection_that_the_server_has_ended_charges_no_job(task, jobs):
     assert (job.refresh().attempt, job.failures) == (1, 0)
 
 
+@SERVER
+@pytest.mark.parametrize(
+    ("asks", "task"), [(tasks.asks, tasks.backend), (tasks.aasks, tasks.abackend)], ids=["def", "async def"]
+)
+def test_a_connection_on_which_a_job_has_left_a_statement_charges_no_other_job(asks, task, jobs, caplog):
+    with working(jobs, threads=1):
+        left = asks.enqueue()
+        try:
+            done(left)
+            job = task.enqueue()
+            done(job)
+        finally:
+            cut(left.refresh().result)
+
+    assert (job.refresh().attempt, job.failures) == (1, 0)
+    assert f"{left.task} #{left.id} left a statement under way in the database 'default'" in caplog.text
+
+
 @pytest.mark.parametrize("by_hand", [False, True], ids=["by Django", "by SQL"])
 def test_a_transaction_that_a_coroutine_leaves_open_takes_no_other_job_along(by_hand, jobs, caplog):
     opened = tasks.aleaves_open.enqueue(by_hand)

@@ -18,6 +18,8 @@ from belayed.job import Job
 from belayed.plugin import Plugin
 from belayed.safelog import log
 
+ACTIVE = 1
+"""PQTRANS_ACTIVE of libpq, as a plain number: psycopg may not be there."""
 IDLE = 60.0
 """Seconds without a job after which a thread's connections are closed: a server may have dropped them."""
 
@@ -95,14 +97,36 @@ def has_news(raw: Any) -> bool:
         return True
 
 
+def is_asking(raw: Any) -> bool:
+    """Whether the server is at a statement whose answer nobody waits for any more, as where a job was stopped.
+
+    It takes no other one before that has ended.
+    """
+    try:
+        return bool(raw.pgconn.transaction_status == ACTIVE)
+    except AttributeError:
+        # SQLite's has no server.
+        return False
+
+
 def has_pool(one: BaseDatabaseWrapper) -> bool:
     """Whether Django takes the connection from a pool, where each that is kept is one that others wait for."""
     return bool(one.settings_dict.get("OPTIONS", {}).get("pool"))
 
 
 def cleaned(one: BaseDatabaseWrapper, job: Job) -> None:
-    """Roll back a transaction that a job has left open; its next user would write into it."""
-    if one.connection is None or one.in_atomic_block or (one.get_autocommit() and not is_open(one.connection)):
+    """Roll back a transaction that a job has left open: the connection's next user would write into it.
+
+    Where the job has left a statement under way nothing can be asked: the connection is closed.
+    """
+    if one.connection is None or one.in_atomic_block:
+        return
+    if is_asking(one.connection):
+        text = "%s #%d left a statement under way in the database %r: the connection is closed"
+        log.warning(text, job.task, job.id, one.alias)
+        one.close()
+        return
+    if one.get_autocommit() and not is_open(one.connection):
         return
     log.warning("%s #%d left a transaction open on the database %r: it is rolled back", job.task, job.id, one.alias)
     try:

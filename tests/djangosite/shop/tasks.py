@@ -151,6 +151,23 @@ async def abackend() -> int:
     return await sync_to_async(of_server)()
 
 
+def ask() -> int:
+    """Send the server a statement, and do not wait for it: as where a stop comes in between. Its process."""
+    found = of_server()
+    connection.connection.pgconn.send_query(b"SELECT pg_sleep(600)")
+    return found
+
+
+@belayed_task
+def asks() -> int:
+    return ask()
+
+
+@belayed_task
+async def aasks() -> int:
+    return await sync_to_async(ask)()
+
+
 aconnection = abackend
 met: list = []
 
