@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from shop import tasks
@@ -12,7 +15,7 @@ from shop.tasks import enqueues, greet, leaves_open, like_once
 from belayed import State, delay, enqueue_many
 from belayed.config import current
 from belayed.django.jobs import raw
-from belayed.errors import BelayedError, ConfigError
+from belayed.errors import BelayedError, ConfigError, StoreError, StoreUnavailable
 from belayed.testing import adrain, assert_enqueued, drain, held, inline, isolated, refute_enqueued
 
 ALL = pytest.mark.django_db(databases=["default", "other"])
@@ -157,6 +160,19 @@ def test_effects_of_a_block_that_fails_are_rolled_back():
     drain(raises=False)
 
     assert (job.refresh().state, Post.objects.get().likes) == (State.FAILED, 0)
+
+
+@COMMITS
+def test_a_block_whose_commit_is_refused_says_so_and_not_that_no_answer_came():
+    job = tasks.breaks_a_reference.enqueue()
+
+    with pytest.raises(StoreError) as refusal:
+        drain()
+
+    assert not isinstance(refusal.value, StoreUnavailable)
+    assert re.search("refused a statement: .*foreign key constraint", str(refusal.value), re.IGNORECASE | re.DOTALL)
+    assert job.refresh().state is State.SCHEDULED
+    assert not Permission.objects.filter(codename="broken").exists()
 
 
 @COMMITS

@@ -24,7 +24,7 @@ from belayed.django.places import Around, Loading, Places
 from belayed.django.routing import refusal, remedy, where
 from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
-from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError, StoreUnavailable
+from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError
 from belayed.job import Draft, Job
 from belayed.jobs import Jobs
 from belayed.plugin import Plugin, Within
@@ -80,12 +80,19 @@ def ended(stack: ExitStack) -> None:
     try:
         stack.close()
     except DatabaseError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        sqlstate = getattr(cause, "sqlstate", None)
-        gone = isinstance(error, OperationalError) and not is_of_hint(sqlstate, str(cause))
-        refusal = store_error(cause, sqlstate=sqlstate, gone=gone, uncertain=True)
+        refusal = refusal_of(error)
         refusal.again = True
         raise refusal from error
+
+
+def refusal_of(error: DatabaseError) -> StoreError:
+    """The error of ours for a commit that was refused, as by a constraint that is deferred, or got no answer."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    sqlstate = getattr(cause, "sqlstate", None)
+    # Of class 40 is what had to give way to others: it was rolled back.
+    is_answer = is_of_hint(sqlstate, str(cause)) or (sqlstate or "").startswith("40")
+    gone = isinstance(error, OperationalError) and not is_answer
+    return store_error(cause, sqlstate=sqlstate, gone=gone, uncertain=gone)
 
 
 class DjangoBlock:
@@ -117,7 +124,7 @@ class DjangoBlock:
         try:
             atomic.__exit__(None, None, None)
         except DatabaseError as error:
-            raise StoreUnavailable(f"the commit got no answer: {error}", uncertain=True) from error
+            raise refusal_of(error) from error
 
     def roll_back(self) -> None:
         if self.atomic is not None:

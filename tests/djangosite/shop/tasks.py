@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import django
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission
 from django.db import connection, transaction
 
 from belayed import Cancel, current_job
@@ -100,6 +101,13 @@ def like_once(post: Post, fail: bool = False) -> None:
         completion.result = "liked"
         if fail:
             raise ValueError("no")
+
+
+@belayed_task
+def breaks_a_reference() -> None:
+    """Its database notices that at the commit."""
+    with current_job().transaction(using="default"):
+        Permission.objects.create(name="broken", codename="broken", content_type_id=10**6)
 
 
 @belayed_task
