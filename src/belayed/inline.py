@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from belayed.claim import Claimed, Running, micros
+from belayed.connections.leftovers import leftovers
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
@@ -89,6 +90,8 @@ class Inline:
 
     def ended(self, loaded: Loaded | None, value: Any, error: BaseException | None) -> Job:
         """The Job as the attempt left it: succeeded or cancelled. Raises the error of any other."""
+        if leftovers.opened:
+            leftovers.forget()
         claimed, jobs = self.run.claimed, self.jobs
         seconds = self.run.seconds
         finished = self.run.completed

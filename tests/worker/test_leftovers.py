@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from belayed.config import address
 from belayed.connections.leftovers import leftovers
 from belayed.connections.sqlite import OwnSqlite
 from belayed.jobs import Jobs
+from belayed.testing import drain, inline
 from belayed.worker.attempt import Attempts
 from tests.patience import patient
 from tests.worker.helpers import eventually, execute, states, worked
@@ -82,8 +86,13 @@ def test_a_write_that_is_left_open_is_rolled_back_and_its_job_named(
 
 @pytest.mark.parametrize("settings", [{}, {"isolation_level": None}], ids=["implicit", "by hand"])
 def test_one_that_all_threads_may_use_is_rolled_back_once_nothing_else_runs(
-    settings: dict[str, Any], lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+    settings: dict[str, Any],
+    lite: Jobs,
+    body: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(leftovers, "only_jobs", True)
     caplog.set_level(logging.WARNING, "belayed")
     bad = act.enqueue(body(lambda: kept.append(writing(lite, **settings))))
     good = double.enqueue(1)
@@ -93,6 +102,90 @@ def test_one_that_all_threads_may_use_is_rolled_back_once_nothing_else_runs(
     assert states(bad, good) == [State.SUCCEEDED] * 2
     assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: it was rolled back"]
     assert execute(lite, "SELECT name FROM belayed_queues") == []
+
+
+def test_a_transaction_of_the_program_itself_is_left_alone_on_a_connection_that_a_job_has_opened(
+    lite: Jobs, body: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+
+    def opens() -> None:
+        kept.append(sqlite3.connect(tmp_path / "pooled.db", isolation_level=None, check_same_thread=False))
+        kept[0].execute("CREATE TABLE t (x)")
+
+    opened = act.enqueue(body(opens))
+    worked(lite)
+    kept[0].execute("BEGIN")
+    kept[0].execute("INSERT INTO t VALUES (1)")
+
+    done = double.enqueue(1)
+    worked(lite, threads=2)
+
+    assert states(opened, done) == [State.SUCCEEDED] * 2
+    assert kept[0].in_transaction
+    kept[0].execute("COMMIT")
+    assert kept[0].execute("SELECT x FROM t").fetchall() == [(1,)]
+    assert warned(caplog) == []
+
+
+def test_so_is_one_of_a_test_that_runs_jobs_in_its_own_thread(
+    lite: Jobs, body: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    act.enqueue(body(lambda: kept.append(sqlite3.connect(tmp_path / "own.db", isolation_level=None))))
+    drain(jobs=lite)
+    kept[0].execute("BEGIN")
+
+    double.enqueue(1)
+    drain(jobs=lite)
+
+    assert kept[0].in_transaction
+    assert warned(caplog) == []
+
+
+def test_what_a_job_leaves_open_is_rolled_back_in_a_test_that_runs_it_in_its_own_thread(
+    lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    bad = act.enqueue(body(lambda: bound(lite)))
+
+    drain(jobs=lite)
+
+    assert warned(caplog) == [f"tests.worker.tasks.act #{bad.id} {OF_ITS_OWN}: it was rolled back"]
+
+
+APPLICATION = """
+import sqlite3
+import belayed
+
+jobs = belayed.configure({url!r})
+kept = []
+
+@belayed.task
+def leaves():
+    kept.append(sqlite3.connect({path!r}, check_same_thread=False))
+    kept[0].execute("INSERT INTO belayed_queues (name) VALUES ('left')")
+
+@belayed.task
+def nothing(): ...
+
+if __name__ == "__main__":
+    leaves.enqueue()
+    nothing.using(priority=1).enqueue()
+"""
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_in_a_process_of_belayeds_own_nobody_else_can_have_begun_it(processes: str, lite: Jobs, tmp_path: Any) -> None:
+    (tmp_path / "shop.py").write_text(APPLICATION.format(url=lite.url, path=str(address(lite.url).target)))
+    lite.check_schema()
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
+    run([sys.executable, "shop.py"])
+
+    ended = run([sys.executable, "-m", "belayed", "workoff", "--app", "shop", "-p", processes, "-t", "1"])
+
+    assert f"shop.leaves #1 {OF_ITS_OWN}: it was rolled back" in ended.stderr
+    assert [job.state for job in lite.find()] == [State.SUCCEEDED] * 2
 
 
 def test_a_connection_of_a_pool_is_left_to_the_attempt_that_has_it(
@@ -136,6 +229,20 @@ def test_connections_that_nobody_has_are_not_kept(lite: Jobs, body: Any) -> None
     assert states(*jobs) == [State.SUCCEEDED] * 3
     assert leftovers.opened == []
     assert list(leftovers.running) == []
+
+
+def test_one_that_an_inline_run_has_opened_and_nobody_has_is_let_go(
+    lite: Jobs, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "belayed")
+    lite.check_schema()
+
+    with inline(lite):
+        act.enqueue(body(lambda: writing(lite).total_changes))
+
+    assert leftovers.opened == []
+    assert warned(caplog) == [f"tests.worker.tasks.act #0 {OF_ITS_OWN}: it was rolled back"]
+    assert execute(lite, "SELECT name FROM belayed_queues") == []
 
 
 def test_a_transaction_of_postgresql_that_is_left_open_is_named(

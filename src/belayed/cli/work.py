@@ -20,6 +20,7 @@ from belayed.cli.pools import capacity
 from belayed.cli.show import span
 from belayed.cli.working import chosen, working
 from belayed.config import CappedConfig, WorkerConfig
+from belayed.connections.leftovers import leftovers
 from belayed.database import Database
 from belayed.errors import ConfigError
 from belayed.worker import Summary, Worker
@@ -98,10 +99,12 @@ def worked(place: Place, given: dict[str, Any], *, until_empty: bool = False) ->
         announced(jobs, config)
         worker = Worker(jobs, **vars_of(config))
         worker.at_stop = ForcedEnd(worker).asked
+        leftovers.only_jobs = True
         try:
             with Vigil(config, [worker_watched(worker)]):
                 return worker.run(until_empty)
         finally:
+            leftovers.only_jobs = False
             end_lines()
 
 

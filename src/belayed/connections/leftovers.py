@@ -35,6 +35,9 @@ class Opened:
     """The attempt at whose end a transaction was open, which may have been another's."""
 
 
+OF_WORKERS = "belayed-"
+"""How the names of a worker's threads begin."""
+LOOP = f"{OF_WORKERS}loop"
 LEAKED: list[object] = []
 """What a fork has brought into this process: to close or to free it would be to end what the parent has open."""
 
@@ -49,6 +52,8 @@ class Leftovers:
         # Weakly: an attempt may be given up before it has begun. A weak reference costs a job as much as its loading.
         self.looping: WeakSet[Running] = WeakSet()
         self.watching = False
+        self.only_jobs = False
+        """Whether nothing but jobs runs in this process: it is a worker's own, and no program of the application's."""
         self.lock = threading.RLock()
         self.of_thread = threading.local()
 
@@ -153,7 +158,7 @@ class Leftovers:
                 for one in self.opened:
                     if self.runs(one.by) or not is_open(one.raw):
                         one.left_by = None
-                    elif self.is_over(one):
+                    elif self.is_over(one, run):
                         lines.append(rolled_back(one.left_by or run, one.raw))
                         one.left_by = None
                     else:
@@ -162,14 +167,17 @@ class Leftovers:
         for text, extra in lines:
             log.warning(*text, extra=extra)
 
-    def is_over(self, one: Opened) -> bool:
-        """Whether no attempt that runs can be using a connection."""
-        if self.is_idle:
+    def is_over(self, one: Opened, run: Running) -> bool:
+        """Whether nobody can be using a connection: no other attempt, and none of the program's own threads."""
+        if self.is_idle and self.only_jobs:
             return True
-        # In an event loop's thread there are other attempts, and what all threads may use may be in their hands.
-        if one.thread != threading.get_ident() or threading.current_thread().name == "belayed-loop":
+        # What all threads may use may be in their hands, as by a pool. An event loop has other attempts in its thread.
+        thread = threading.current_thread().name
+        if one.thread != threading.get_ident() or (thread == LOOP and not self.is_idle):
             return False
-        return is_bound(one.raw)
+        # Where jobs run in a thread of the program's, as in a test, that may have begun it between two of them.
+        is_of_attempt = self.only_jobs or thread.startswith(OF_WORKERS) or one.by is run
+        return is_of_attempt and is_bound(one.raw)
 
 
 def is_closed(raw: sqlite3.Connection) -> bool:

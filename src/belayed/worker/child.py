@@ -22,6 +22,7 @@ from typing import Any
 
 from belayed.application import Application, loaded
 from belayed.claim import Claimed, Finished, Running
+from belayed.connections.leftovers import leftovers
 from belayed.job import Outcome, State
 from belayed.payload import registry
 from belayed.safelog import last_words, shown
@@ -280,6 +281,7 @@ def main(sock: int, page: int, cells: int) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     keep_lines_whole()
+    leftovers.only_jobs = True
     os.set_inheritable(sock, False)
     os.set_inheritable(page, False)
     channel = Channel(socket.socket(fileno=sock), trusting=True)
