@@ -18,6 +18,12 @@ from belayed.django.jobs import raw
 from belayed.errors import BelayedError, ConfigError, StoreError, StoreUnavailable
 from belayed.testing import adrain, assert_enqueued, drain, held, inline, isolated, refute_enqueued
 
+
+def inline_run():
+    with inline():
+        greet.enqueue("ada")
+
+
 ALL = pytest.mark.django_db(databases=["default", "other"])
 COMMITS = pytest.mark.django_db(databases=["default", "other"], transaction=True)
 
@@ -139,6 +145,51 @@ def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(by_hand, c
     assert connection.get_autocommit()
     assert Post.objects.count() == 0
     assert "left a transaction open on the database 'default': it is rolled back" in caplog.text
+
+
+@COMMITS
+@pytest.mark.parametrize("run", [inline_run, drain], ids=["inline", "drain"])
+def test_a_transaction_that_was_open_before_a_job_runs_in_it_is_left_to_whoever_began_it(run, caplog):
+    greet.enqueue("bob")
+    transaction.set_autocommit(False)
+    try:
+        Post.objects.create(title="kept")
+        run()
+        transaction.commit()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+    assert [post.title for post in Post.objects.all()] == ["kept"]
+    assert "left a transaction open" not in caplog.text
+
+
+@COMMITS
+def test_so_is_one_that_was_begun_in_sql(caplog):
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        Post.objects.create(title="kept")
+        inline_run()
+        cursor.execute("COMMIT")
+
+    assert [post.title for post in Post.objects.all()] == ["kept"]
+    assert "left a transaction open" not in caplog.text
+
+
+@COMMITS
+def test_a_connection_that_is_too_old_is_kept_to_the_end_of_such_a_transaction(monkeypatch):
+    transaction.set_autocommit(False)
+    try:
+        Post.objects.create(title="kept")
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 1)
+        connection.close_at = 0
+        inline_run()
+        transaction.commit()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+    assert [post.title for post in Post.objects.all()] == ["kept"]
 
 
 @COMMITS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,11 +35,12 @@ class Upkeep(Plugin):
 
     @contextmanager
     def around_attempt(self, job: Job) -> Iterator[None]:
+        begun = [one for one in connections.all(initialized_only=True) if is_begun(one)]
         self.freshen()
         try:
             yield
         finally:
-            self.clean(job)
+            self.clean(job, begun)
 
     def freshen(self) -> None:
         """Close the connections that are of no use, and forget the queries that DEBUG keeps."""
@@ -51,9 +52,15 @@ class Upkeep(Plugin):
         if settings.DEBUG:
             reset_queries()
 
-    def clean(self, job: Job) -> None:
-        """Roll back what a job has left open, and give connections back to Django's pool."""
+    def clean(self, job: Job, begun: Sequence[BaseDatabaseWrapper] = ()) -> None:
+        """Roll back what a job has left open, and give connections back to Django's pool.
+
+        Not where a transaction had *begun* before, by a program that runs the job in its own thread: inline, or by
+        drain().
+        """
         for one in connections.all(initialized_only=True):
+            if one in begun:
+                continue
             cleaned(one, job)
             if one.connection is not None and not one.in_atomic_block and has_pool(one):
                 one.close()
@@ -70,12 +77,23 @@ def renewed(one: BaseDatabaseWrapper, is_idle: bool) -> None:
     """Close a connection that is too old, or has been lost: the job opens another."""
     # As Django does at each request; CONN_HEALTH_CHECKS asks the server then, when it is first used.
     one.health_check_done = False
-    if is_over(one, is_idle):
+    is_old = is_over(one, is_idle)
+    if not (is_old or one.errors_occurred or has_news(one.connection)) or is_begun(one):
+        return
+    if is_old:
         one.close()
-    elif one.errors_occurred or has_news(one.connection):
+    else:
         one.errors_occurred = False
         if not one.is_usable():
             one.close()
+
+
+def is_begun(one: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction is open, by Django's knowledge or by SQL."""
+    if one.connection is None:
+        return False
+    # Not get_autocommit(), which Django refuses in the thread of an event loop.
+    return one.in_atomic_block or not one.autocommit or is_open(one.connection)
 
 
 def is_over(one: BaseDatabaseWrapper, is_idle: bool) -> bool:
@@ -126,7 +144,7 @@ def cleaned(one: BaseDatabaseWrapper, job: Job) -> None:
         log.warning(text, job.task, job.id, one.alias)
         one.close()
         return
-    if one.get_autocommit() and not is_open(one.connection):
+    if not is_begun(one):
         return
     log.warning("%s #%d left a transaction open on the database %r: it is rolled back", job.task, job.id, one.alias)
     try:
