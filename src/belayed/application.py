@@ -75,11 +75,13 @@ class Application:
         if not is_dotted(self.module):
             raise ConfigError(f"{self.source} names {self.shown}: write module or module:name, such as shop.jobs")
         found: Any = self.imported()
-        for part in attribute.split(".") if attribute else ():
+        parts = attribute.split(".") if attribute else []
+        for count, part in enumerate(parts):
             if not hasattr(found, part):
                 near = submodule(found, self.module, attribute)
-                if not near and (like_it := nearest(attribute, vars(found))):
-                    near = f"{self.module}:{like_it}"
+                # Numbers and texts have no names of their own.
+                if not near and (like_it := nearest(part, getattr(found, "__dict__", ()))):
+                    near = f"{self.module}:{'.'.join((*parts[:count], like_it))}"
                 meant = f"did you mean {self.written(near)}?" if near else ""
                 raise ConfigError(
                     f"{self.source} names {self.shown}: {self.module} has no {attribute}; "

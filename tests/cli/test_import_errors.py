@@ -54,6 +54,8 @@ def test_the_trace_of_an_application_that_raises_keeps_its_lines(process, code, 
         ("what?", "write module or module:name, such as shop.jobs"),
         ("shop:jbos", "did you mean --app shop:jobs?"),
         ("shop:xyz", "--app shop is enough"),
+        ("pkg:hello.jobs", "--app pkg is enough"),
+        ("pkg.mail:Sender.jbos", "did you mean --app pkg.mail:Sender.jobs?"),
         ("pkg.mail.py", "a module is named without .py: --app pkg.mail"),
         ("pkg.mail.py:send", "a module is named without .py: --app pkg.mail:send"),
         ("bare/jobs.py", "a module is named with dots: --app bare.jobs"),
@@ -75,7 +77,12 @@ def test_the_trace_of_an_application_that_raises_keeps_its_lines(process, code, 
     ],
 )
 def test_a_name_that_is_not_found_is_answered_with_the_right_one(process, code, shop, folder, written, advice):
-    code(pkg_in___init__="hello = 1", pkg_in_mail="send = 1", src_in_inner="", bare_in_jobs="")
+    code(
+        pkg_in___init__="hello = 1",
+        pkg_in_mail="send = 1\nclass Sender:\n    jobs = 1",
+        src_in_inner="",
+        bare_in_jobs="",
+    )
     for name in ("my-app.py", "pkg/2nd.py"):
         (folder / name).touch()
     written = written.format(folder=folder)
