@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from belayed.connections import is_async, wrap
+from belayed.errors import StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
 from tests.store.factories import NOON, Driven, draft, drafts, ids_of
@@ -111,6 +112,16 @@ def test_jobs_are_inserted_with_all_their_columns(caller, others, number):
     }
     assert {name: getattr(found[0], name) for name in given} == {**given, "run_at": NOON + timedelta(hours=1)}
     assert len(found) == number
+
+
+@pytest.mark.parametrize("number", [1, 3, 60])
+def test_a_connection_that_is_closed_is_not_available(caller, number):
+    caller.close()
+
+    with pytest.raises(StoreUnavailable, match=r"clos|no active connection"):
+        caller.store.insert_many(drafts(number))
+    with pytest.raises(StoreUnavailable, match=r"clos|no active connection"):
+        caller.wait(caller.connection.begin())
 
 
 @pytest.mark.parametrize("number", [1, 3, 60])

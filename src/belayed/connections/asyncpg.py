@@ -52,7 +52,8 @@ class CallersAsyncpg:
 
     async def begin(self) -> None:
         try:
-            if self.raw.is_in_transaction():
+            # A connection that is closed is in the transaction that it was in.
+            if self.raw.is_in_transaction() and not self.raw.is_closed():
                 raise BelayedError(OPEN)
             transaction = self.raw.transaction()
             await transaction.start()

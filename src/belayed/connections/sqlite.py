@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,18 +46,15 @@ class CallersSqlite:
         return run(steps, self.send)
 
     def send(self, request: Request) -> Answer:
-        cursor = self.raw.cursor()
-        cursor.row_factory = None  # the caller's may make dictionaries
         try:
-            with lenient(self.raw):
+            with closing(self.raw.cursor()) as cursor, lenient(self.raw):
+                cursor.row_factory = None  # the caller's may make dictionaries
                 if isinstance(request, Load):
                     cursor.executemany(request.statement.named, request.rows)
                     return [[]]
                 return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
-        finally:
-            cursor.close()
 
     def begin(self) -> None:
         try:
@@ -313,12 +310,18 @@ class CallersAiosqlite:
                         answer.append(list(await cursor.fetchall()))
                     finally:
                         await cursor.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, UnicodeError):
+                raise
             raise translated(error) from error
         return answer
 
     async def begin(self) -> None:
-        if self.raw.in_transaction:
+        try:
+            is_open = self.raw.in_transaction
+        except ValueError as error:
+            raise translated(error) from error
+        if is_open:
             # With autocommit=False it always is, and aiosqlite does not say so.
             raise BelayedError(f"{OPEN} (of aiosqlite, not a connection with autocommit=False)")
         try:

@@ -22,19 +22,24 @@ LOCKED_TO_CALLER = (
 )
 
 
-def primary_code(error: sqlite3.Error) -> int:
+def primary_code(error: Exception) -> int:
     """SQLite's primary result code."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def translated(error: sqlite3.Error, path: str | None = None) -> StoreError:
-    """The error of ours for what sqlite3 raised."""
+def is_of_closed(error: Exception) -> bool:
+    """Whether it says that a connection is closed. Of aiosqlite that is an error of Python's own."""
+    return type(error) is ValueError or "closed database" in str(error)
+
+
+def translated(error: Exception, path: str | None = None) -> StoreError:
+    """The error of ours for what sqlite3 raised, or aiosqlite on a connection that is closed."""
     if "no such table" in str(error):
         return SchemaMissing(f"{NO_TABLES} ({error})")
     if primary_code(error) == sqlite3.SQLITE_BUSY:
         return StoreUnavailable(f"the database {path} {LOCKED} ({error})" if path else f"{LOCKED_TO_CALLER} ({error})")
     place = f"the database {path}" if path else "the database"
-    return store_error(error, gone=primary_code(error) in OUT_OF_REACH, place=place)
+    return store_error(error, gone=primary_code(error) in OUT_OF_REACH or is_of_closed(error), place=place)
 
 
 def locked_out(path: str) -> str:
