@@ -118,9 +118,9 @@ def test_jobs_are_inserted_with_all_their_columns(caller, others, number):
 def test_a_connection_that_is_closed_is_not_available(caller, number):
     caller.close()
 
-    with pytest.raises(StoreUnavailable, match=r"clos|no active connection"):
+    with pytest.raises(StoreUnavailable, match=r"closed|no active connection"):
         caller.store.insert_many(drafts(number))
-    with pytest.raises(StoreUnavailable, match=r"clos|no active connection"):
+    with pytest.raises(StoreUnavailable, match=r"closed|no active connection"):
         caller.wait(caller.connection.begin())
 
 
