@@ -86,15 +86,21 @@ def test_a_connection_on_which_a_job_has_left_a_statement_charges_no_other_job(a
     assert f"{left.task} #{left.id} left a statement under way in the database 'default'" in caplog.text
 
 
-@pytest.mark.parametrize("by_hand", [False, True], ids=["by Django", "by SQL"])
-def test_a_transaction_that_a_coroutine_leaves_open_takes_no_other_job_along(by_hand, jobs, caplog):
-    opened = tasks.aleaves_open.enqueue(by_hand)
+@pytest.mark.parametrize("way", ["by Django", "by SQL", "in a block", "in a block that is cut off"])
+@pytest.mark.parametrize(
+    ("leaves", "creates"),
+    [(tasks.leaves_open, tasks.creates_durably), (tasks.aleaves_open, tasks.acreates_durably)],
+    ids=["def", "async def"],
+)
+def test_a_transaction_that_a_job_leaves_open_takes_no_other_job_along(leaves, creates, way, jobs, caplog):
+    opened = leaves.enqueue(way)
     with working(jobs, threads=1):
         done(opened)
-        done(tasks.acreates.enqueue("kept"))
+        committed = done(creates.enqueue("kept"))
 
+    assert committed == ["kept"]
     assert [post.title for post in Post.objects.all()] == ["kept"]
-    assert f"shop.tasks.aleaves_open #{opened.id} left a transaction open" in caplog.text
+    assert f"{leaves.name} #{opened.id} left a transaction open on the database 'default'" in caplog.text
 
 
 def test_coroutines_at_the_same_time_have_connections_of_their_own(jobs):

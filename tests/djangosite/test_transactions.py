@@ -136,14 +136,27 @@ def test_what_a_job_enqueues_in_a_transaction_that_fails_is_not_there():
 
 
 @COMMITS
-@pytest.mark.parametrize("by_hand", [False, True], ids=["by Django", "by SQL"])
-def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(by_hand, caplog):
-    leaves_open.enqueue(by_hand)
+@pytest.mark.parametrize("way", ["by Django", "by SQL", "in a block"])
+def test_a_job_that_leaves_a_transaction_open_is_rolled_back_and_told(way, caplog):
+    leaves_open.enqueue(way)
 
     drain()
 
     assert connection.get_autocommit()
     assert Post.objects.count() == 0
+    assert "left a transaction open on the database 'default': it is rolled back" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_job_that_leaves_a_block_open_leaves_that_of_the_test_as_it_was(caplog):
+    Post.objects.create(title="of the test")
+    blocks = list(connection.atomic_blocks)
+    leaves_open.enqueue("in a block")
+
+    drain()
+
+    assert connection.atomic_blocks == blocks
+    assert [post.title for post in Post.objects.all()] == ["of the test"]
     assert "left a transaction open on the database 'default': it is rolled back" in caplog.text
 
 

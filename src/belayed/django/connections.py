@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +23,7 @@ ACTIVE = 1
 """PQTRANS_ACTIVE of libpq, as a plain number: psycopg may not be there."""
 IDLE = 60.0
 """Seconds without a job after which a thread's connections are closed: a server may have dropped them."""
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class Upkeep(Plugin):
@@ -35,12 +37,12 @@ class Upkeep(Plugin):
 
     @contextmanager
     def around_attempt(self, job: Job) -> Iterator[None]:
-        begun = [one for one in connections.all(initialized_only=True) if is_begun(one)]
         self.freshen()
+        outer = {one.alias: len(one.atomic_blocks) for one in connections.all(initialized_only=True) if is_begun(one)}
         try:
             yield
         finally:
-            self.clean(job, begun)
+            self.clean(job, outer)
 
     def freshen(self) -> None:
         """Close the connections that are of no use, and forget the queries that DEBUG keeps."""
@@ -52,17 +54,15 @@ class Upkeep(Plugin):
         if settings.DEBUG:
             reset_queries()
 
-    def clean(self, job: Job, begun: Sequence[BaseDatabaseWrapper] = ()) -> None:
+    def clean(self, job: Job, outer: Mapping[str, int] = NONE) -> None:
         """Roll back what a job has left open, and give connections back to Django's pool.
 
-        Not where a transaction had *begun* before, by a program that runs the job in its own thread: inline, or by
-        drain().
+        *outer*: the connections that were in a transaction before the job, as in a test or in a program that runs it in
+        its own thread (inline, or by drain()), and how many blocks of `atomic()` each was in.
         """
         for one in connections.all(initialized_only=True):
-            if one in begun:
-                continue
-            cleaned(one, job)
-            if one.connection is not None and not one.in_atomic_block and has_pool(one):
+            cleaned(one, job, outer.get(one.alias))
+            if one.connection is not None and one.alias not in outer and has_pool(one):
                 one.close()
         self.used.at = time.monotonic()
 
@@ -132,24 +132,41 @@ def has_pool(one: BaseDatabaseWrapper) -> bool:
     return bool(one.settings_dict.get("OPTIONS", {}).get("pool"))
 
 
-def cleaned(one: BaseDatabaseWrapper, job: Job) -> None:
+def cleaned(one: BaseDatabaseWrapper, job: Job, outer: int | None) -> None:
     """Roll back a transaction that a job has left open: the connection's next user would write into it.
 
-    Where the job has left a statement under way nothing can be asked: the connection is closed.
+    *outer*: within how many blocks of a transaction the job ran; None: there was none. If the job has left a statement
+    under way nothing can be asked: the connection is closed.
     """
-    if one.connection is None or one.in_atomic_block:
-        return
-    if is_asking(one.connection):
+    if outer is None and one.connection is not None and is_asking(one.connection):
         text = "%s #%d left a statement under way in the database %r: the connection is closed"
         log.warning(text, job.task, job.id, one.alias)
+        forget_blocks(one)
         one.close()
         return
-    if not is_begun(one):
+    if not is_left_open(one, outer):
         return
     log.warning("%s #%d left a transaction open on the database %r: it is rolled back", job.task, job.id, one.alias)
+    if outer is not None:
+        while len(one.atomic_blocks) > outer:
+            one.atomic_blocks[-1].__exit__(RuntimeError, None, None)
+        return
+    forget_blocks(one)
     try:
         # Not by Django's own, which does nothing where it knows of no transaction: a job may have begun it in SQL.
         one.connection.rollback()
         one.set_autocommit(True)
     except Exception:
         one.close()
+
+
+def is_left_open(one: BaseDatabaseWrapper, outer: int | None) -> bool:
+    if outer is not None:
+        return len(one.atomic_blocks) > outer
+    return one.in_atomic_block or is_begun(one)
+
+
+def forget_blocks(one: BaseDatabaseWrapper) -> None:
+    """Let a connection know of no block of `atomic()`, as Django does when it opens one."""
+    one.in_atomic_block = one.needs_rollback = one.closed_in_transaction = False
+    one.atomic_blocks, one.savepoint_ids, one.run_on_commit = [], [], []

@@ -85,13 +85,18 @@ def forgets(post: Post) -> None: ...
 
 
 @belayed_task
-def leaves_open(by_hand: bool = False) -> None:
-    if by_hand:
+def leaves_open(way: str) -> None:
+    if way == "by SQL":
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
-    else:
+    elif way == "by Django":
         connection.set_autocommit(False)
+    else:
+        for _ in range(2):
+            transaction.atomic().__enter__()
     Post.objects.create(title="left open")
+    if way == "in a block that is cut off":
+        connection.close()
 
 
 @belayed_task
@@ -191,8 +196,8 @@ async def ameet(others: int) -> int:
 
 
 @belayed_task
-async def aleaves_open(by_hand: bool = False) -> None:
-    await sync_to_async(leaves_open.function)(by_hand)
+async def aleaves_open(way: str) -> None:
+    await sync_to_async(leaves_open.function)(way)
 
 
 @belayed_task
@@ -203,6 +208,21 @@ def creates(title: str) -> None:
 @belayed_task
 async def acreates(title: str) -> None:
     await Post.objects.acreate(title=title)
+
+
+@belayed_task
+def creates_durably(title: str) -> list:
+    """What was committed, as it is heard of at the end of the transaction."""
+    committed: list = []
+    with transaction.atomic(durable=True):
+        Post.objects.create(title=title)
+        transaction.on_commit(lambda: committed.append(title))
+    return committed
+
+
+@belayed_task
+async def acreates_durably(title: str) -> list:
+    return await sync_to_async(creates_durably.function)(title)
 
 
 gate = threading.Event()
