@@ -26,8 +26,15 @@ class Retry(Exception):
     `Retry(free=True)` costs nothing, for a job that waits for something; at most 1,000 times.
     """
 
+    after: timedelta | datetime | None = None
+    free: bool = False
+
     def __init__(self, reason: str = "", *, after: timedelta | datetime | None = None, free: bool = False) -> None:
-        if isinstance(after, datetime) and after.tzinfo is None:
+        if isinstance(reason, int | float | timedelta | datetime):
+            raise ConfigError(f"Retry({reason!r}): the time goes in after=: write Retry(after=…)")
+        if after is not None and not isinstance(after, timedelta | datetime):
+            raise ConfigError(f"Retry(after={after!r}): it takes a timedelta{such_as(after)}, or an aware datetime")
+        if isinstance(after, datetime) and after.utcoffset() is None:
             raise ConfigError(f"Retry(after={after!r}) has no time zone: write datetime.now(UTC) + …, or a timedelta")
         super().__init__(reason or "the job asked to be tried again")
         self.after = after
@@ -40,6 +47,15 @@ class Fail(Exception):
 
 class Cancel(Exception):
     """Raised by a job: it is not needed any more. The job ends as cancelled, with the reason."""
+
+
+ANSWERS = (Retry, Fail, Cancel)
+"""What a job may raise to say what is to become of it."""
+
+
+def such_as(time: object) -> str:
+    """How to write a number of seconds, for a message."""
+    return f", such as timedelta(seconds={time})" if isinstance(time, int | float) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,8 @@ class Rules:
             return
         if isinstance(backoff, Sequence) and backoff and all(isinstance(wait, timedelta) for wait in backoff):
             return
-        raise ConfigError(f"backoff={backoff!r}: it takes a timedelta, a list of them, or a function of the failures")
+        one = f"a timedelta{such_as(backoff)}"
+        raise ConfigError(f"backoff={backoff!r}: it takes {one}, a list of them, or a function of the failures")
 
     def wait(self, failures: int) -> float:
         """Seconds to wait after the *failures*-th failure (from 1), never below 0."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, enqueue_many, task
-from belayed.errors import JobNotFound
+from belayed.errors import ConfigError, JobNotFound
 from belayed.jobs import Jobs
 from belayed.retry import default_wait
 from tests.worker import tasks
@@ -163,6 +163,55 @@ def test_retry_without_a_time_waits_as_after_an_error(lite: Jobs, body: Body) ->
     worked(lite)
 
     assert 4 <= wait_left(job) <= 6.6
+
+
+class Throttled(Retry):
+    """An answer of the application's, whose own `__init__` does not call that of its base."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"after": 60}, r"Retry\(after=60\): it takes a timedelta, such as timedelta\(seconds=60\), or"),
+        ({"after": 1.5}, r"such as timedelta\(seconds=1\.5\)"),
+        ({"after": "60"}, r"Retry\(after='60'\): it takes a timedelta, or an aware datetime$"),
+        ({"after": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001
+        ({"reason": timedelta(minutes=1)}, r"Retry\(.*\): the time goes in after=: write Retry\(after=…\)"),
+        ({"reason": 60}, r"Retry\(60\): the time goes in after="),
+        ({"reason": datetime.now(UTC)}, "the time goes in after="),
+    ],
+)
+def test_a_retry_with_what_is_no_time_is_refused_where_it_is_raised(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        Retry(**given)
+
+
+def test_a_kind_of_retry_that_does_not_call_its_base_waits_as_after_an_error(lite: Jobs, body: Body) -> None:
+    job = act.enqueue(body(raising(Throttled("mail"))))
+
+    worked(lite)
+
+    assert 4 <= wait_left(job) <= 6.6
+    assert str(job.attempts[0].message) == "mail"
+
+
+@pytest.mark.parametrize(
+    "answer", [Retry(after=timedelta(hours=1)), Fail("no"), Cancel("no"), Retry, Throttled("mail")]
+)
+@pytest.mark.parametrize("task", [act, aact], ids=["def", "async def"])
+def test_an_answer_that_is_returned_and_not_raised_is_an_error(task: Any, answer: Any, lite: Jobs, body: Body) -> None:
+    async def areturns() -> Any:
+        return answer
+
+    job = task.enqueue(body(areturns if task is aact else lambda: answer))
+
+    worked(lite)
+
+    assert (job.refresh().state, job.failures) == (State.SCHEDULED, 1)
+    assert "which does nothing: write raise in the place of return" in str(job.error)
 
 
 def test_the_last_retry_fails_the_job(lite: Jobs, body: Body) -> None:

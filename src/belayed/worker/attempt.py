@@ -19,7 +19,7 @@ from belayed.outline import Outline, outline, rules_told
 from belayed.payload import Loaded, call_hook, load
 from belayed.plugin import NOTHING, Within
 from belayed.results import leaves, safe_str, succeeded
-from belayed.retry import Fail
+from belayed.retry import ANSWERS, Fail
 from belayed.safelog import log
 from belayed.signature import GENERATORS
 from belayed.steps import awaited
@@ -355,9 +355,16 @@ def result_of(value: Any, run: Running) -> Any:
 
 
 def ran(value: Any, run: Running) -> Any:
-    """What a job returned. Raises Fail for a generator: none of its code has run, and nobody would run it."""
+    """What a job returned. Raises Fail for a generator: none of its code has run, and nobody would run it.
+
+    Raises TypeError for an answer: it was to be raised.
+    """
     if isinstance(value, GENERATORS):
         raise Fail(f"{run.claimed.task} returned a generator, which nobody iterates: its code has not run")
+    kind = value if isinstance(value, type) else type(value)
+    if issubclass(kind, ANSWERS):
+        text = "which does nothing: write raise in the place of return"
+        raise TypeError(f"{run.claimed.task} returned {kind.__name__}, {text}")
     return value
 
 
