@@ -56,7 +56,11 @@ def working(jobs, **settings):
 
 
 @SERVER
-@pytest.mark.parametrize("task", [tasks.backend, tasks.abackend], ids=["def", "async def"])
+@pytest.mark.parametrize(
+    "task",
+    [tasks.backend, tasks.abackend, tasks.backend_of_a_thread, tasks.backend_of_any_thread],
+    ids=["def", "async def", "to_thread", "thread_sensitive=False"],
+)
 def test_a_connection_that_the_server_has_ended_charges_no_job(task, jobs):
     with working(jobs, threads=1):
         first = done(task.enqueue())
@@ -89,8 +93,12 @@ def test_a_connection_on_which_a_job_has_left_a_statement_charges_no_other_job(a
 @pytest.mark.parametrize("way", ["by Django", "by SQL", "in a block", "in a block that is cut off"])
 @pytest.mark.parametrize(
     ("leaves", "creates"),
-    [(tasks.leaves_open, tasks.creates_durably), (tasks.aleaves_open, tasks.acreates_durably)],
-    ids=["def", "async def"],
+    [
+        (tasks.leaves_open, tasks.creates_durably),
+        (tasks.aleaves_open, tasks.acreates_durably),
+        (tasks.leaves_open_in_a_thread, tasks.creates_durably_in_a_thread),
+    ],
+    ids=["def", "async def", "to_thread"],
 )
 def test_a_transaction_that_a_job_leaves_open_takes_no_other_job_along(leaves, creates, way, jobs, caplog):
     opened = leaves.enqueue(way)
@@ -152,6 +160,7 @@ def test_threads_that_end_leave_no_connection_open(age, jobs, monkeypatch):
     for _ in range(4):
         tasks.creates.enqueue("by a thread")
         tasks.acreates.enqueue("by a coroutine")
+        tasks.creates_in_a_thread.enqueue("by a thread of a coroutine")
 
     worked(jobs, threads=3)
     connections.close_all()
@@ -160,7 +169,7 @@ def test_threads_that_end_leave_no_connection_open(age, jobs, monkeypatch):
         assert time.monotonic() < deadline, (ours(), before)
         time.sleep(0.05)
 
-    assert Post.objects.count() == 8
+    assert Post.objects.count() == 12
 
 
 @pytest.mark.parametrize(
@@ -228,6 +237,7 @@ def test_a_pool_of_django_s_is_not_used_up_by_threads_that_wait(jobs, monkeypatc
     monkeypatch.setitem(connections.databases["default"], "OPTIONS", options)
     found = [tasks.creates.enqueue(str(number)) for number in range(20)]
     found += [tasks.acreates.enqueue(str(number)) for number in range(20)]
+    found += [tasks.creates_in_a_thread.enqueue(str(number)) for number in range(20)]
     connections.close_all()
     try:
         assert has_pool(connection)

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from belayed.claim import Claimed
 from belayed.connections.leftovers import is_open
 from belayed.connections.sockets import readable
 from belayed.job import Job
@@ -54,7 +55,7 @@ class Upkeep(Plugin):
         if settings.DEBUG:
             reset_queries()
 
-    def clean(self, job: Job, outer: Mapping[str, int] = NONE) -> None:
+    def clean(self, job: Job | Claimed, outer: Mapping[str, int] = NONE) -> None:
         """Roll back what a job has left open, and give connections back to Django's pool.
 
         *outer*: the connections that were in a transaction before the job, as in a test or in a program that runs it in
@@ -132,7 +133,7 @@ def has_pool(one: BaseDatabaseWrapper) -> bool:
     return bool(one.settings_dict.get("OPTIONS", {}).get("pool"))
 
 
-def cleaned(one: BaseDatabaseWrapper, job: Job, outer: int | None) -> None:
+def cleaned(one: BaseDatabaseWrapper, job: Job | Claimed, outer: int | None) -> None:
     """Roll back a transaction that a job has left open: the connection's next user would write into it.
 
     *outer*: within how many blocks of a transaction the job ran; None: there was none. If the job has left a statement

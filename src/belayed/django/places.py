@@ -1,25 +1,28 @@
 """Threads for coroutines: Django's ORM works in one, and each `async def` job has one of its own meanwhile.
 
 Without that all coroutines of a process would share one connection: a transaction that one of them has left open would
-take the writes of the others with it. Django does the same for each request under ASGI.
+take the writes of the others with it. Django does the same for each request under ASGI. Threads that a job asks for
+besides (`asyncio.to_thread`, `sync_to_async(…, thread_sensitive=False)`) are anybody's, call by call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from belayed.claim import Running
+from belayed.claim import Running, running
 from belayed.django.connections import IDLE, Upkeep
 from belayed.plugin import Within
 from belayed.safelog import log
@@ -40,10 +43,17 @@ class Places:
         self.upkeep = upkeep
         self.idle: list[tuple[float, ThreadSensitiveContext]] = []
         """Those that no job uses, and since when; the last used last."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop whose other threads keep their connections clean."""
 
     @asynccontextmanager
     async def place(self, run: Running) -> AsyncIterator[None]:
         """Give an attempt a thread of its own, if it wants any."""
+        if (loop := asyncio.get_running_loop()) is not self.loop:
+            self.loop = loop
+            # Not in the place of what the application has set, nor of threads that are there already.
+            if getattr(loop, "_default_executor", None) is None:
+                loop.set_default_executor(OtherThreads(self.upkeep))
         place = await self.taken()
         token = SyncToAsync.thread_sensitive_context.set(place)
         try:
@@ -99,6 +109,55 @@ class Places:
         """End all threads."""
         while self.idle:
             self.end(self.idle.pop()[1])
+
+
+class OtherThreads(ThreadPoolExecutor):
+    """The threads of an event loop that any coroutine may use for a call: clean connections come before and after."""
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        # So asyncio calls its own.
+        super().__init__(thread_name_prefix="asyncio")
+        self.upkeep = upkeep
+        self.connections: dict[int, list[BaseDatabaseWrapper]] = {}
+        """Those of each thread, to be closed when all have ended."""
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        return super().submit(self.called, running.get(), partial(call, *args, **options))
+
+    def called(self, run: Running | None, call: Callable[[], T]) -> T:
+        """What a call returns that a job has asked for, or None for what none has."""
+        with self.unharmed():
+            self.upkeep.freshen()
+        try:
+            return call()
+        finally:
+            with self.unharmed():
+                if run is not None:
+                    self.upkeep.clean(run.claimed)
+                self.connections[threading.get_ident()] = connections.all(initialized_only=True)
+
+    @contextmanager
+    def unharmed(self) -> Iterator[None]:
+        """Let no fault of a connection be one of the call: it may have nothing to do with it."""
+        try:
+            yield
+        except Exception:
+            log.exception("the connections of a thread could not be looked after; they are closed")
+            with suppress(Exception):
+                connections.close_all()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads; if that is waited for, close their connections."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if not wait:
+            return
+        for found in self.connections.values():
+            for one in found:
+                # Its thread has ended.
+                one.inc_thread_sharing()
+                with suppress(Exception):
+                    one.close()
+        self.connections.clear()
 
 
 class Loading(Within):

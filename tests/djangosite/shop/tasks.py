@@ -196,6 +196,31 @@ async def ameet(others: int) -> int:
 
 
 @belayed_task
+async def backend_of_a_thread() -> int:
+    return await asyncio.to_thread(of_server)
+
+
+@belayed_task
+async def backend_of_any_thread() -> int:
+    return await sync_to_async(of_server, thread_sensitive=False)()
+
+
+@belayed_task
+async def leaves_open_in_a_thread(way: str) -> None:
+    await asyncio.to_thread(leaves_open.function, way)
+
+
+@belayed_task
+async def creates_durably_in_a_thread(title: str) -> list:
+    return await asyncio.to_thread(creates_durably.function, title)
+
+
+@belayed_task
+async def creates_in_a_thread(title: str) -> None:
+    await asyncio.to_thread(creates.function, title)
+
+
+@belayed_task
 async def aleaves_open(way: str) -> None:
     await sync_to_async(leaves_open.function)(way)
 
