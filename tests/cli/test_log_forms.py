@@ -99,6 +99,19 @@ def test_a_supervisor_that_cannot_log_as_the_application_does_logs_as_ever(proce
 
 
 @pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("logger", ["", "belayed"])
+def test_a_handler_that_shows_nothing_is_none(process, enqueue, shop, logger, processes):
+    configured(shop, f"logging.getLogger({logger!r}).addHandler(logging.NullHandler())")
+    enqueue("send.enqueue('nobody')")
+
+    found = lines(process("workoff", "--app", "shop", "--processes", processes))
+
+    assert sum("shop.send #1 FAILED permanently" in line for line in found) == 1
+    assert sum("a line of the application" in line for line in found) == 1
+    assert all(LINE.match(line) for line in found if not line.startswith("    "))
+
+
+@pytest.mark.parametrize("processes", [0, 1])
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_form_that_is_asked_for_is_that_of_all_lines(process, enqueue, shop, form, processes):
     text, _ = FORMS["dictConfig"]

@@ -35,8 +35,8 @@ def say_to_log(
     handler = handler or logging.StreamHandler(sys.stderr)
     formatter = JsonLines() if format == "json" else Lines()
     handler.setFormatter(formatter)
-    # A project of Django's configures single loggers.
-    configured = bool(root.handlers or log.handlers)
+    # A project of Django's configures single loggers. A NullHandler shows nothing: libraries give it to their loggers.
+    configured = any(not isinstance(one, logging.NullHandler) for one in (*root.handlers, *log.handlers))
     if format is not None:
         for one in all_terminals():
             one.setFormatter(formatter)
