@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import environment, eventually
@@ -18,6 +19,7 @@ from test_commands import working
 from belayed import State, Worker
 from belayed.config import current
 from belayed.django import conf
+from belayed.django.jobs import DjangoJobs
 from belayed.errors import ConfigError, StoreUnavailable
 from tests.patience import patient
 
@@ -328,6 +330,26 @@ def test_the_checks_find_that_a_worker_does_not_see_the_tables():
             cursor.execute("RESET search_path")
 
     assert "it does not see the tables of jobs, which Django's own sees" in said
+
+
+def test_an_engine_whose_connections_belayed_does_not_know_is_named(monkeypatch):
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "connection", SimpleNamespace())
+
+    said = found()["belayed.E002"]
+
+    assert f"the engine {connection.settings_dict['ENGINE']} of the database 'default' opens connections that" in said
+    assert "types.SimpleNamespace: it takes those of sqlite3 and psycopg" in said
+
+
+@pytest.mark.parametrize("name", ["__wrapped__", "dbapi_connection"])
+def test_a_connection_in_a_tracer_s_proxy_or_a_pool_s_is_used(name, monkeypatch):
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "connection", SimpleNamespace(**{name: connection.connection}))
+
+    DjangoJobs().check_schema()
+
+    assert found() == {}
 
 
 def test_the_checks_name_what_is_not_called_for_a_worker_s_connection(monkeypatch):

@@ -14,7 +14,7 @@ from shop.tasks import enqueues, greet, leaves_open, like_once
 
 from belayed import State, delay, enqueue_many
 from belayed.config import current
-from belayed.django.jobs import raw
+from belayed.django.jobs import wrapped
 from belayed.errors import BelayedError, ConfigError, StoreError, StoreUnavailable
 from belayed.testing import adrain, assert_enqueued, drain, held, inline, isolated, refute_enqueued
 
@@ -320,7 +320,7 @@ def test_psycopg2_is_refused():
         connection = Connection()
 
     with pytest.raises(ConfigError, match="Belayed takes psycopg 3"):
-        raw(Outer())
+        wrapped(Outer())
 
 
 def test_another_url_is_refused():

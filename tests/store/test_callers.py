@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from belayed.connections import is_async, wrap
-from belayed.errors import StoreUnavailable
+from belayed.errors import ConfigError, StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
 from tests.store.factories import NOON, Driven, draft, drafts, ids_of
@@ -86,6 +86,47 @@ def others(stores):
 
 def test_a_connection_is_known_as_what_it_is(caller):
     assert is_async(caller.connection) is caller.asynchronous
+
+
+class Traced:
+    """What tracers put in the place of a connection: wrapt's ObjectProxy."""
+
+    def __init__(self, connection):
+        self.__wrapped__ = connection
+
+    @property
+    def __class__(self):
+        return self.__wrapped__.__class__
+
+    def __getattr__(self, name):
+        return getattr(self.__wrapped__, name)
+
+
+class OfPool:
+    """What SQLAlchemy's pools hand out."""
+
+    def __init__(self, connection):
+        self.dbapi_connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self.dbapi_connection, name)
+
+
+@pytest.mark.parametrize("proxy", [Traced, OfPool, lambda raw: Traced(OfPool(raw)), lambda raw: OfPool(Traced(raw))])
+def test_a_connection_in_a_proxy_is_that_connection(proxy, caller, others):
+    caller.connection = wrap(proxy(caller.raw))
+    job = caller.store.insert(draft())
+    unseen = others.find({})
+    caller.commit()
+
+    assert is_async(caller.connection) is caller.asynchronous
+    assert (unseen, ids_of(others.find({}))) == ([], [job.id])
+
+
+@pytest.mark.parametrize("proxy", [Traced, OfPool])
+def test_a_proxy_of_what_is_no_connection_is_refused(proxy):
+    with pytest.raises(ConfigError, match="it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg"):
+        wrap(proxy(None))
 
 
 @pytest.mark.parametrize("number", [1, 3, 49, 50, 130])

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 WAIT = 30.0
 """Seconds to wait for an answer, unless told otherwise."""
+DEEPEST = 5
+"""So many proxies may be around a connection."""
 
 __all__ = ["AsyncConnection", "Connection", "Connections", "is_async", "wrap"]
 
@@ -32,8 +34,22 @@ __all__ = ["AsyncConnection", "Connection", "Connections", "is_async", "wrap"]
 def wrap(raw: Any) -> Connection | AsyncConnection:
     """A connection of the application's as one that performs steps within its open transaction.
 
-    Takes connections of sqlite3, aiosqlite, psycopg (sync and async) and asyncpg. Raises ConfigError.
+    Takes connections of sqlite3, aiosqlite, psycopg (sync and async) and asyncpg, and proxies of them: what tracers put
+    in their place (wrapt), and what SQLAlchemy's pools hand out. Raises ConfigError.
     """
+    found = raw
+    for _ in range(DEEPEST):
+        if (connection := of_driver(found)) is not None:
+            return connection
+        found = getattr(found, "__wrapped__", None) or getattr(found, "dbapi_connection", None)
+    raise ConfigError(
+        f"connection={without_secrets(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, "
+        f"not {type(raw).__name__}"
+    )
+
+
+def of_driver(raw: Any) -> Connection | AsyncConnection | None:
+    """A driver's own connection, wrapped; None for anything else."""
     if isinstance(raw, sqlite3.Connection):
         return CallersSqlite(raw)
     family = {base.__module__.partition(".")[0]: base.__name__ for base in reversed(type(raw).__mro__)}
@@ -52,10 +68,7 @@ def wrap(raw: Any) -> Connection | AsyncConnection:
         from belayed.connections.asyncpg import CallersAsyncpg
 
         return CallersAsyncpg(raw)
-    raise ConfigError(
-        f"connection={without_secrets(repr(raw))}: it takes a connection of sqlite3, aiosqlite, psycopg or asyncpg, "
-        f"not {type(raw).__name__}"
-    )
+    return None
 
 
 def is_async(connection: Connection | AsyncConnection) -> bool:

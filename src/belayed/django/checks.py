@@ -175,13 +175,16 @@ def routed(alias: str) -> Found:
 
 def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given: Any) -> Found:
     """The tables, the connections of workers, and on SQLite the write-ahead log: only where Django may look there."""
-    alias = ""
-    found: Found = []
     try:
         alias = conf.alias()
         if alias not in (databases or ()):
             return []
         jobs = DjangoJobs()
+    except BelayedError:
+        # The other check says it.
+        return []
+    found: Found = []
+    try:
         # First: a connection of Belayed's own would give the file such a log.
         found = journal(jobs)
         if not found and (why := unreached(jobs)):
@@ -194,9 +197,8 @@ def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given
     except (StoreError, DatabaseError, ImproperlyConfigured) as error:
         text = without_secrets(str(error))
         return [checks.Warning(f"the database {alias!r} cannot be looked at: {text}", id="belayed.W004")]
-    except BelayedError:
-        # The other check says it.
-        return []
+    except BelayedError as error:
+        return [checks.Error(str(error), id="belayed.E002")]
     return found
 
 

@@ -54,7 +54,7 @@ class DjangoConnection:
                 "as in `await f.aenqueue(…)`, or call it by sync_to_async"
             ) from error
         outer.validate_no_broken_transaction()
-        inner: Any = wrap(raw(outer))
+        inner: Any = wrapped(outer)
         with ExitStack() as stack:
 
             def send(request: Request) -> Any:
@@ -133,12 +133,20 @@ class DjangoBlock:
             atomic.__exit__(None, None, None)
 
 
-def raw(outer: Any) -> Any:
-    """The driver's connection below Django's. Raises ConfigError for a driver that Belayed does not know."""
+def wrapped(outer: Any) -> Any:
+    """The driver's connection below Django's, for operations. Raises ConfigError for one that Belayed does not know."""
     found = outer.connection
     if type(found).__module__.partition(".")[0] == "psycopg2":
         raise ConfigError("Belayed takes psycopg 3, and Django uses psycopg2 here: pip install 'psycopg[binary]'")
-    return found
+    try:
+        return wrap(found)
+    except ConfigError as error:
+        kind, engine = type(found), outer.settings_dict["ENGINE"]
+        raise ConfigError(
+            f"the engine {engine} of the database {outer.alias!r} opens connections that Belayed does not know, of "
+            f"{kind.__module__}.{kind.__qualname__}: it takes those of sqlite3 and psycopg; name another database by "
+            "BELAYED = {'DATABASE': …}"
+        ) from error
 
 
 class DjangoJobs(Jobs):

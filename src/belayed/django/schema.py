@@ -7,9 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.migrations.operations.base import Operation
 
-from belayed.connections import wrap
 from belayed.django import conf
-from belayed.django.jobs import raw
+from belayed.django.jobs import wrapped
 from belayed.django.routing import is_allowed
 from belayed.errors import ConfigError
 from belayed.steps import run
@@ -34,7 +33,7 @@ class Tables(Operation):
         if not wanted(connection.alias):
             return
         connection.ensure_connection()
-        inner: Any = wrap(raw(connection))
+        inner: Any = wrapped(connection)
         run(store_of(connection.alias).migrate(self.version), inner.send)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
@@ -42,7 +41,7 @@ class Tables(Operation):
         if self.version > 1 or not wanted(connection.alias):
             return
         connection.ensure_connection()
-        inner: Any = wrap(raw(connection))
+        inner: Any = wrapped(connection)
         run(store_of(connection.alias).drop(), inner.send)
 
     def describe(self) -> str:
