@@ -137,6 +137,9 @@ class WorkerConfig:
         check(bool(self.queues), "queues", self.queues, "at least one queue, or *")
         fit = sum(map(len, self.queues)) <= 10_000 and all(queue.isprintable() for queue in self.queues)
         check(fit, "queues", self.queues, "names of queues, of at most 10,000 characters together")
+        # There are no patterns: "mail*" would be served in silence, and no job of mail's would run.
+        named = all(one == "*" or is_name(one.removeprefix("!")) for one in self.queues)
+        check(named, "queues", self.queues, "names of queues as they are, * for all, or !name for all but that")
         named = self.name is None or (1 <= len(self.name) <= 200 and self.name.isprintable())
         check(named, "name", self.name, "a text of 1 to 200 characters, no control characters")
         check(self.processes >= 0, "processes", self.processes, "0 or more")
@@ -177,6 +180,11 @@ def check(good: bool, name: str, value: object, takes: str) -> None:
     """Raise the ConfigError of a setting whose value is not *good*."""
     if not good:
         raise ConfigError(f"{name} (or BELAYED_{name.upper()}) is {without_secrets(repr(value))}: it takes {takes}")
+
+
+def is_name(queue: str) -> bool:
+    """Whether a queue might be called so."""
+    return bool(queue) and not set(queue) & set("*!,")
 
 
 C = TypeVar("C")

@@ -76,6 +76,14 @@ class TestDefaultUrl:
         assert address(default_url({})) == Address("sqlite", str(tmp_path / name / "belayed.db"))
 
 
+@pytest.mark.parametrize("queue", ["mail*", "*mail", "!", "!*", "!!mail", "!mail*", "mail,urgent", ""])
+def test_what_no_queue_is_called_is_not_served(queue: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"it takes names of queues as they are, \* for all, or !name for all but that"
+    ):
+        WorkerConfig(queues=("urgent", queue))
+
+
 class TestSettings:
     def test_what_is_given_comes_before_the_environment(self):
         found = settings(Config, {"max_attempts": 3}, {"BELAYED_MAX_ATTEMPTS": "4", "BELAYED_PREFIX": "x_"})
