@@ -48,7 +48,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Load:
-    """Rows for a bulk load by `statement` (COPY … FROM STDIN); the answer is an empty list of rows."""
+    """Rows for a bulk load by `statement` (COPY … FROM STDIN); the answer is one row: how many were taken in."""
 
     statement: Statement
     columns: tuple[str, ...]

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from belayed.connections import is_async, wrap
-from belayed.errors import ConfigError, StoreUnavailable
+from belayed.errors import ConfigError, SchemaMissing, StoreError, StoreUnavailable
 from belayed.job import State
 from belayed.store import open_store
 from tests.store.factories import NOON, Driven, draft, drafts, ids_of
+from tests.worker.refusing import hushed, miss
 
 KINDS = {
     "sqlite3": sqlite3.connect,
@@ -82,6 +83,16 @@ def url(caller):
 def others(stores):
     """The store as another process sees it."""
     return stores()
+
+
+@pytest.mark.parametrize("number", [1, 60])
+def test_a_table_that_a_trigger_misses_is_not_taken_for_one_of_belayed_s(caller, number):
+    with hushed(caller.url, "jobs", "INSERT", "NEW.queue = 'bad'", by=miss):
+        with pytest.raises(StoreError, match="audit") as caught:
+            caller.store.insert_many(drafts(number, queue="bad"))
+        caller.roll_back()
+
+    assert not isinstance(caught.value, SchemaMissing)
 
 
 def test_a_connection_is_known_as_what_it_is(caller):

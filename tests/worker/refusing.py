@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 
@@ -13,10 +13,10 @@ from tests.worker.helpers import execute
 
 SQLITE = """
     CREATE TRIGGER refuses_{table}_{event} BEFORE {event} ON belayed_{table} WHEN {when}
-    BEGIN SELECT RAISE(ABORT, 'no {event} here'); END
+    BEGIN {body}; END
 """
 POSTGRESQL = """
-    CREATE FUNCTION refuses_{table}_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION refuses_{table}_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN {body}; RETURN COALESCE(NEW, OLD); END $$;
     CREATE TRIGGER refuses_{table}_{event} BEFORE {event} ON belayed_{table} FOR EACH ROW WHEN ({when})
     EXECUTE FUNCTION refuses_{table}_{event}()
@@ -26,8 +26,37 @@ POSTGRESQL = """
 def refuse(jobs: Jobs, table: str, event: str, when: str = "1 = 1", *, body: str = "") -> None:
     """Have a trigger refuse this event on this table for rows of which *when* is true; *body* is what else it does."""
     lite = jobs.address.dialect == "sqlite"
-    body = body or f"RAISE EXCEPTION 'no {event} here'"
-    execute(jobs, (SQLITE if lite else POSTGRESQL).format(table=table, event=event, when=when, body=body))
+    text, refusal = (SQLITE, "SELECT RAISE(ABORT, '{}')") if lite else (POSTGRESQL, "RAISE EXCEPTION '{}'")
+    body = body or refusal.format(f"no {event} here")
+    execute(jobs, text.format(table=table, event=event, when=when, body=body))
+
+
+def miss(jobs: Jobs, table: str, event: str, when: str = "1 = 1") -> None:
+    """Have a trigger fail at such rows, as it writes to a table that is not there."""
+    refuse(jobs, table, event, when, body="INSERT INTO audit VALUES (1)")
+
+
+def hush(jobs: Jobs, table: str, event: str, when: str = "1 = 1") -> None:
+    """Have a trigger pass over such rows, and raise no error."""
+    lite = jobs.address.dialect == "sqlite"
+    refuse(jobs, table, event, when, body="SELECT RAISE(IGNORE)" if lite else "RETURN NULL")
+
+
+@contextlib.contextmanager
+def hushed(
+    url: str, table: str, event: str, when: str = "1 = 1", *, by: Callable[[Jobs, str, str, str], None] = hush
+) -> Iterator[None]:
+    """Have a trigger pass over such rows for a while, in a database that is shared with other tests.
+
+    Or refuse them, *by* another of these functions.
+    """
+    jobs = Jobs(url)
+    by(jobs, table, event, when)
+    try:
+        yield
+    finally:
+        allow(jobs, table, event)
+        jobs.close()
 
 
 def allow(jobs: Jobs, table: str, event: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from belayed.connections.base import ENDED, OPEN, none_heard, store_error, unwritable
+from belayed.connections.base import ENDED, OPEN, is_within, none_heard, store_error, unwritable
 from belayed.errors import BelayedError, StoreError
 from belayed.steps import Answer, Load, Params, Request, Row, Statement, Steps, arun
 
@@ -32,10 +32,10 @@ class CallersAsyncpg:
         try:
             if isinstance(request, Load):
                 schema, table = request.table
-                await self.raw.copy_records_to_table(
+                status = await self.raw.copy_records_to_table(
                     table, schema_name=schema, columns=request.columns, records=request.rows
                 )
-                return [[]]
+                return [[(int(status.rpartition(" ")[2]),)]]
             answer = []
             for statement, params in request.calls:
                 answer.append(await self.answer(statement, params))
@@ -87,6 +87,7 @@ def translated(error: Exception, raw: Any, *, uncertain: bool = False) -> StoreE
     # An InterfaceError is a misuse (a connection given back to its pool cannot even be asked), or it is closed.
     misused = isinstance(error, asyncpg.InterfaceError) and "released" in str(error)
     gone = isinstance(error, OSError) or not misused and raw.is_closed()
-    found = store_error(error, sqlstate=sqlstate, gone=gone, uncertain=uncertain and gone)
+    within = is_within(getattr(error, "context", None), getattr(error, "severity_en", None))
+    found = store_error(error, sqlstate=sqlstate, gone=gone, uncertain=uncertain and gone, within=within)
     found.again = not gone and not misused and not raw.is_in_transaction()
     return found

@@ -73,33 +73,42 @@ def store_error(
     gone: bool = False,
     late: bool = False,
     uncertain: bool = False,
+    within: bool = False,
     place: str = "the database",
 ) -> StoreError:
     """The error of ours for what a driver raised; *gone* says that the connection is lost, *place* where to.
 
-    *late* says that it was given up, as no answer came in time.
+    *late* says that it was given up, as no answer came in time; *within*, that it is not the server's own error, but
+    one of a function that it has called: a trigger may miss a table of its own, or a server that it asks.
     """
     text = str(error).strip() or type(error).__name__
-    if sqlstate in ("42P01", "3F000"):
+    if sqlstate in ("42P01", "3F000") and not within:
         return SchemaMissing(f"{NO_TABLES} ({text.splitlines()[0]})")
-    if sqlstate == "2200H":
+    if sqlstate == "2200H" and not within:
         return IdsExhausted()
     # 08: connection; 57P0x: shutting down; 53: too many connections, disk full; 40: deadlock, serialisation;
     # 25006: read-only after a failover; 55P03, 57014: the server's own lock_timeout, statement_timeout.
-    again = sqlstate is not None and (
-        sqlstate[:2] in ("08", "53", "40") or sqlstate[:4] == "57P0" or sqlstate in ("25006", "55P03", "57014")
-    )
-    if gone or again:
+    away = sqlstate is not None and (sqlstate[:2] in ("08", "53") or sqlstate[:4] == "57P0" or sqlstate == "25006")
+    again = sqlstate is not None and (sqlstate[:2] == "40" or sqlstate in ("55P03", "57014"))
+    if gone or again or (away and not within):
         why: Why = "late" if late else "away"
         if not gone and sqlstate == "55P03":
             why = "locked"
         elif not gone and sqlstate is not None and (sqlstate == "57014" or sqlstate[:2] == "40"):
             why = "refused"
         return StoreUnavailable(f"{place} is not available: {text}", uncertain=uncertain, why=why)
-    hint = BEHIND if sqlstate == "23505" else ""
+    hint = BEHIND if sqlstate == "23505" and not within else ""
     refusal = StoreError(f"{place} refused a statement: {text}{hint}")
     refusal.of_hint = is_of_hint(sqlstate, text)
     return refusal
+
+
+def is_within(context: str | None, severity: str | None) -> bool:
+    """Whether PostgreSQL says by an error's *context* that a function has failed which a statement has called.
+
+    COPY gives one by itself, and so may the wait in which a server's shutdown ends a session.
+    """
+    return bool(context) and severity == "ERROR" and "COPY" not in str(context).partition("\n")[0]
 
 
 def is_of_hint(sqlstate: str | None, text: str) -> bool:

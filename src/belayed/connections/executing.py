@@ -69,17 +69,19 @@ def encoding_of(raw: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> 
 
 def copied(raw: psycopg.Connection[Any], load: Load) -> list[Row]:
     text = load.statement.pyformat.encode()
-    # In this order: what COPY waits for before it begins is no time without a search for garbage.
-    with psycopg.Cursor(raw) as cursor, cursor.copy(text) as copy, uncollected():
-        for piece in pieces(load, encoding_of(raw)):
-            copy.write(piece)
-    return []
+    with psycopg.Cursor(raw) as cursor:
+        # In this order: what COPY waits for before it begins is no time without a search for garbage.
+        with cursor.copy(text) as copy, uncollected():
+            for piece in pieces(load, encoding_of(raw)):
+                copy.write(piece)
+        return [(cursor.rowcount,)]
 
 
 async def acopied(raw: psycopg.AsyncConnection[Any], load: Load) -> list[Row]:
     text = load.statement.pyformat.encode()
-    async with psycopg.AsyncCursor(raw) as cursor, cursor.copy(text) as copy:
-        with uncollected():
-            for piece in pieces(load, encoding_of(raw)):
-                await copy.write(piece)
-    return []
+    async with psycopg.AsyncCursor(raw) as cursor:
+        async with cursor.copy(text) as copy:
+            with uncollected():
+                for piece in pieces(load, encoding_of(raw)):
+                    await copy.write(piece)
+        return [(cursor.rowcount,)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from belayed.connections.base import is_of_hint, store_error
+from belayed.connections.base import is_of_hint, is_within, store_error
 from belayed.connections.parameters import ConnectionParameters
 from belayed.connections.sockets import readable
 from belayed.errors import AttemptStopped, ConfigError, StoreError
@@ -365,6 +365,13 @@ def translated(error: psycopg.Error, raw: Any, *, uncertain: bool = False) -> St
     """The error of ours for what psycopg raised on *raw*."""
     gone = raw.closed or isinstance(error, psycopg.InterfaceError)
     late = isinstance(error, NoAnswer)
-    found = store_error(error, sqlstate=error.sqlstate, gone=gone, late=late, uncertain=uncertain and gone)
+    found = store_error(
+        error,
+        sqlstate=error.sqlstate,
+        gone=gone,
+        late=late,
+        uncertain=uncertain and gone,
+        within=is_within(error.diag.context, error.diag.severity_nonlocalized),
+    )
     found.again = idle(raw)
     return found

@@ -51,7 +51,7 @@ class CallersSqlite:
                 cursor.row_factory = None  # the caller's may make dictionaries
                 if isinstance(request, Load):
                     cursor.executemany(request.statement.named, request.rows)
-                    return [[]]
+                    return [[(cursor.rowcount,)]]
                 return [cursor.execute(statement.named, params).fetchall() for statement, params in request.calls]
         except sqlite3.Error as error:
             raise translated(error) from error
@@ -191,10 +191,9 @@ class OwnSqlite:
             if not self.begun and not request.read:
                 self.patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"))
                 self.begun = True
-            answer: Answer = [[]]
             if isinstance(request, Load):
                 with uncollected():
-                    self.raw.executemany(request.statement.named, request.rows)
+                    answer: Answer = [[(self.raw.executemany(request.statement.named, request.rows).rowcount,)]]
             else:
                 answer = [
                     self.patiently(lambda: self.raw.execute(statement.named, params).fetchall())  # noqa: B023
@@ -300,8 +299,8 @@ class CallersAiosqlite:
         try:
             with lenient(self.raw):
                 if isinstance(request, Load):
-                    await self.raw.executemany(request.statement.named, request.rows)
-                    return [[]]
+                    loaded = await self.raw.executemany(request.statement.named, request.rows)
+                    return [[(loaded.rowcount,)]]
                 for statement, params in request.calls:
                     cursor = await self.raw.cursor()
                     try:

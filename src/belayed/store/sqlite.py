@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from belayed.claim import MICROSECOND, Claimed, micros, moment
-from belayed.errors import IdsExhausted, StoreError
+from belayed.errors import IdsExhausted, SchemaMissing, StoreError
 from belayed.job import Draft
 from belayed.steps import Row, Steps
 from belayed.store.answers import Drafts, Inserted, Made, inserted_only
@@ -110,7 +110,15 @@ class SqliteStore(SqlStore):
             raise
 
     def explanation(self, error: StoreError) -> Steps[None] | None:
+        if isinstance(error, SchemaMissing):
+            return self.looked_at_tables(error)
         return self.looked_at_ids(error) if "is full" in str(error) else None
+
+    def looked_at_tables(self, error: StoreError) -> Steps[None]:
+        """Raise the refusal that *error* is if Belayed's tables are there: a trigger misses one of its own."""
+        yield from self.version()
+        cause = error.__cause__ or error
+        raise StoreError(f"the database refused a statement: {cause}") from cause
 
     def looked_at_ids(self, error: StoreError) -> Steps[None]:
         """Raise IdsExhausted if no id is left, which SQLite calls a full disk."""
