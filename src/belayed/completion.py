@@ -9,10 +9,11 @@ from belayed.claim import Completion, Finished, Running
 from belayed.codec import Codec
 from belayed.config import Config
 from belayed.connections import is_async
-from belayed.errors import BelayedError, ClaimLost, ConfigError
+from belayed.errors import BelayedError, ClaimLost, ConfigError, StoreError
 from belayed.results import succeeded
+from belayed.steps import Steps
 from belayed.store import Store
-from belayed.store.answers import Turn
+from belayed.store.answers import PASSED_OVER
 
 
 class JobTransaction:
@@ -44,7 +45,7 @@ class JobTransaction:
             finished = self.finished()
             self.connection.intact()
             if not self.inline:
-                self.check(finished, self.connection.perform(self.store.turn([finished])))
+                self.connection.perform(self.written(finished))
             self.connection.commit()
         except BaseException:
             self.connection.roll_back()
@@ -70,7 +71,7 @@ class JobTransaction:
             finished = self.finished()
             await self.connection.intact()
             if not self.inline:
-                self.check(finished, await self.connection.perform(self.store.turn([finished])))
+                await self.connection.perform(self.written(finished))
             await self.connection.commit()
         except BaseException:
             await self.connection.roll_back()
@@ -94,9 +95,14 @@ class JobTransaction:
         seconds = self.run.seconds
         return succeeded(self.run.claimed, self.completion.result, seconds, self.config, self.codec)
 
-    def check(self, finished: Finished, turn: Turn) -> None:
-        """Raise ClaimLost if the completion was refused."""
+    def written(self, finished: Finished) -> Steps[None]:
+        """Write the completion. Raises ClaimLost if it was refused, StoreError if the database has passed over it."""
+        turn = yield from self.store.turn([finished])
         if finished.id not in turn.held:
+            if (yield from self.store.holds(finished)):
+                raise StoreError(
+                    f"what {self.run.job!r} wrote was rolled back, as it cannot be completed: {PASSED_OVER}"
+                )
             raise ClaimLost(
                 f"what {self.run.job!r} wrote was rolled back: this attempt has lost its claim, and another worker may "
                 "run the job (or the connection is to another database than that of the jobs)"

@@ -173,7 +173,7 @@ class Saving(Database):
                 self._perform(asking)
             self.store.silenced(error)
             return self._saved(draft, *self._perform(self.store.insert(draft)))
-        job.id, job.created_at = self.store.plainly_inserted(rows[0])
+        job.id, job.created_at = self.store.plainly_inserted(rows)
         job.run_at = job.created_at
         if log.isEnabledFor(logging.INFO):
             self._log(job)

@@ -85,6 +85,19 @@ def others(stores):
     return stores()
 
 
+@pytest.mark.parametrize("number", [1, 3, 60])
+def test_what_is_passed_over_is_an_error_and_leaves_no_job_in_the_transaction(caller, others, number):
+    several = [*drafts(number - 1), draft(queue="bad")]
+
+    with hushed(caller.url, "jobs", "INSERT", "NEW.queue = 'bad'"):
+        with pytest.raises(StoreError, match="not saved"):
+            caller.store.insert(several[0]) if number == 1 else caller.store.insert_many(several)
+        caller.store.insert(draft(queue="good"))
+        caller.commit()
+
+    assert [job.queue for job in others.find({})] == ["good"]
+
+
 @pytest.mark.parametrize("number", [1, 60])
 def test_a_table_that_a_trigger_misses_is_not_taken_for_one_of_belayed_s(caller, number):
     with hushed(caller.url, "jobs", "INSERT", "NEW.queue = 'bad'", by=miss):

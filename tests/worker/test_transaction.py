@@ -14,10 +14,12 @@ import pytest
 from belayed import State, current_job
 from belayed.errors import ClaimLost, ResultUnavailable, StoreError, StoreUnavailable
 from belayed.jobs import Jobs
+from belayed.store.answers import PASSED_OVER
 from tests.patience import patient
 from tests.worker.callers import AIOSQLITE, ALL, ASYNC_PSYCOPG, ASYNCPG, EACH, PSYCOPG, SQLITE3, Caller, Shop
 from tests.worker.cut import cut_at_commit
 from tests.worker.helpers import due, ended, eventually, execute, logged, states, worked, worker
+from tests.worker.refusing import allow, hush
 from tests.worker.tasks import Declined, bodies, double
 
 ON_POSTGRES = [PSYCOPG, ASYNC_PSYCOPG, ASYNCPG]
@@ -92,6 +94,22 @@ def test_a_block_that_raises_leaves_nothing_and_the_job_is_tried_again(shop: Sho
     assert first == ([State.SCHEDULED], 1, 0)
     assert isinstance(shop.errors[0], Declined)
     assert (states(job), shop.effects, job.attempt) == ([State.SUCCEEDED], 1, 2)
+
+
+def test_a_completion_that_is_passed_over_leaves_nothing_and_is_no_lost_claim(shop: Shop, jobs: Jobs) -> None:
+    hush(jobs, "jobs", "DELETE")
+    job = shop.job()
+    worked(jobs)
+    first = states(job), job.failures, shop.effects
+    allow(jobs, "jobs", "DELETE")
+    due(job)
+
+    worked(jobs)
+
+    assert first == ([State.SCHEDULED], 1, 0)
+    assert PASSED_OVER in str(shop.errors[0])
+    assert isinstance(shop.errors[0], StoreError)
+    assert (states(job), shop.effects) == ([State.SUCCEEDED], 1)
 
 
 @each_mode

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from belayed.claim import Claimed
+from belayed.errors import StoreError
 from belayed.job import Draft, State
+from belayed.steps import Row
 from belayed.store.lanes import Lanes, Serving
 
 LOOK = "look"
@@ -35,6 +37,18 @@ Made = Callable[[Draft, int, State, datetime, datetime], Any]
 
 def inserted_only(_: Draft, id: int, state: State, run_at: datetime, created_at: datetime) -> Inserted:
     return Inserted(id, state, run_at, created_at)
+
+
+PASSED_OVER = (
+    "the database passes over the row and reports no error, as a trigger, a rule or row-level security can have it do"
+)
+
+
+def saved(rows: Sequence[Row]) -> Row:
+    """The row that answers to an INSERT of one job. Raises StoreError if there is none."""
+    if not rows:
+        raise StoreError(f"the job was not saved: {PASSED_OVER}")
+    return rows[0]
 
 
 @dataclass(frozen=True, slots=True)

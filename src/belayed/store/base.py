@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from belayed.claim import Finished
-from belayed.errors import StoreError
+from belayed.errors import BrokenPayload, StoreError
 from belayed.job import Attempt, Draft, Filter, Job, State
 from belayed.steps import Params, Row, Statement, Steps
 from belayed.store.answers import (
@@ -69,8 +69,8 @@ class Store(ABC):
         """All that `insert` would ask, if that is one statement; None: it is more, or depends on more."""
 
     @abstractmethod
-    def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
-        """The id and the time of creation, from the row that answers the statement of `plain_insert`."""
+    def plainly_inserted(self, rows: list[Row]) -> tuple[int, datetime]:
+        """The id and the time of creation, from what answers the statement of `plain_insert`. Raises StoreError."""
 
     @abstractmethod
     def silenced(self, error: StoreError) -> None:
@@ -122,9 +122,16 @@ class Store(ABC):
     def payload(self, id: int, token: str) -> Steps[str | None]:
         """The payload of a claimed job; None if the claim is lost."""
 
+    def holds(self, one: Finished) -> Steps[bool]:
+        """Whether a job is still claimed as it was when this outcome was made of it."""
+        try:
+            return (yield from self.payload(one.id, one.token)) is not None
+        except BrokenPayload:
+            return True
+
     @abstractmethod
     def beat(self, worker: WorkerRow, *, now: datetime | None = None) -> Steps[Beat]:
-        """Say that *worker* is alive; registers it when it is not."""
+        """Say that *worker* is alive; registers it when it is not. Raises StoreError if its row is not there then."""
 
     @abstractmethod
     def retire(self, worker: str) -> Steps[None]:
@@ -244,7 +251,10 @@ class Store(ABC):
 
     @abstractmethod
     def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
-        """Delete at most *count* jobs that ended in *state* more than *age* seconds ago; how many it was."""
+        """Delete at most *count* jobs that ended in *state* more than *age* seconds ago; how many it was.
+
+        Raises StoreError if the database passes over all of them.
+        """
 
     @abstractmethod
     def passed(self, place: Place | None, count: int) -> Steps[Place | None]:
@@ -255,7 +265,10 @@ class Store(ABC):
 
     @abstractmethod
     def prune_excess(self, edge: Place, *, count: int = 1000) -> Steps[int]:
-        """Delete at most *count* of the succeeded jobs from *edge* on, the oldest first; how many it was."""
+        """Delete at most *count* of the succeeded jobs from *edge* on, the oldest first; how many it was.
+
+        Raises StoreError if the database passes over all of them.
+        """
 
     @abstractmethod
     def now(self) -> Steps[datetime]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from belayed.errors import StoreError, StoreUnavailable
 from belayed.job import State
-from belayed.steps import Ask, Steps
-from belayed.store.answers import Beat, Place, Promoted, Rescued, Sign, Signs, WorkerRow
+from belayed.steps import Ask, Row, Steps
+from belayed.store.answers import PASSED_OVER, Beat, Place, Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.store.dialect import Dialect
 from belayed.store.reading import seconds_of, text_of
 from belayed.store.rows import as_json
@@ -27,7 +27,9 @@ class Chores(Dialect):
         fresh = len(cancels) == len(rows)
         if fresh:
             columns = {name: getattr(worker, name) for name in ("lapse", "pid", "name", "host", "queues", "version")}
-            yield Ask(self.calls("register", worker=worker.id, now=at, **columns), last=True)
+            if not (yield from self.ask("register", last=True, worker=worker.id, now=at, **columns)):
+                # It would be dead to the others, which would run its jobs beside it.
+                raise StoreError(f"the worker cannot be registered, and claims nothing: {PASSED_OVER}")
         return Beat(fresh, cancels)
 
     def retire(self, worker: str) -> Steps[None]:
@@ -116,7 +118,7 @@ class Chores(Dialect):
     def prune(self, state: State, age: float, *, count: int = 1000, now: datetime | None = None) -> Steps[int]:
         at = self.clock(now)
         rows = yield from self.ask("prune", last=True, state=state.value, age=float(age), count=count, now=at)
-        return len(rows)
+        return deleted(rows)
 
     def passed(self, place: Place | None, count: int) -> Steps[Place | None]:
         finished_at, id = (None, 2**63 - 1) if place is None else (self.bind(place.finished_at), place.id)
@@ -126,4 +128,12 @@ class Chores(Dialect):
     def prune_excess(self, edge: Place, *, count: int = 1000) -> Steps[int]:
         place = {"finished_at": self.bind(edge.finished_at), "id": edge.id}
         rows = yield from self.ask("prune_excess", last=True, count=count, **place)
-        return len(rows)
+        return deleted(rows)
+
+
+def deleted(rows: list[Row]) -> int:
+    """How many jobs were deleted. Raises StoreError if it was none, though there are some to be deleted."""
+    ((number, left),) = rows
+    if left and not number:
+        raise StoreError(f"no job was deleted: {PASSED_OVER}")
+    return int(number)

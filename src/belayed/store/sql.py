@@ -16,6 +16,7 @@ from belayed.steps import Ask, Load, Row, Steps
 from belayed.store import schema
 from belayed.store.answers import (
     LOOK,
+    PASSED_OVER,
     Checked,
     Counts,
     Drafts,
@@ -28,6 +29,7 @@ from belayed.store.answers import (
     Wanted,
     WorkerRow,
     inserted_only,
+    saved,
 )
 from belayed.store.chores import Chores
 from belayed.store.dialect import Call
@@ -90,14 +92,14 @@ class SqlStore(Examining, Chores):
             except StoreError as error:
                 self.silenced(error)
                 return (yield from self.insert(draft))
-            id, created_at = self.plainly_inserted(answers[0][0])
+            id, created_at = self.plainly_inserted(answers[0])
             return Inserted(id, State.READY, created_at, created_at)
         at = self.clock(now)
         run_at = draft.run_at
         due = self.bind(run_at) if isinstance(run_at, datetime) else None
         params = {"run_at": due, "now": at, **self.columns(draft), **self.hinted(self.told(hint))}
         answers = yield from self.written(self.calls("insert", **params))
-        return self.inserted(answers[-1][0])
+        return self.inserted(saved(answers[-1]))
 
     def plain_insert(self, draft: Draft, hint: str | None) -> Call | None:
         """All that is to be asked to save *draft*, if it is due at once and says no more than it must."""
@@ -114,8 +116,9 @@ class SqlStore(Examining, Chores):
             return self.statements["insert_ready"][0], params
         return self.statements["insert_told"][0], {**params, **binds}
 
-    def plainly_inserted(self, row: Row) -> tuple[int, datetime]:
+    def plainly_inserted(self, rows: list[Row]) -> tuple[int, datetime]:
         """What the call of `plain_insert` has answered: the id, and when the job was created."""
+        row = saved(rows)
         return row[0], self.time(row[1])
 
     def insert_many(
@@ -131,8 +134,10 @@ class SqlStore(Examining, Chores):
             rows = as_json([self.listed(nth, draft) for nth, draft in enumerate(whole)])
             calls = self.calls("insert_many", rows=rows, now=self.clock(now))
             answers = yield from self.written([*calls, *self.notify(hint)])
-            saved = sorted(self.inserted(row) for row in answers[len(calls) - 1])
-            return [made(draft, *one) for draft, one in zip(whole, saved, strict=True)]
+            rows_saved = sorted(self.inserted(row) for row in answers[len(calls) - 1])
+            if missing := len(whole) - len(rows_saved):
+                yield from self.none_saved(missing, len(whole), [one.id for one in rows_saved])
+            return [made(draft, *one) for draft, one in zip(whole, rows_saved, strict=True)]
         ids, created_at = yield from self.reserved(len(drafts), now)
         at = self.bind(created_at)
         found: list[Any] = []
@@ -151,7 +156,10 @@ class SqlStore(Examining, Chores):
         (load,) = self.statements["load"]
         names = (self.tables.schema, f"{self.tables.prefix}jobs")
         telling = self.notify(hint)
-        yield Load(load, LOADED, Again(rows_of), names, last=not telling)
+        # Not the last, so that what is passed over is seen before the COMMIT: it takes a trip of its own anyway.
+        (((number,),),) = yield Load(load, LOADED, Again(rows_of), names)
+        if missing := len(ids) - number:
+            yield from self.none_saved(missing, len(ids), ids)
         if telling:
             try:
                 yield Ask(telling, last=True)
@@ -159,6 +167,12 @@ class SqlStore(Examining, Chores):
                 self.silenced(error)
                 return (yield from self.insert_many(drafts, made=made, now=now))
         return found
+
+    def none_saved(self, missing: int, wanted: int, ids: Sequence[int]) -> Steps[None]:
+        """Take back which of the jobs with these *ids* were saved, as others are *missing*, and raise StoreError."""
+        gone = yield from self.ask("delete_waiting", last=True, ids=as_json(list(ids)))
+        left = f" ({wanted - missing - len(gone)} were saved)" if len(gone) < wanted - missing else ""
+        raise StoreError(f"{missing} of {wanted} jobs were not saved, nor were the others{left}: {PASSED_OVER}")
 
     def turn(
         self, finished: Sequence[Finished], wanted: Wanted | None = None, *, now: datetime | None = None
@@ -267,7 +281,7 @@ class SqlStore(Examining, Chores):
         waiting = self.calls("cancel_waiting", ids=as_json(list(ids)), now=at)
         running = self.calls("cancel_running", ids=as_json(list(ids)))
         answers = yield Ask([*waiting, *running], last=True)
-        return [row[0] for row in (*answers[len(waiting) - 1], *answers[-1])]
+        return [row[0] for row in (*answers[1], *answers[-1])]
 
     def retry(self, ids: Sequence[int], *, now: datetime | None = None) -> Steps[list[int]]:
         at = self.clock(now)
@@ -275,7 +289,7 @@ class SqlStore(Examining, Chores):
         waiting = self.calls("retry_waiting", ids=as_json(list(ids)), now=at)
         answers = yield from self.written([*ended, *waiting, *self.notify(LOOK)])
         waited = answers[len(ended) + len(waiting) - 1]
-        return [row[0] for row in (*answers[len(ended) - 1], *waited)]
+        return [row[0] for row in (*answers[0], *waited)]
 
     def delete(self, ids: Sequence[int]) -> Steps[list[int]]:
         listed = as_json(list(ids))
@@ -303,10 +317,14 @@ class SqlStore(Examining, Chores):
         yield from self.ask("mend", last=True, ids=as_json(list(ids)))
 
     def pause(self, queue: str, *, now: datetime | None = None) -> Steps[None]:
-        yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))
+        if not (yield from self.ask("pause", last=True, queue=queue, now=self.clock(now))):
+            raise StoreError(f"the queue {queue!r} was not paused: {PASSED_OVER}")
 
     def resume(self, queue: str) -> Steps[None]:
-        yield from self.written([*self.calls("resume", queue=queue), *self.notify(LOOK)])
+        answers = yield from self.written([*self.calls("resume", queue=queue), *self.notify(LOOK)])
+        # Most queues that are resumed without having been paused have no row.
+        if not answers[0] and queue in (yield from self.paused()):
+            raise StoreError(f"the queue {queue!r} is paused as before: {PASSED_OVER}")
 
     def paused(self) -> Steps[list[str]]:
         rows = yield from self.ask("paused", last=True, read=True)

@@ -666,7 +666,8 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = done.id AND j.token = d
 RETURNING j.id;
 
 -- name: locked
--- Those of the jobs whose rows somebody else holds a lock of: nothing can be written of these now.
+-- Those of the jobs whose rows somebody else holds a lock of: nothing can be written of these now. A row without an xmax
+-- has never been locked: row-level security has hidden it.
 WITH free AS MATERIALIZED (
     SELECT id
     FROM {jobs}
@@ -675,7 +676,7 @@ WITH free AS MATERIALIZED (
 )
 SELECT id
 FROM {jobs}
-WHERE id = {ids} AND NOT (id = ANY (ARRAY(SELECT id FROM free)));
+WHERE id = {ids} AND NOT (id = ANY (ARRAY(SELECT id FROM free))) AND xmax <> 0;
 
 -- name: settle
 -- A job that was asked to be cancelled while it ran, and has come back, is cancelled now.
@@ -737,9 +738,11 @@ FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: register
+-- It answers with the row: without an answer, the database has passed over it.
 INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
 VALUES (:worker, {now}, {now}, :lapse, :pid, :name, :host, :queues, :version)
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at
+RETURNING id;
 
 -- name: retire
 DELETE FROM {workers}
@@ -1059,16 +1062,19 @@ WITH gone AS (
     DELETE FROM {jobs}
     WHERE id = {ids} AND state IN ('ready', 'scheduled')
     RETURNING *
+),
+kept AS (
+    INSERT INTO {history} (id, run_at, created_at, finished_at, max_run_time, priority, attempt,
+                           failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
+                           meta, error, payload)
+    SELECT id, run_at, created_at, {now}, max_run_time, priority, attempt,
+           failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
+           meta, error, payload
+    FROM gone
+    {newest}
 )
-INSERT INTO {history} (id, run_at, created_at, finished_at, max_run_time, priority, attempt,
-                       failures, crashes, rescues, free_retries, max_attempts, keep_failed, state, queue, task,
-                       meta, error, payload)
-SELECT id, run_at, created_at, {now}, max_run_time, priority, attempt,
-       failures, crashes, rescues, free_retries, max_attempts, keep_failed, 'cancelled', queue, task,
-       meta, error, payload
-FROM gone
-{newest}
-RETURNING id;
+SELECT id
+FROM gone;
 
 -- name: cancel_running
 UPDATE {jobs}
@@ -1077,19 +1083,30 @@ WHERE id = {ids} AND state = 'running'
 RETURNING id;
 
 -- name: retry_ended
--- A live job whose id was given twice stays as it is, and so does the history of the other.
-WITH gone AS (
-    DELETE FROM {history} AS h
+-- A live job whose id was given twice stays as it is, and so does the history of the other. A job leaves the history only
+-- once it is among the jobs: the database may pass over its row there.
+WITH picked AS MATERIALIZED (
+    SELECT *
+    FROM {history} AS h
     WHERE id = {ids} AND state IN ('failed', 'cancelled') AND payload IS NOT NULL
       AND NOT EXISTS (SELECT FROM {jobs} AS j WHERE j.id = h.id)
-    RETURNING h.*
+    ORDER BY id
+    FOR UPDATE
+),
+made AS (
+    INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
+                        max_attempts, max_run_time, keep_failed, meta, error)
+    SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
+           max_attempts, max_run_time, keep_failed, meta, error
+    FROM picked
+    RETURNING id
+),
+gone AS (
+    DELETE FROM {history}
+    WHERE id = ANY (ARRAY(SELECT id FROM made))
 )
-INSERT INTO {jobs} (id, state, queue, priority, run_at, task, payload, created_at, attempt,
-                    max_attempts, max_run_time, keep_failed, meta, error)
-SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
-       max_attempts, max_run_time, keep_failed, meta, error
-FROM gone
-RETURNING id;
+SELECT id
+FROM made;
 
 -- name: retry_waiting
 UPDATE {jobs}
@@ -1128,12 +1145,14 @@ RETURNING id;
 -- name: pause
 INSERT INTO {queues} (name, paused_at)
 VALUES (:queue, {now})
-ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE({queues}.paused_at, excluded.paused_at);
+ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE({queues}.paused_at, excluded.paused_at)
+RETURNING name;
 
 -- name: resume
 UPDATE {queues}
 SET paused_at = NULL
-WHERE name = :queue;
+WHERE name = :queue
+RETURNING name;
 
 -- name: paused
 SELECT {name:name}
@@ -1159,6 +1178,7 @@ SET run_at = {within:run_at}, created_at = {within:created_at}, claimed_at = {wi
 WHERE id = {ids};
 
 -- name: prune
+-- It answers with how many it was, and whether some were left that it was to delete.
 WITH old AS MATERIALIZED (
     SELECT id
     FROM {history}
@@ -1176,8 +1196,7 @@ forgotten AS (
     DELETE FROM {attempts}
     WHERE job_id = ANY (ARRAY(SELECT id FROM gone))
 )
-SELECT id
-FROM gone;
+SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) < (SELECT count(*) FROM old);
 
 -- name: passed
 -- The place of a succeeded job that is so many older than another one, or than all. Step by step: to pass over a million
@@ -1207,5 +1226,4 @@ forgotten AS (
     DELETE FROM {attempts}
     WHERE job_id = ANY (ARRAY(SELECT id FROM gone))
 )
-SELECT id
-FROM gone;
+SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone) < (SELECT count(*) FROM old);

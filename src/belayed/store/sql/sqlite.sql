@@ -510,16 +510,18 @@ WHERE id = :worker;
 
 SELECT NULL
 FROM {workers}
-WHERE id = :worker
+WHERE id = :worker AND beat_at = {now}
 UNION ALL
 SELECT id
 FROM {jobs}
 WHERE state = 'running' AND worker = :worker AND cancel_requested;
 
 -- name: register
+-- It answers with the row: without an answer, the database has passed over it.
 INSERT INTO {workers} (id, started_at, beat_at, lapse, pid, name, host, queues, version)
 VALUES (:worker, {now}, {now}, :lapse, :pid, :name, :host, :queues, :version)
-ON CONFLICT (id) DO NOTHING;
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at
+RETURNING id;
 
 -- name: retire
 DELETE FROM {workers}
@@ -767,6 +769,11 @@ DELETE FROM {jobs}
 WHERE id {ids} AND state IN ('ready', 'scheduled')
 RETURNING id;
 
+-- What the database has passed over is to run as before.
+DELETE FROM {history}
+WHERE id {ids} AND finished_at = {now} AND +state = 'cancelled'
+  AND EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = {history}.id AND j.state IN ('ready', 'scheduled'));
+
 -- name: cancel_running
 UPDATE {jobs}
 SET cancel_requested = 1
@@ -782,12 +789,12 @@ SELECT id, 'ready', queue, priority, {now}, task, payload, created_at, attempt,
        max_attempts, max_run_time, keep_failed, meta, error
 FROM {history} AS h
 WHERE id {ids} AND +state IN ('failed', 'cancelled') AND payload IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = h.id);
+  AND NOT EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = h.id)
+RETURNING id;
 
 DELETE FROM {history}
 WHERE id {ids} AND +state IN ('failed', 'cancelled')
-  AND EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = {history}.id AND j.state = 'ready' AND j.run_at = {now})
-RETURNING id;
+  AND EXISTS (SELECT 1 FROM {jobs} AS j WHERE j.id = {history}.id AND j.state = 'ready' AND j.run_at = {now});
 
 -- name: retry_waiting
 UPDATE {jobs}
@@ -824,12 +831,14 @@ RETURNING id;
 -- name: pause
 INSERT INTO {queues} (name, paused_at)
 VALUES (:queue, {now})
-ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(paused_at, excluded.paused_at);
+ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(paused_at, excluded.paused_at)
+RETURNING name;
 
 -- name: resume
 UPDATE {queues}
 SET paused_at = NULL
-WHERE name = :queue;
+WHERE name = :queue
+RETURNING name;
 
 -- name: paused
 SELECT {name:name}
@@ -875,6 +884,7 @@ SET finished_at = CAST({within:finished_at} AS integer), seconds = CAST({finite:
 WHERE id {ids};
 
 -- name: prune
+-- It answers with how many it was, and whether some were left that it was to delete.
 DELETE FROM {attempts}
 WHERE job_id IN (
     SELECT id
@@ -891,8 +901,13 @@ WHERE id IN (
     WHERE state = :state AND finished_at < {now} - CAST(:age * 1000000 AS integer)
     ORDER BY finished_at, id
     LIMIT :count
-)
-RETURNING id;
+);
+
+SELECT changes(), changes() < :count AND EXISTS (
+    SELECT 1
+    FROM {history}
+    WHERE state = :state AND finished_at < {now} - CAST(:age * 1000000 AS integer)
+);
 
 -- name: passed
 -- The place of a succeeded job that is so many older than another one, or than all. Step by step: to pass over a million
@@ -921,5 +936,10 @@ WHERE id IN (
     WHERE state = 'succeeded' AND (finished_at, id) <= (:finished_at, :id)
     ORDER BY finished_at, id
     LIMIT :count
-)
-RETURNING id;
+);
+
+SELECT changes(), changes() < :count AND EXISTS (
+    SELECT 1
+    FROM {history}
+    WHERE state = 'succeeded' AND (finished_at, id) <= (:finished_at, :id)
+);
