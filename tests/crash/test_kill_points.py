@@ -63,7 +63,7 @@ def test_a_kill_at_any_call_of_the_store_loses_nothing(
 
     def strike(point: str) -> None:
         # What is asked for only when an answer was lost is reached only then.
-        lost_first = point.startswith(("settled", "strays"))
+        lost_first = point.startswith(("settled", "strays", "held_by"))
         for lose in ("turn", "nothing") if lost_first else ("nothing", "turn"):
             run = f"at {point} {lose}"
             scenario.prepare(queue := run.replace(" ", "-"))

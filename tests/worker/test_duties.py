@@ -101,7 +101,7 @@ def test_a_due_job_that_is_locked_is_not_looked_for_again_and_again(postgres: Jo
 
     with locked(postgres, held.id), worker(postgres) as running:
         loop = eventually(lambda: running.loop)
-        eventually(lambda: loop.upkeep.locked_out > 6)
+        eventually(lambda: loop.upkeep.vain > 6)
         looks: list[int] = []
         promote = loop.store.promote
 

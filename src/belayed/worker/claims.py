@@ -10,8 +10,8 @@ from belayed.errors import StoreError
 from belayed.store import Store
 from belayed.store.answers import Turn, Wanted
 from belayed.store.lanes import Lanes
-from belayed.worker.duties import HeldBack
-from belayed.worker.mending import AT_A_TIME, Perform, each, is_of_others, is_refusal
+from belayed.worker.duties import VAIN, HeldBack, Overlooked
+from belayed.worker.mending import AT_A_TIME, Perform, each, is_refusal
 from belayed.worker.page import clock
 
 
@@ -23,11 +23,18 @@ class Claims:
     ) -> None:
         """*start* is called with jobs that were claimed, and when they were asked for."""
         self.perform, self.store, self.worker, self.lanes, self.start = perform, store, worker, lanes, start
-        self.stuck = HeldBack("claim")
+        self.stuck, self.hushed = HeldBack("claim"), Overlooked("claim")
         self.careful = False
         """They are made by themselves, past rows that were refused."""
         self.more = False
         """The last of those was cut short: there may be jobs behind the ones that were refused."""
+        self.vain = 0
+        """How many looks in a row have found ready jobs, and claimed none."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether there may be jobs that can be claimed, though the last look has claimed none."""
+        return self.more or self.vain > 0
 
     def wanted(self, count: int) -> Wanted | None:
         """What the next turn is to claim; None: nothing, or not in the turn."""
@@ -35,22 +42,41 @@ class Claims:
 
     def took_over(self, error: Exception) -> bool:
         """Make claims by themselves from now on, if the database has refused one; False: it is away."""
-        if self.careful or not (is_refusal(error) or is_of_others(self.perform, self.store, error)):
+        if self.careful or not is_refusal(error):
             return False
         self.careful = True
         return True
+
+    def looked(self, claimed: bool, scanned: bool) -> None:
+        """Take the news of a turn's claim; *scanned* says that the lanes have just been looked for.
+
+        Where jobs are seen again and again and none can be claimed, the database may pass over them; or others are
+        faster, or their queue is paused: which it is, a careful look finds out.
+        """
+        if claimed or (scanned and not self.lanes.lanes):
+            self.vain = 0
+        elif scanned:
+            self.vain += 1
+            self.careful |= self.vain >= VAIN
 
     def carefully(self, count: int) -> int:
         """Claim and start jobs, at most *count*, that the database lets be claimed; how many. Raises StoreError.
 
         It takes a short time. What is refused is passed over at once, so as to come to the others.
         """
-        until, started, self.more = time.monotonic() + AT_A_TIME, 0, False
-        passed_over = set(self.stuck.ids())
+        if count <= 0:
+            return 0
+        until, started, self.more, self.vain = time.monotonic() + AT_A_TIME, 0, False, 0
+        passed_over = {*self.stuck.ids(), *self.hushed.ids()}
+        asked: set[int] = set()
+        left: set[int] = set()
 
         def claimed(some: Sequence[int]) -> Turn:
             wanted = Wanted(self.worker, len(some), self.lanes, list(some))
-            return self.perform(self.store.turn([], wanted))  # type: ignore[no-any-return]
+            turn: Turn = self.perform(self.store.turn([], wanted))
+            asked.update(some)
+            left.update(set(some).difference(job.id for job in turn.claimed))
+            return turn
 
         while started < count:
             claimed_at = clock()
@@ -69,8 +95,21 @@ class Claims:
                     raise
                 # No more can be passed over. What comes before them is claimed nevertheless.
                 break
+            if self.hushed.full and not left <= self.hushed.rows.keys():
+                # The same of those that it passes over.
+                break
             if time.monotonic() > until:
                 self.more = True
                 break
-        self.careful = self.more or bool(self.stuck)
+        if asked:
+            self.miss(asked, left)
+        self.careful = self.more or bool(self.stuck) or bool(self.hushed)
         return started
+
+    def miss(self, asked: set[int], left: set[int]) -> None:
+        """Of jobs that were *asked* for, take note of those *left*: nothing has refused them, nor have they started."""
+        if left:
+            # They may not be ready any more.
+            self.lanes.forget()
+            left = left.difference(self.perform(self.store.locked(sorted(left))))
+        self.more |= self.hushed.tried(asked, left)

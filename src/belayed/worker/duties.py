@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from belayed.errors import StoreError
 from belayed.safelog import log
-from belayed.store import Store
-from belayed.worker.mending import Perform, is_late, is_of_others, is_refusal
+from belayed.store.answers import PASSED_OVER
+from belayed.worker.mending import is_late, is_refusal
 from belayed.worker.report import humane
 
 FIRST, LONGEST = 1.0, 60.0
@@ -19,6 +20,9 @@ FORGOTTEN = 180.0
 """Seconds after which a row is forgotten that was not refused again: it may be gone."""
 MOST = 1000
 """Rows that are passed over at most: with more, a duty as a whole waits, and claims end at the first of the others."""
+
+VAIN = 3
+"""So many looks in vain, one after the other, are no chance: what others have taken is gone at the next look."""
 
 T = TypeVar("T")
 
@@ -31,13 +35,13 @@ def pause_after(tries: int) -> float:
 class Duties:
     """The duties of one worker that have failed last."""
 
-    def __init__(self, store: Store, prove: Callable[[], None]) -> None:
+    def __init__(self, prove: Callable[[], None]) -> None:
         """*prove* is called when no answer has come in time: it may be due to the duty, but the worker must beat."""
-        self.store, self.prove = store, prove
+        self.prove = prove
         self.failed: dict[str, tuple[int, float]] = {}
         """How often each has failed in a row, and when it is tried again."""
 
-    def attempt(self, name: str, perform: Perform, duty: Callable[[], T]) -> T | None:
+    def attempt(self, name: str, duty: Callable[[], T]) -> T | None:
         """What the *duty* returns; None: it has failed, now or lately. Raises the error of a store that is away."""
         tries, due = self.failed.get(name, (0, 0.0))
         if time.monotonic() < due:
@@ -47,7 +51,7 @@ class Duties:
         except StoreError as error:
             if is_late(error):
                 self.prove()
-            elif not is_refusal(error) and not is_of_others(perform, self.store, error):
+            elif not is_refusal(error):
                 raise
             pause = pause_after(tries + 1)
             self.failed[name] = tries + 1, time.monotonic() + pause
@@ -108,3 +112,27 @@ class HeldBack:
             for id in ids:
                 self.rows.pop(id, None)
             yield answer
+
+
+class Overlooked(HeldBack):
+    """Rows that the database leaves as they are, and reports no error: after a few looks in vain they are held back."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.missed: Counter[int] = Counter()
+        """How many looks in a row were in vain for each that is not held back."""
+
+    def tried(self, asked: Collection[int], left: Collection[int]) -> bool:
+        """Take what has become of rows that were *asked* for: those *left* are as they were, and not locked by anybody.
+
+        Whether another look is worth while at once: what others have changed it does not see any more.
+        """
+        for id in set(asked).difference(left):
+            self.rows.pop(id, None)
+        missed, self.missed = self.missed, Counter()
+        for id in sorted(left):
+            if id in self.rows or (missed[id] + 1 >= VAIN and not self.full):
+                self.add(id, StoreError(PASSED_OVER))
+            elif not self.full:
+                self.missed[id] = missed[id] + 1
+        return bool(self.missed)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from belayed.config import MEMORY
 from belayed.database import Database
+from belayed.errors import SchemaMissing, StoreError
 from belayed.steps import Steps
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class Line:
         """Called when it was opened anew, perhaps at another server."""
 
     def perform(self, steps: Steps[T], meanwhile: Callable[[], None] | None = None) -> T:
-        """An operation's answer. Raises StoreError.
+        """An operation's answer. Raises StoreError; SchemaMissing only if Belayed's own tables are missing.
 
         *meanwhile* is called once in any case: while the database is at work, where the driver lets us.
         """
@@ -36,7 +37,21 @@ class Line:
         finally:
             if meanwhile is not None:
                 meanwhile()
-        return self.connection.perform(steps)  # type: ignore[no-any-return]
+        try:
+            return self.connection.perform(steps)  # type: ignore[no-any-return]
+        except SchemaMissing as error:
+            self.refuse_others(error)
+            raise
+
+    def refuse_others(self, error: SchemaMissing) -> None:
+        """Raise the refusal that *error* is if what it misses is not Belayed's: the table of a trigger, for example."""
+        try:
+            self.open()
+            self.connection.perform(self.jobs.store.version())
+        except StoreError:
+            return
+        cause = error.__cause__ or error
+        raise StoreError(f"the database refused a statement: {cause}") from cause
 
     def open(self) -> None:
         """Open it, if it is not or has become unusable."""

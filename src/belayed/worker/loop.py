@@ -180,14 +180,14 @@ class Loop:
                 self.lanes.forget()
         if now >= self.aside.due_at:
             self.aside.tend(now)
-        if self.turn_is_due(time.monotonic()):
+        if self.record.refused or self.turn_is_due(time.monotonic()):
             self.turns()
         self.report.tick()
         self.report.pace(self.summary)
 
     def known(self) -> set[int]:
         """The jobs that this worker holds claims of."""
-        return self.slots.known() | {one.id for one in self.unwritten} | self.aside.ids
+        return self.slots.known() | {one.id for one in (*self.unwritten, *self.record.refused)} | self.aside.ids
 
     def collect(self) -> None:
         """Fetch what has ended."""
@@ -264,11 +264,13 @@ class Loop:
         if wanted is not None:
             self.poll_at = now
             self.wakeup.looked(now, bool(turn.claimed), told=look_after(now, self.heard_at) is not None)
+            scanned = self.lanes.scanned_at >= self.passed_at
+            self.claims.looked(bool(turn.claimed), scanned)
             if turn.claimed:
                 self.heard_at = now if self.wakeup.hears else self.heard_at
             else:
                 self.poll_at += look_after(now, self.heard_at, self.upkeep.workers) or self.wakeup.poll_after()
-                if self.lanes.scanned_at >= self.passed_at:
+                if scanned:
                     self.upkeep.looked(self.lanes.next_due, self.poll_at)
         return Answer(turn, claimed_at, finished)
 
@@ -298,15 +300,14 @@ class Loop:
             self.slots.notify(one)
 
     def take_written(self, finished: list[Finished], held: set[int]) -> None:
-        """Record outcomes that were written by themselves, and ask the store about those whose claims did not hold."""
+        """Record outcomes that were written by themselves, and ask the store about those whose claims did not hold.
+
+        Raises StoreError; then these are kept, and asked about again.
+        """
         self.record.take(finished, held)
-        if not self.record.refused:
-            return
-        try:
-            settled = self.perform(self.store.settled(self.row.id, self.record.refused))
-        except StoreError:
-            settled = {}
-        self.record.settle(settled)
+        if self.record.refused:
+            self.record.refused, settled = self.aside.settled(self.row.id, self.record.refused)
+            self.record.settle(settled)
 
     def rest(self) -> None:
         """Wait until something is due."""
@@ -356,7 +357,7 @@ class Loop:
 
     def over(self) -> bool:
         """Whether the run has come to its end."""
-        if self.unwritten or not self.slots.idle():
+        if self.unwritten or self.record.refused or not self.slots.idle():
             return False
         by = time.monotonic() + self.config.grace.total_seconds() if self.stop_by is None else self.stop_by
         if self.stop_asked:
@@ -366,7 +367,7 @@ class Loop:
             return False
         self.lanes.forget()
         self.guarded(self.last_look)
-        busy = self.outages or self.unwritten or self.claims.more or not self.slots.idle()
+        busy = self.outages or self.unwritten or self.claims.unsure or not self.slots.idle()
         return not busy and self.aside.is_over(by, self.ending.now)
 
     def last_look(self) -> None:
@@ -388,7 +389,7 @@ class Loop:
     def leave(self) -> None:
         """Say good-bye to the store, if it is there and nothing is held any more."""
         try:
-            if self.slots.idle() and not self.unwritten and not self.aside:
+            if self.slots.idle() and not (self.unwritten or self.record.refused or self.aside):
                 self.perform(self.store.retire(self.row.id))
         except StoreError as error:
             log.warning("could not sign off from the store: %s", error)

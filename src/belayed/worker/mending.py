@@ -44,17 +44,6 @@ def is_late(error: BaseException) -> bool:
     return isinstance(error, StoreUnavailable) and error.why == "late"
 
 
-def is_of_others(perform: Perform, store: Store, error: BaseException) -> bool:
-    """Whether a table is missing that is not ours: that of a trigger. Asks the store."""
-    if not isinstance(error, SchemaMissing):
-        return False
-    try:
-        perform(store.version())
-    except SchemaMissing:
-        return False
-    return True
-
-
 def written(perform: Perform, store: Store, one: Finished) -> set[int]:
     """Write one outcome: if the database refuses it, with its row mended, and then without what is not the outcome.
 
@@ -125,13 +114,15 @@ def each(perform: Callable[[Sequence[int]], T], ids: Sequence[int]) -> Iterator[
         yield from each(perform, ids[half:])
 
 
-def rescued(perform: Perform, store: Store, dead: Sequence[Sign], only: Sequence[int] | None = None) -> Rescued:
+def rescued(
+    perform: Perform, store: Store, dead: Sequence[Sign], only: Sequence[int] | None = None, *, recorded: bool = True
+) -> Rescued:
     """Rescue the jobs of dead workers; if the database refuses it, with their rows mended, or without their records.
 
-    *only* these jobs, if given. Raises the refusal.
+    *only* these jobs, if given; and without their records if not *recorded*. Raises the refusal.
     """
     try:
-        return perform(store.rescue(dead, only=only))  # type: ignore[no-any-return]
+        return perform(store.rescue(dead, only=only, recorded=recorded))  # type: ignore[no-any-return]
     except StoreError as error:
         if not is_refusal(error) or is_locked(error):
             raise
@@ -140,14 +131,14 @@ def rescued(perform: Perform, store: Store, dead: Sequence[Sign], only: Sequence
         mend_all(perform, store, State.RUNNING)
     else:
         mended(perform, store, only, quiet=True)
-    for recorded in (True, False):
+    for with_record in (True, False) if recorded else (False,):
         try:
-            found: Rescued = perform(store.rescue(dead, only=only, recorded=recorded))
+            found: Rescued = perform(store.rescue(dead, only=only, recorded=with_record))
         except StoreError as error:
             if not is_refusal(error):
                 raise
             continue
-        if not recorded and (found.saved or found.poisoned):
+        if recorded and not with_record and (found.saved or found.poisoned):
             text = "%d jobs were rescued without a record of the lost attempt, which the database refuses: %s"
             log.warning(text, len(found.saved) + len(found.poisoned), refusal)
         return found

@@ -81,9 +81,10 @@ class Pruning:
                 self.batches[name] = max(1, count // 2)
                 raise
             self.batches[name] = 2 * count
-            return number >= count
+            # Of a whole batch, too, some may be passed over.
+            return number > count // 2
 
-        return bool(self.duties.attempt(name, perform, deleted))
+        return bool(self.duties.attempt(name, deleted))
 
     def aged(self, perform: Perform, state: State, age: float) -> Callable[[int], int]:
         return lambda count: perform(self.store.prune(state, age, count=count))
@@ -99,7 +100,7 @@ class Pruning:
                 return 0
         assert self.edge is not None
         number: int = perform(self.store.prune_excess(self.edge, count=count))
-        if number < count:
+        if number <= count // 2:
             self.edge, self.passed = None, 0
         return number
 

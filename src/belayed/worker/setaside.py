@@ -10,12 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from belayed.claim import Finished
-from belayed.errors import BelayedError
+from belayed.errors import BelayedError, StoreError
+from belayed.job import Filter, State
 from belayed.safelog import log
 from belayed.store import Store
-from belayed.worker.mending import AT_A_TIME, Perform, is_late, is_locked, is_of_others, is_refusal, written
+from belayed.store.answers import PASSED_OVER
+from belayed.worker.mending import AT_A_TIME, Perform, is_late, is_locked, is_refusal, written
 from belayed.worker.report import about, humane, known
 
 FIRST, LONGEST = 1.0, 60.0
@@ -53,7 +56,7 @@ class SetAside:
         took: Callable[[list[Finished], set[int]], None],
         prove: Callable[[], None],
     ) -> None:
-        """*took* is called with outcomes that were written, and the jobs whose claims held.
+        """*took* is called with outcomes that were sent, and the jobs whose were written: `settled` sorts out the rest.
 
         *prove* is called when no answer has come in time: it may be an outcome's own fault, but the worker must beat.
         """
@@ -62,7 +65,7 @@ class SetAside:
         """Outcomes that were refused together, to be written in smaller and smaller parts."""
         self.entries: dict[int, Entry] = {}
         self.size = 0
-        self.due_at = float("inf")
+        self.due_at = inf
         self.late: list[Finished] = []
         """What was not answered in time when it was first sent."""
         self.last_by: float | None = None
@@ -94,7 +97,7 @@ class SetAside:
                 self.late = outcomes
                 self.prove()
                 return False
-        elif not self.is_refusal(error):
+        elif not is_refusal(error):
             return False
         if len(outcomes) == 1:
             # There is more to be tried than this.
@@ -104,9 +107,25 @@ class SetAside:
         self.set_timer()
         return True
 
-    def is_refusal(self, error: Exception) -> bool:
-        """Whether *error* may be one outcome's own. Asks the store if it must."""
-        return is_refusal(error) or is_of_others(self.perform, self.store, error)
+    def settled(self, worker: str, refused: list[Finished]) -> tuple[list[Finished], dict[int, State | None]]:
+        """Set aside those of the *refused* whose claims hold: the database has passed over their rows.
+
+        The others, and which of these are written all the same, with the state that the job ended in. Raises
+        StoreError; then nothing has become of any of them.
+        """
+        settled: dict[int, State | None] = self.perform(self.store.settled(worker, refused))
+        run: Filter = {"ids": [one.id for one in refused], "states": [State.RUNNING]}
+        running = set(self.perform(self.store.matching(run, after=-(2**63), count=len(refused))))
+        kept = {one.id: one for one in refused if one.id in running and self.perform(self.store.holds(one))}
+        for one in refused:
+            if kept.get(one.id) is not one:
+                self.forget(one)
+                continue
+            if one.id in settled and one.state is not State.SUCCEEDED:
+                # The record of the attempt is there already, and would be made again at each try.
+                one.recorded = False
+            self.set_aside(one, StoreError(PASSED_OVER))
+        return [one for one in refused if kept.get(one.id) is not one], settled
 
     def part(self, outcomes: list[Finished], error: Exception) -> None:
         """Take outcomes that the database has refused together."""
@@ -132,7 +151,7 @@ class SetAside:
         if due := [entry for entry in self.entries.values() if entry.due <= now]:
             self.parts.append([entry.one for entry in due])
             for entry in due:
-                entry.due = float("inf")
+                entry.due = inf
         self.write(now + AT_A_TIME)
         self.set_timer()
 
@@ -143,7 +162,7 @@ class SetAside:
             try:
                 held = self.written(part)
             except Exception as error:
-                if not is_late(error) and not self.is_refusal(error):
+                if not is_late(error) and not is_refusal(error):
                     raise
                 self.parts.popleft()
                 try:
@@ -157,7 +176,8 @@ class SetAside:
             else:
                 self.parts.popleft()
                 for one in part:
-                    self.forget(one, is_written=one.id in held)
+                    if one.id in held:
+                        self.forget(one, is_written=True)
                 self.took(part, held)
             if time.monotonic() > until:
                 return
@@ -203,7 +223,7 @@ class SetAside:
             log.info(text, task, one.id, entry.tries + 1, extra=about(one, task, queue))
 
     def set_timer(self) -> None:
-        due = min((entry.due for entry in self.entries.values()), default=float("inf"))
+        due = min((entry.due for entry in self.entries.values()), default=inf)
         self.due_at = 0.0 if self.parts else due
 
     def is_over(self, by: float, now: bool) -> bool:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from belayed.config import Config, WorkerConfig
 from belayed.errors import StoreError
 from belayed.hints import EAGER
-from belayed.job import Outcome
+from belayed.job import Filter, Outcome, State
 from belayed.safelog import log
 from belayed.store import Store
 from belayed.store.answers import Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.worker.contract import Slots
-from belayed.worker.duties import Duties, HeldBack
+from belayed.worker.duties import VAIN, Duties, HeldBack, Overlooked
 from belayed.worker.mending import Perform, each, is_locked, is_refusal, rescued
 from belayed.worker.page import clock
 from belayed.worker.pruning import Pruning
@@ -24,8 +24,8 @@ from belayed.worker.watch import Watch
 LOOKS_LATE = 0.5
 """Seconds by which a look for ready jobs may be late before this asks for what is due by itself."""
 PROMOTE_BATCH = RESCUE_BATCH = 1000
-LOCKED = 0.01
-"""Seconds until another look for what is due, where all of that is locked: twice as many each time, to `LOOKS_LATE`."""
+AGAIN = 0.01
+"""Seconds until another look for what is due, where none became ready: twice as many each time, to `LOOKS_LATE`."""
 LOOKING, STRAYS = "looking for dead workers", "giving back claims that did not reach this worker"
 RESCUE, PROMOTE = "rescuing the jobs of dead workers", "making scheduled jobs ready"
 
@@ -49,13 +49,15 @@ class Upkeep:
         self.lapse = worker.lapse.total_seconds()
         self.beat_at = self.rescue_at = self.promote_at = 0.0
         self.told_at = float("-inf")
-        self.duties = Duties(store, self.prove)
+        self.duties = Duties(self.prove)
         self.pruning = Pruning(store, config, self.duties)
         self.prune_at = time.monotonic() + self.pruning.pause() * random.random()
         self.stuck_rescues, self.stuck_strays = HeldBack("rescue"), HeldBack("give back")
         self.stuck_promotions = HeldBack("make ready")
-        self.locked_out = 0
-        """How often in a row all that was due was locked."""
+        self.hushed_rescues, self.hushed_strays = Overlooked("rescue"), Overlooked("give back")
+        self.hushed_promotions = Overlooked("make ready")
+        self.vain = 0
+        """How often in a row nothing that was due has become ready."""
         self.beating_since: float | None = None
         self.last_beat = 0.0
         self.watch = Watch(row.id, self.lapse, self.beat_every)
@@ -132,17 +134,17 @@ class Upkeep:
         """
         asked = time.monotonic()
         self.rescue_at = asked + self.beat_every * random.uniform(0.9, 1.1)
-        signs: Signs | None = self.duties.attempt(LOOKING, perform, lambda: perform(self.store.signs(self.row.id)))
+        signs: Signs | None = self.duties.attempt(LOOKING, lambda: perform(self.store.signs(self.row.id)))
         if signs is None:
             return False, []
         dead = self.watch.dead(signs.workers, asked, time.monotonic())
-        strays = self.duties.attempt(STRAYS, perform, lambda: self.strays(perform, signs.held, held))
+        strays = self.duties.attempt(STRAYS, lambda: self.strays(perform, signs.held, held))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
         self.rescue_at = min(self.rescue_at, self.watch.due + 0.001)
         if not dead or not self.may_rescue():
             return bool(strays), []
-        saved = self.duties.attempt(RESCUE, perform, lambda: self.saved(perform, dead))
+        saved = self.duties.attempt(RESCUE, lambda: self.saved(perform, dead))
         if saved is None:
             return bool(strays), []
         if count := len(saved.saved):
@@ -159,15 +161,18 @@ class Upkeep:
 
     def strays(self, perform: Perform, claimed: Collection[int], held: Collection[int]) -> list[int]:
         """Give back those of the *claimed* jobs that are not *held*, as far as the database lets them go."""
-        known = {*held, *self.stuck_strays.ids()}
+        known = {*held, *self.stuck_strays.ids(), *self.hushed_strays.ids()}
         left = set(claimed).difference(known)
         if not left:
             return []
         try:
-            return perform(self.store.strays(self.row.id, list(known)))  # type: ignore[no-any-return]
+            back: list[int] = perform(self.store.strays(self.row.id, list(known)))
         except StoreError as error:
             if not is_refusal(error):
                 raise
+        else:
+            self.hushed_strays.tried(left, self.kept(perform, left.difference(back)))
+            return back
 
         def given_back(some: Sequence[int]) -> list[int]:
             others = known.union(left).difference(some)
@@ -175,23 +180,55 @@ class Upkeep:
 
         return [id for ids in self.stuck_strays.sort_out(each(given_back, sorted(left))) for id in ids]
 
+    def kept(self, perform: Perform, ids: Collection[int]) -> set[int]:
+        """Those of these jobs that run as before, by their rows, which nobody has locked."""
+        if not ids:
+            return set()
+        run: Filter = {"ids": sorted(ids), "states": [State.RUNNING]}
+        left = set(perform(self.store.matching(run, after=-(2**63), count=len(ids))))
+        return left.difference(perform(self.store.locked(sorted(left)))) if left else left
+
     def saved(self, perform: Perform, dead: Sequence[Sign]) -> Rescued:
         """Rescue the jobs of dead workers, as far as the database lets them go."""
-        if not self.stuck_rescues:
+        workers, hushed = [one.worker for one in dead], self.hushed_rescues
+        if not (self.stuck_rescues or hushed or hushed.missed):
             try:
-                return rescued(perform, self.store, dead)
+                found = rescued(perform, self.store, dead)
             except StoreError as error:
                 if not is_refusal(error) or is_locked(error):
                     raise
-        passed_over = self.stuck_rescues.ids()
-        ids = perform(self.store.held_by([one.worker for one in dead], count=RESCUE_BATCH + len(passed_over)))
+            else:
+                if found.workers and not (found.saved or found.poisoned):
+                    # They may hold none, or none that is not locked; or the database passes over them.
+                    ids = perform(self.store.held_by(found.workers, count=RESCUE_BATCH))
+                    hushed.tried(ids, self.kept(perform, ids))
+                return found
+        passed_over = {*self.stuck_rescues.ids(), *hushed.ids()}
+        ids = perform(self.store.held_by(workers, count=RESCUE_BATCH + len(passed_over)))
         ids = [id for id in ids if id not in passed_over]
-        parts = list(self.stuck_rescues.sort_out(each(lambda some: rescued(perform, self.store, dead, some), ids)))
-        return Rescued(
+        # The lost attempt of those that were passed over is on record already.
+        known = {id for id in ids if id in hushed.missed or id in hushed.rows}
+        parts = [
+            *self.apart(perform, dead, [id for id in ids if id not in known], recorded=True),
+            *self.apart(perform, dead, sorted(known), recorded=False),
+        ]
+        found = Rescued(
             [id for part in parts for id in part.saved],
             [id for part in parts for id in part.poisoned],
             sorted({worker for part in parts for worker in part.workers}),
         )
+        left = set(ids).difference(found.saved, found.poisoned, self.stuck_rescues.rows)
+        # Of workers that have beaten since, nothing was to be rescued.
+        hushed.tried(ids, self.kept(perform, left) if found.workers else ())
+        return found
+
+    def apart(self, perform: Perform, dead: Sequence[Sign], ids: Sequence[int], *, recorded: bool) -> list[Rescued]:
+        """Rescue those of these jobs that the database lets go."""
+
+        def one_part(some: Sequence[int]) -> Rescued:
+            return rescued(perform, self.store, dead, some, recorded=recorded)
+
+        return list(self.stuck_rescues.sort_out(each(one_part, ids))) if ids else []
 
     def promote(self, perform: Perform, longest: float) -> bool:
         """Make due jobs ready; whether there were any. The next look is when one is due, or after *longest* seconds.
@@ -199,45 +236,59 @@ class Upkeep:
         Jobs come without a hint too: from a process whose hint was held back, from a worker that has died since.
         """
         self.promote_at = time.monotonic() + longest
-        promoted = self.duties.attempt(PROMOTE, perform, lambda: self.promoted(perform))
+        promoted = self.duties.attempt(PROMOTE, lambda: self.promoted(perform))
         if promoted is None:
             self.promote_at = max(self.promote_at, self.duties.due(PROMOTE))
             return False
         wait = longest if promoted.next_due is None else min(longest, max(0.0, promoted.next_due))
-        # One that is due and was not made ready is locked by somebody else, perhaps for long.
-        self.locked_out = 0 if promoted.jobs or wait else self.locked_out + 1
-        if self.locked_out:
-            wait = min(LOCKED * 2.0 ** min(self.locked_out, 10), LOOKS_LATE)
+        # One that is due and was not made ready is locked by somebody else, perhaps for long; or it is passed over.
+        self.vain = 0 if promoted.jobs or wait else min(self.vain + 1, 10)
+        if self.vain:
+            wait = min(AGAIN * 2.0**self.vain, LOOKS_LATE)
         now = time.monotonic()
         self.promote_at = now + (min(wait, EAGER) if now < self.told_at + EAGER else wait)
         return bool(promoted.jobs)
 
     def promoted(self, perform: Perform) -> Promoted:
         """Make due jobs ready, as far as the database lets them be."""
-        if not self.stuck_promotions:
+        if not (self.stuck_promotions or self.hushed_promotions or self.vain >= VAIN):
             try:
                 return perform(self.store.promote())  # type: ignore[no-any-return]
             except StoreError as error:
                 if not is_refusal(error):
                     raise
-        passed_over = self.stuck_promotions.ids()
+        passed_over = {*self.stuck_promotions.ids(), *self.hushed_promotions.ids()}
         most = PROMOTE_BATCH + len(passed_over)
         found = perform(self.store.scheduled(count=most))
         rows = [row for row in found if row[0] not in passed_over]
         due = [id for id, seconds in rows if seconds <= 0]
-        parts: list[Promoted] = []
-        if due:
-            parts = list(self.stuck_promotions.sort_out(each(lambda some: perform(self.store.promote(only=some)), due)))
+        asked: list[int] = []
+
+        def made_ready(some: Sequence[int]) -> Promoted:
+            part: Promoted = perform(self.store.promote(only=some))
+            asked.extend(some)
+            return part
+
+        jobs = sum(part.jobs for part in self.stuck_promotions.sort_out(each(made_ready, due))) if due else 0
+        if jobs < len(asked) and self.left_scheduled(perform, asked, most):
+            return Promoted(jobs, 0.0)
         # There may be others that are due behind those of a whole batch.
         behind = 0.0 if len(found) == most else None
-        return Promoted(sum(part.jobs for part in parts), next((row[1] for row in rows if row[1] > 0), behind))
+        return Promoted(jobs, next((row[1] for row in rows if row[1] > 0), behind))
+
+    def left_scheduled(self, perform: Perform, asked: Sequence[int], most: int) -> bool:
+        """Whether one of the jobs that were *asked* for is due as before: it is locked, or may be passed over."""
+        left = {id for id, seconds in perform(self.store.scheduled(count=most)) if seconds <= 0}.intersection(asked)
+        locked = set(perform(self.store.locked(sorted(left)))) if left else set()
+        self.hushed_promotions.tried(asked, left - locked)
+        return not left <= self.hushed_promotions.rows.keys()
 
     def looked(self, next_due: float | None, poll_at: float) -> None:
         """A look for ready jobs has just seen when the next scheduled one is due, and the next look will see it again.
 
         If there is one: while all slots are busy there is none.
         """
-        if self.stuck_promotions and next_due is not None and next_due <= 0:
+        if (self.stuck_promotions or self.hushed_promotions or self.vain) and next_due is not None and next_due <= 0:
             # It may be one that is passed over.
             self.promote_at = min(self.promote_at, poll_at + LOOKS_LATE)
             return
