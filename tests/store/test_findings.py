@@ -13,8 +13,10 @@ import pytest
 
 from belayed import Jobs
 from belayed.config import address
+from belayed.store.answers import PASSED_OVER
 from belayed.store.findings import Result
 from belayed.store.serverfindings import notify_queue, out_of_reach
+from tests.worker.refusing import hush
 from tests.worker.tasks import double
 
 ROLE = f"examined_{uuid4().hex[:8]}"
@@ -276,3 +278,35 @@ def test_a_database_in_memory_is_probed_on_its_one_connection():
 
         assert jobs.connections.rehearse(jobs.store.probe()).result is Result.OK
         assert jobs.enqueue(double.draft(1)).id == 1
+
+
+HUSHED = {
+    "a job is saved": ("jobs", "INSERT", "1 = 1", "to save a job"),
+    "a worker is registered": ("workers", "INSERT", "1 = 1", "to register a worker"),
+    "a worker beats": ("workers", "UPDATE", "1 = 1", "to let a worker beat"),
+    "a worker is forgotten": ("workers", "DELETE", "1 = 1", "to forget a worker"),
+    "jobs are claimed": ("jobs", "UPDATE", "NEW.state = 'running'", "to claim jobs"),
+    "a job is given back": ("jobs", "UPDATE", "OLD.state = 'running'", "to give a job back"),
+    "an attempt is recorded": ("attempts", "INSERT", "1 = 1", "to give a job back"),
+    "an end is recorded": ("history", "INSERT", "1 = 1", "to end a job"),
+    "a job ends": ("jobs", "DELETE", "1 = 1", "to end a job"),
+    "a failure is recorded": ("history", "INSERT", "NEW.state = 'failed'", "to fail a job"),
+    "a job is cancelled": ("jobs", "UPDATE", "NOT OLD.cancel_requested AND NEW.cancel_requested", "to cancel a job"),
+    "a failed job is tried again": ("jobs", "INSERT", "NEW.attempt > 0", "to try a failed job again"),
+    "ended jobs are deleted": ("history", "DELETE", "OLD.state = 'succeeded'", "to delete jobs"),
+    "attempts are deleted": ("attempts", "DELETE", "1 = 1", "to delete jobs"),
+    "a job becomes ready": ("jobs", "UPDATE", "OLD.state = 'scheduled'", "to make a scheduled job ready"),
+    "a queue is paused": ("queues", "INSERT", "1 = 1", "to pause a queue"),
+    "a queue is resumed": ("queues", "UPDATE", "NEW.paused_at IS NULL", "to resume a queue"),
+}
+
+
+@pytest.mark.parametrize(("table", "event", "when", "stage"), HUSHED.values(), ids=HUSHED)
+def test_a_write_that_is_passed_over_without_an_error_is_found(place, table, event, when, stage):
+    hush(place.jobs, table, event, when)
+
+    finding = place.probed()
+
+    assert finding.result is Result.FAIL
+    assert f"{stage} is refused: " in finding.text
+    assert PASSED_OVER in finding.text
