@@ -50,6 +50,9 @@ class Jobs(Saving):
     def prepare(self) -> None:
         """Before a worker's process runs jobs: raise ConfigError or StoreError if it could not."""
 
+    def check_worker(self) -> None:
+        """Before a worker runs here: raise ConfigError if it could not see the jobs that this thread enqueues."""
+
     resting: Callable[[bool], None] | None = None
     """Called in a thread of a worker that has had nothing to do for a while, or (True) has ended."""
 
@@ -123,21 +126,21 @@ class Jobs(Saving):
     def wait(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
         check_timeout(timeout)
-        waiting = Waiting(job, timeout)
-        while not self._take(job, self.get).ended:
-            if waiting.asks:
-                waiting.learn(self._obstacle(job))
-            time.sleep(waiting.pause())
+        with Waiting(job, timeout) as waiting:
+            while not self._looked_at(waiting).ended:
+                if waiting.asks:
+                    waiting.learn(self._obstacle(job))
+                time.sleep(waiting.pause())
         return job
 
     async def await_(self, job: Job, timeout: timedelta | float | None = None) -> Job:
         """See Job.wait."""
         check_timeout(timeout)
-        waiting = Waiting(job, timeout)
-        while not job.take(await self.aget(job.id)).ended:
-            if waiting.asks:
-                waiting.learn(await self._aobstacle(job))
-            await asyncio.sleep(waiting.pause())
+        with Waiting(job, timeout) as waiting:
+            while not (await self._alooked_at(waiting)).ended:
+                if waiting.asks:
+                    waiting.learn(await self._aobstacle(job))
+                await asyncio.sleep(waiting.pause())
         return job
 
     def _obstacle(self, job: Job) -> str:
@@ -290,8 +293,12 @@ class Jobs(Saving):
         job.jobs = self
         return job
 
-    def _take(self, job: Job, get: Callable[[int], Job]) -> Job:
-        return job.take(get(job.id))
+    def _looked_at(self, waiting: Waiting) -> Job:
+        """The job that is waited for, as it is now. Raises JobNotFound for one that no worker sees."""
+        return waiting.job.take(self.get(waiting.job.id))
+
+    async def _alooked_at(self, waiting: Waiting) -> Job:
+        return waiting.job.take(await self.aget(waiting.job.id))
 
 
 def configure(url: str | None = None, *, plugins: Iterable[Plugin] = (), **settings: Any) -> Jobs:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from shlex import quote
+from typing import Any, Self
 
 from belayed.errors import WaitTimeout
 from belayed.job import Job, State
@@ -30,6 +31,15 @@ class Waiting:
         self.began = time.monotonic()
         self.next_look: float | None = self.began + PATIENCE
         self.pauses = 0.005
+        self.beside: Any = None
+        """A connection other than the caller's, where it takes one to see what workers see; closed at the end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.beside is not None:
+            self.beside.close()
 
     @property
     def left(self) -> float | None:

@@ -18,17 +18,18 @@ from belayed.config import MEMORY, Config, current
 from belayed.connections import wrap
 from belayed.connections.base import ENDED, OPEN, is_of_hint, store_error
 from belayed.database import Operation, Plan
-from belayed.django import conf
+from belayed.django import blocks, conf
 from belayed.django.connections import Upkeep
 from belayed.django.places import Around, Loading, Places
 from belayed.django.routing import refusal, remedy, where
 from belayed.django.trusting import ProjectTrust
 from belayed.drafts import Many
-from belayed.errors import BelayedError, ConfigError, SchemaMissing, StoreError
+from belayed.errors import BelayedError, ConfigError, JobNotFound, SchemaMissing, StoreError
 from belayed.job import Draft, Job
 from belayed.jobs import Jobs
 from belayed.plugin import Plugin, Within
 from belayed.steps import Ask, Request, Steps, run
+from belayed.waiting import Waiting, waits
 
 T = TypeVar("T")
 
@@ -205,6 +206,14 @@ class DjangoJobs(Jobs):
         self.check_schema()
         connections.close_all()
 
+    def check_worker(self) -> None:
+        """Before a worker runs here: raise ConfigError if it could not see the jobs that this thread enqueues."""
+        if blocks.is_open(self.alias):
+            raise ConfigError(
+                f"a transaction is open here on the database {self.alias!r}: a worker sees none of the jobs in it, and "
+                f"on SQLite waits for its end; {blocks.until_when(self.alias, 'run the worker')}"
+            )
+
     def migrate(self) -> list[int]:
         """Refuse: the tables are made by Django's migrations. Raises ConfigError."""
         text = f"the tables of jobs are made by Django's migrations here: {self.migrate_command}"
@@ -286,6 +295,34 @@ class DjangoJobs(Jobs):
 
     async def _aperform(self, steps: Steps[T]) -> T:
         return await sync_to_async(self._perform, thread_sensitive=True)(steps)
+
+    def _looked_at(self, waiting: Waiting) -> Job:
+        job = super()._looked_at(waiting)
+        if job.ended or not blocks.is_open(self.alias):
+            return job
+        # As workers see it: the open transaction may have made it, or show only what was there when it began.
+        outside = None
+        if self.address.target != MEMORY:
+            waiting.beside = waiting.beside or self.connections.open()
+            outside = waiting.beside.perform(self.store.get(job.id))
+        if outside is None:
+            raise JobNotFound(
+                f"no worker sees job {job.id} ({job.task}): the transaction that has enqueued it is still open here, "
+                f"on the database {self.alias!r}, and a wait in it would never end; "
+                f"{blocks.until_when(self.alias, 'wait')}"
+            )
+        return job.take(self._found(job.id, outside))
+
+    async def _alooked_at(self, waiting: Waiting) -> Job:
+        return await sync_to_async(self._looked_at, thread_sensitive=True)(waiting)
+
+    def _obstacle(self, job: Job) -> str:
+        if waits(job) and self.address.dialect == "sqlite" and blocks.is_open(self.alias):
+            return "and the transaction that is open here may keep workers from writing: wait after its end"
+        return super()._obstacle(job)
+
+    async def _aobstacle(self, job: Job) -> str:
+        return await sync_to_async(self._obstacle, thread_sensitive=True)(job)
 
     def _joins(self, draft: Draft) -> bool:
         return draft.connection is not None or connections[self.alias].in_atomic_block

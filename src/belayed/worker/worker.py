@@ -93,6 +93,7 @@ class Worker:
         """A loop, its worker not yet registered."""
         if self.loop is not None:
             raise BelayedError(f"{self!r} runs already")
+        self.jobs.check_worker()
         check_tables(self.jobs)
         row = row_of(self.config)
         slots = Slots(
