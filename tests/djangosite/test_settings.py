@@ -35,7 +35,7 @@ def found() -> set[str]:
 @pytest.mark.parametrize(
     ("settings", "id"),
     [
-        ({"TASKS": {"default": {"BACKEND": "belayed.django.TasksBackend", "OPTIONS": {"RETRY": 1}}}}, "belayed.E004"),
+        ({"TASKS": {"default": {"BACKEND": "belayed.django.TasksBackend", "OPTIONS": {"RETRY": 1}}}}, "belayed.E008"),
         ({"BELAYED": {"MAX_ATTEMTPS": 1}}, "belayed.E001"),
         ({"BELAYED": {"MAX_ATTEMPTS": "many"}}, "belayed.E001"),
         ({"BELAYED": {"DATABASE": "nowhere"}}, "belayed.E001"),

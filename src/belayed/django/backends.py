@@ -134,7 +134,7 @@ class TasksBackend(BaseTaskBackend):
             checks.Error(
                 f"TASKS[{self.alias!r}]['OPTIONS'] has no option {name!r}",
                 hint=f"There are: {', '.join(OPTIONS)}. Settings of Belayed are in BELAYED.",
-                id="belayed.E004",
+                id="belayed.E008",
             )
             for name in self.options
             if name not in OPTIONS
