@@ -170,6 +170,56 @@ def test_migrations_are_complete_and_can_be_undone(manage):
     assert current().check_schema() == 1
 
 
+@pytest.fixture
+def bakery(tmp_path):
+    """Runs a command of a project of its own, whose application does something in its ready()."""
+
+    def run(ready: str, *words: str) -> subprocess.CompletedProcess[str]:
+        files = {
+            "bakery/__init__.py": "",
+            "bakery/models.py": "",
+            "bakery/tasks.py": "from belayed import task\n@task\ndef bake(): pass\n",
+            "bakery/apps.py": "from django.apps import AppConfig\nclass Bakery(AppConfig):\n    name = 'bakery'\n"
+            f"    def ready(self):\n        from bakery.tasks import bake\n        {ready}\n",
+            "ovens.py": "from site_settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, 'bakery.apps.Bakery']\n",
+        }
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        variables = environment(DJANGO_SETTINGS_MODULE="ovens")
+        variables["PYTHONPATH"] += f":{tmp_path}"
+        command = [sys.executable, str(HERE / "manage.py"), *words]
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=variables, timeout=120)
+
+    return run
+
+
+def test_an_enqueue_in_ready_says_why_migrate_cannot_help(manage, bakery):
+    manage("migrate", "belayed", "zero")
+    try:
+        refused = bakery("bake.enqueue()", "migrate")
+    finally:
+        manage("migrate", "belayed")
+
+    assert refused.returncode == 1
+    assert "they are used while Django starts, in an application's ready()" in refused.stderr
+    assert "`migrate` too, before it can make them: enqueue where it happens once" in refused.stderr
+    assert "run `python manage.py migrate`" not in refused.stderr
+
+
+def test_a_receiver_of_post_migrate_may_enqueue(manage, bakery):
+    manage("migrate", "belayed", "zero")
+    post = "from django.db.models.signals import post_migrate"
+    ready = f"{post}; post_migrate.connect(lambda **given: bake.enqueue(), sender=self, weak=False)"
+    try:
+        made = bakery(ready, "migrate", "belayed")
+    finally:
+        manage("migrate", "belayed")
+
+    assert made.returncode == 0, made.stderr
+    assert [job.task for job in current().find()] == ["bakery.tasks.bake"]
+
+
 def test_tables_and_migrations_are_those_of_belayed_itself():
     from belayed import Jobs
     from belayed.django.conf import url_of

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.apps import apps
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, OperationalError, connections, transaction
 
@@ -34,6 +35,11 @@ from belayed.waiting import Waiting, waits
 T = TypeVar("T")
 
 
+STARTING = (
+    "they are used while Django starts, in an application's ready() or a module that it imports; each command starts "
+    "so, `migrate` too, before it can make them: enqueue where it happens once, in a command or a receiver of "
+    "post_migrate"
+)
 OF_TASKS: list[Plugin] = []
 """What tells receivers of Django's tasks, where there are any."""
 
@@ -224,6 +230,10 @@ class DjangoJobs(Jobs):
     def migrate_remedy(self) -> str:
         """A command, or why that alone does not help: database routers have a say in where tables are."""
         return remedy(self.alias)
+
+    def how_to_migrate(self) -> str:
+        """`migrate_remedy` as a part of a sentence."""
+        return super().how_to_migrate() if apps.ready else STARTING
 
     async def amigrate(self) -> list[int]:
         """As `migrate`."""
