@@ -122,6 +122,14 @@ def advice(error: BaseException) -> str:
     if "partially initialized module" in str(error):
         return "modules import one another in a circle: let one of them import inside the function that needs it"
     if isinstance(error, ModuleNotFoundError) and error.name:
+        settings = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+        if f"{settings}.".startswith(f"{error.name}."):
+            near = like(settings, Path.cwd())
+            meant = f"did you mean {near}?" if near else "start where it is found, beside the project's manage.py"
+            return (
+                f"DJANGO_SETTINGS_MODULE is {settings!r}, and there is no module {error.name} in {Path.cwd()} or among "
+                f"the installed packages; {meant}"
+            )
         return (
             f"{error.name.partition('.')[0]} is not installed for {sys.executable}: install it there, or start this "
             "command from the application's own environment"

@@ -85,15 +85,17 @@ class Trust:
 
     def check(self, name: str) -> None:
         """Raise UntrustedPayload unless *name* ("module:qualname", or a module) is covered: the worker's side."""
-        module = name.partition(":")[0]
-        if not self.covers(module):
-            raise UntrustedPayload(f"{name}: workers may not run code of {module!r}; {self.fix(module)}")
+        if not self.covers(name.partition(":")[0]):
+            raise UntrustedPayload(self.refusal(name))
 
     def require(self, name: str) -> None:
         """Raise NotTrusted unless *name* ("module:qualname", or a module) is covered: the enqueueing side."""
+        if not self.covers(name.partition(":")[0]):
+            raise NotTrusted(self.refusal(name))
+
+    def refusal(self, name: str) -> str:
         module = name.partition(":")[0]
-        if not self.covers(module):
-            raise NotTrusted(f"{name}: workers may not run code of {module!r}; {self.fix(module)}")
+        return f"{name}: workers may not run code of {module!r}; {self.fix(module)}"
 
     def owns(self, module: str) -> bool:
         """As `covers`, of the name that a module goes by in this process."""

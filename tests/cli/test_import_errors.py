@@ -164,6 +164,35 @@ def test_models_of_django_outside_of_its_project_are_answered_with_its_command(p
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "missing", "meant"),
+    [
+        ("mysite.setting", "mysite.setting", "did you mean mysite.settings?"),
+        ("mysiet.settings", "mysiet", "start where it is found, beside the project's manage.py"),
+        ("setting", "setting", "did you mean settings?"),
+    ],
+)
+@pytest.mark.parametrize("words", [("status",), ("workoff",), ("--app", "mysite", "workoff")], ids=" ".join)
+def test_a_wrong_settings_module_is_told_as_such(process, code, folder, given, missing, meant, words):
+    code(mysite_in___init__="import django; django.setup()\n", mysite_in_settings="", settings="")
+
+    ended = process(*words, DJANGO_SETTINGS_MODULE=given)
+
+    assert ended.returncode == 2
+    assert ended.stderr.rstrip().splitlines()[-1] == (
+        f"DJANGO_SETTINGS_MODULE is {given!r}, and there is no module {missing} in {folder} or among the installed "
+        f"packages; {meant}"
+    )
+
+
+def test_a_package_that_the_settings_import_is_told_as_not_installed(process, code):
+    code(settings="import nothing_like_it\n")
+
+    ended = process("status", DJANGO_SETTINGS_MODULE="settings")
+
+    assert ended.stderr.rstrip().splitlines()[-1] == NOT_INSTALLED
+
+
 def test_a_syntax_error_shows_no_frames_of_the_import_system(process, code):
     code(broken="def f(:\n")
 

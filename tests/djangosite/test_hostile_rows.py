@@ -24,7 +24,7 @@ from belayed import State, delay
 from belayed.application import DJANGO, Application
 from belayed.config import current
 from belayed.django.djangotasks import error_of
-from belayed.errors import NotSerializable, NotTrusted
+from belayed.errors import NotSerializable, NotTrusted, UntrustedPayload
 from belayed.testing import drain, held
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
@@ -347,6 +347,36 @@ def test_a_file_that_was_uploaded_into_a_package_is_no_code(files, name, setting
     assert uploaded == (State.FAILED, "UntrustedPayload")
     assert name not in sys.modules
     assert own == (State.SUCCEEDED, "")
+
+
+BARE = "as {!r} is a directory without an __init__.py, and in none of INSTALLED_APPS: add the one, or"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "why"),
+    [
+        ("lib.tasks", {}, BARE.format("lib")),
+        ("goods.more.tasks", {}, BARE.format("goods/more")),
+        ("goods.media.tasks", {}, "as it lies in MEDIA_ROOT, among what was uploaded"),
+        ("goods.tasks", {"TRUST": ["shop"]}, "as BELAYED['TRUST'] does not name it"),
+        ("goods.media.tasks", {"TRUST": ["goods"]}, "as it lies in MEDIA_ROOT"),
+        ("json.tool", {}, "as it is not the project's own: it is Python's, or was installed as a package"),
+        ("django.contrib.auth.hashers", {}, "as it is not the project's own"),
+    ],
+)
+def test_it_is_said_why_code_may_not_run(files, name, settings, why):
+    folder = files("lib/tasks.py", "goods/__init__.py", "goods/tasks.py", "goods/more/tasks.py", "goods/media/tasks.py")
+
+    with override_settings(MEDIA_ROOT=folder / "goods" / "media", BELAYED=settings):
+        with pytest.raises(NotTrusted) as enqueued:
+            current().trust.require(f"{name}:run")
+        with pytest.raises(UntrustedPayload) as worked:
+            current().trust.check(f"{name}:run")
+
+    assert f"workers may not run code of {name!r}, {why}" in str(enqueued.value)
+    fix = "keep code elsewhere" if "media" in name else "if they should, set BELAYED = {'TRUST': ["
+    assert fix in str(enqueued.value)
+    assert str(worked.value) == str(enqueued.value)
 
 
 def test_applications_in_a_directory_without_an_init_are_the_project_s(files):

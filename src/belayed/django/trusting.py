@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,14 +48,17 @@ class ProjectTrust(Trust):
         if (known := self._code.get(module)) is not None:
             return known
         steps = dict(files_of(module))
-        for name, file in steps.items():
-            if (file is None and not self._names(name)) or is_upload(file):
-                self._code[module] = False
-                return False
+        if are_uploads(steps) or self._uncovered(steps) is not None:
+            self._code[module] = False
+            return False
         if module in steps:
             # Else it is not there yet, or no file.
             self._code[module] = True
         return True
+
+    def _uncovered(self, steps: Mapping[str, str | None]) -> str | None:
+        """The first directory without an `__init__.py` that is not covered by its own name."""
+        return next((name for name, file in steps.items() if file is None and not self._names(name)), None)
 
     def _names(self, directory: str) -> bool:
         """Whether a directory without an `__init__.py`, or what is in it, is covered by its own name."""
@@ -67,7 +70,27 @@ class ProjectTrust(Trust):
         self._bare.clear()
         self._code.clear()
 
+    def refusal(self, name: str) -> str:
+        module = name.partition(":")[0]
+        return f"{name}: workers may not run code of {module!r}{self.why(module)}; {self.fix(module)}"
+
+    def why(self, module: str) -> str:
+        """What keeps *module* from being covered."""
+        steps = dict(files_of(module))
+        if are_uploads(steps):
+            return ", as it lies in MEDIA_ROOT, among what was uploaded"
+        if self.given and not within(module, self._prefixes):
+            return ", as BELAYED['TRUST'] does not name it"
+        if (bare := self._uncovered(steps)) is not None:
+            return (
+                f", as {bare.replace('.', '/')!r} is a directory without an __init__.py, and in none of "
+                "INSTALLED_APPS: add the one, or the application to the other"
+            )
+        return ", as it is not the project's own: it is Python's, or was installed as a package" if steps else ""
+
     def fix(self, module: str) -> str:
+        if are_uploads(dict(files_of(module))):
+            return "keep code elsewhere"
         known = {*self._prefixes, *(package_of(one.name) for one in apps.get_app_configs() if self.covers(one.name))}
         named = ", ".join(repr(package) for package in sorted({*known, package_of(module)}))
         return f"if they should, set BELAYED = {{'TRUST': [{named}]}}, which is then all that they may run"
@@ -123,6 +146,11 @@ def found_in(folders: Iterable[str], name: str) -> ModuleSpec | None:
         if spec is not None and bare.submodule_search_locations is not None:
             bare.submodule_search_locations += spec.submodule_search_locations or ()
     return bare if bare.submodule_search_locations else None
+
+
+def are_uploads(steps: Mapping[str, str | None]) -> bool:
+    """Whether any of the files that lead to a module was uploaded."""
+    return any(is_upload(file) for file in steps.values())
 
 
 def is_upload(file: str | None) -> bool:
