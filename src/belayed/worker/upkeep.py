@@ -16,6 +16,7 @@ from belayed.store import Store
 from belayed.store.answers import Promoted, Rescued, Sign, Signs, WorkerRow
 from belayed.worker.contract import Slots
 from belayed.worker.duties import VAIN, Duties, HeldBack, Overlooked
+from belayed.worker.inherited import Inherited
 from belayed.worker.mending import Perform, each, is_locked, is_refusal, rescued
 from belayed.worker.page import clock
 from belayed.worker.pruning import Pruning
@@ -61,6 +62,7 @@ class Upkeep:
         self.beating_since: float | None = None
         self.last_beat = 0.0
         self.watch = Watch(row.id, self.lapse, self.beat_every)
+        self.inherited = Inherited(row)
 
     @property
     def workers(self) -> int:
@@ -138,6 +140,7 @@ class Upkeep:
         if signs is None:
             return False, []
         dead = self.watch.dead(signs.workers, asked, time.monotonic())
+        self.look_at_inherited(perform)
         strays = self.duties.attempt(STRAYS, lambda: self.strays(perform, signs.held, held))
         if strays:
             log.warning("gave back %d jobs whose claims had not reached this worker", len(strays))
@@ -158,6 +161,20 @@ class Upkeep:
             text = "job #%d was put aside as poison: its workers died again and again while they held it"
             log.error(text, id, extra={"job_id": id})
         return bool(strays or saved.saved), saved.poisoned
+
+    def look_at_inherited(self, perform: Perform) -> None:
+        """Log what workers hold that were dead when this one started: with at most one statement, at the first look."""
+        if not self.inherited.asked:
+            others = bool(self.watch.since)
+            rows = self.duties.attempt(LOOKING, lambda: perform(self.store.workers())) if others else None
+            self.inherited.ask(rows, self.rescued_in)
+        else:
+            self.inherited.look(lambda row: self.watch.silent(row.id), self.rescued_in)
+
+    def rescued_in(self, row: WorkerRow) -> float:
+        """Seconds until a worker's jobs are rescued, by this one at the latest."""
+        ours = 0.0 if self.beating_since is None else self.beating_since + self.lapse - clock()
+        return max(0.0, row.lapse - self.watch.silent(row.id), ours)
 
     def strays(self, perform: Perform, claimed: Collection[int], held: Collection[int]) -> list[int]:
         """Give back those of the *claimed* jobs that are not *held*, as far as the database lets them go."""

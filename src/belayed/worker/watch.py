@@ -23,6 +23,11 @@ class Watch:
         self.due = float("inf")
         """When the next of them is dead, unless it shows another sign until then."""
 
+    def silent(self, worker: str) -> float:
+        """Seconds for which a worker has shown the same sign, as of the last look; 0 for one that is not there."""
+        _, since = self.since.get(worker, ("", None))
+        return 0.0 if since is None or self.looked_at is None else max(0.0, self.looked_at - since)
+
     def dead(self, signs: Iterable[Sign], asked: float, answered: float) -> list[Sign]:
         """Those of the workers that are dead; the *signs* were *asked* for and *answered* at these monotonic times."""
         # While this worker could not look, others could not beat: the store was away, or the machine was suspended.
