@@ -335,7 +335,9 @@ def sqlite_file(url: str) -> str:
     """
     path = url.partition("://")[2]
     # No user, no parameters: SQLite has neither, and a path must not show what may be a password.
-    if path and not path.startswith("/") or re.search(r"[?#]", path) or looks_like_login(path):
+    # Nor its own URIs (`file:…`), which would name a file of that name, or memory that is not shared.
+    odd = re.search(r"[?#]", path) or unquote(path[1:]).startswith("file:") or looks_like_login(path)
+    if path and not path.startswith("/") or odd:
         raise ConfigError(
             f"database URL {hidden(url)!r}: write sqlite:///relative/file.db or sqlite:////absolute/file.db"
         )

@@ -10,10 +10,11 @@ from typing import Any, TypeVar, cast
 from belayed import origin
 from belayed.addresses import hidden
 from belayed.claim import running
-from belayed.config import Address, Config, address
+from belayed.config import MEMORY, Address, Config, address
 from belayed.connections import Connections, is_async, wrap
 from belayed.connections.parameters import Source
 from belayed.errors import ConfigError, SchemaMissing
+from belayed.safelog import log
 from belayed.steps import Steps, arun, run
 from belayed.store import Store, open_store
 
@@ -21,6 +22,11 @@ T = TypeVar("T")
 Operation = Callable[[], Steps[T]]
 Plan = Generator[Any, Any, T]
 """Operations one after the other: it yields each operation's steps, and is sent what they return."""
+
+IN_MEMORY = (
+    "%s keeps jobs in the memory of this process: no worker but one within it sees them, and they are lost when it "
+    "ends; name a file, such as sqlite:///jobs.db, or a server"
+)
 
 
 def connections(address: Address, config: Config, source: Source | None) -> Connections:
@@ -47,6 +53,8 @@ class Database:
         if source is not None:
             self.source = source
         self.place(address(config.url) if config.url else origin.found())
+        if self.address.target == MEMORY and self.source is None:
+            log.warning(IN_MEMORY, origin.shown(self.address))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {hidden(self.url)}>"

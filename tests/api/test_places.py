@@ -109,3 +109,29 @@ def test_an_absolute_file_and_one_in_memory_are_left_as_they_are(tmp_path):
     assert Jobs(f"sqlite:///{tmp_path}/a.db").url == f"sqlite:///{tmp_path}/a.db"
     assert Jobs("sqlite://").url == "sqlite://"
     assert Jobs("postgresql://host/name").url == "postgresql://host/name"
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///%3Amemory%3A", "sqlite+x://"]
+)
+@pytest.mark.parametrize("variable", [None, "BELAYED_URL", "DATABASE_URL"])
+def test_jobs_in_memory_are_warned_of(monkeypatch, caplog, url, variable):
+    if variable is not None:
+        monkeypatch.setenv(variable, url)
+
+    Jobs(None if variable else url)
+
+    (record,) = caplog.records
+    said = f" (by {variable})" if variable else ""
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        f"{url}{said} keeps jobs in the memory of this process: no worker but one within"
+    )
+
+
+def test_jobs_in_a_file_or_on_a_server_are_not_warned_of(tmp_path, caplog):
+    Jobs(f"sqlite:///{tmp_path}/jobs.db")
+    Jobs(f"sqlite:///{tmp_path}/:memory:")
+    Jobs("postgresql://host/name")
+
+    assert caplog.records == []

@@ -45,6 +45,9 @@ class TestAddress:
             ("", "not a URL"),
             ("sqlite://jobs.db", "write sqlite:///relative/file.db"),
             ("sqlite:///jobs.db?mode=ro", "write sqlite:///relative/file.db"),
+            ("sqlite:///file::memory:?cache=shared", "write sqlite:///relative/file.db"),
+            ("sqlite:///file::memory:", "write sqlite:///relative/file.db"),
+            ("sqlite:///file%3Ajobs.db", "write sqlite:///relative/file.db"),
         ],
     )
     def test_any_other_is_refused(self, url, message):
