@@ -13,7 +13,7 @@ from belayed.claim import running
 from belayed.config import MEMORY, Address, Config, address
 from belayed.connections import Connections, is_async, wrap
 from belayed.connections.parameters import Source
-from belayed.errors import ConfigError, SchemaMissing
+from belayed.errors import ConfigError, SchemaMissing, StoreError
 from belayed.safelog import log
 from belayed.steps import Steps, arun, run
 from belayed.store import Store, open_store
@@ -129,10 +129,12 @@ class Database:
 
     def pin_to(self, schema: str | None) -> None:
         if schema is None:
-            raise SchemaMissing(
+            error = SchemaMissing(
                 "Belayed's tables are in no schema that its own connections see: "
                 f"{self.how_to_migrate()}, or name their schema (BELAYED_SCHEMA)"
             )
+            self.explain(error)
+            raise error
         self.store.pin(schema)
 
     def do(self, operation: Operation[T], connection: Any = None) -> T:
@@ -147,7 +149,11 @@ class Database:
             raise ConfigError(f"connection={connection!r} is async: await the twin of this call, such as aenqueue()")
         if not self.store.pinned:
             self.pin()
-        return run(self.existing(operation), wrapped.perform)
+        try:
+            return run(self.existing(operation), wrapped.perform)
+        except StoreError as error:
+            self.explain(error)
+            raise
 
     async def ado(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer, in its own transaction or that of the caller's connection."""
@@ -156,9 +162,13 @@ class Database:
         wrapped = self._wrapped(connection)
         if not self.store.pinned:
             await asyncio.to_thread(self.pin)
-        if is_async(wrapped):
-            return await arun(self.existing(operation), wrapped.perform)
-        return run(self.existing(operation), wrapped.perform)
+        try:
+            if is_async(wrapped):
+                return await arun(self.existing(operation), wrapped.perform)
+            return run(self.existing(operation), wrapped.perform)
+        except StoreError as error:
+            await asyncio.to_thread(self.explain, error)
+            raise
 
     def _wrapped(self, connection: Any) -> Any:
         wrapped = wrap(connection)
@@ -172,7 +182,25 @@ class Database:
         return wrapped
 
     def _perform(self, steps: Steps[T]) -> T:
-        return self.connections.perform(steps)
+        try:
+            return self.connections.perform(steps)
+        except StoreError as error:
+            self.explain(error)
+            raise
 
     async def _aperform(self, steps: Steps[T]) -> T:
-        return await self.connections.aperform(steps)
+        try:
+            return await self.connections.aperform(steps)
+        except StoreError as error:
+            await asyncio.to_thread(self.explain, error)
+            raise
+
+    def explain(self, error: StoreError) -> None:
+        """Raise an error that says better what was refused and what to do about it, if the database can tell."""
+        if (asking := self.store.explanation(error)) is None:
+            return
+        connection = self.connections.open()
+        try:
+            connection.perform(asking)
+        finally:
+            connection.close()

@@ -156,6 +156,8 @@ class StoreError(BelayedError):
 
     of_hint = False
     """Whether it only refused to wake workers (NOTIFY)."""
+    denied = False
+    """Whether the role has not the right to do that."""
     again = False
     """If so, whether all of the transaction is undone, so that it may be asked for again without the hint."""
 

@@ -166,11 +166,11 @@ class Saving(Database):
         try:
             rows = self.connections.ask(call)
         except SchemaMissing as error:
+            self.explain(error)
             insert = self.anew(lambda: self.store.insert(draft, hint=hint), error)
             return self._saved(draft, *run(insert, self._perform))
         except StoreError as error:
-            if (asking := self.store.explanation(error)) is not None:
-                self._perform(asking)
+            self.explain(error)
             self.store.silenced(error)
             return self._saved(draft, *self._perform(self.store.insert(draft)))
         job.id, job.created_at = self.store.plainly_inserted(rows)

@@ -16,7 +16,7 @@ ONLY = {
     # Schemas, roles, sessions and hints are PostgreSQL's.
     "postgresql": {
         *("has_schema", "create_schema", "sessions", "insert_told", "notify", "look_lanes", "claim_lanes"),
-        *("no_entry", "lacking", "secured", "copies", "notified"),
+        *("no_entry", "no_room", "lacking", "secured", "copies", "notified"),
     },
     # The merge of several lanes is the store's own there.
     "sqlite": {"peek"},

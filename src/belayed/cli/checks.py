@@ -63,6 +63,10 @@ def found(place: Place) -> list[Finding]:
     try:
         version = jobs.connections.perform(jobs.store.version())
     except (SchemaMissing, SchemaNewer) as error:
+        closed = [] if isinstance(error, SchemaNewer) else [one for one in examined(jobs) if one.check == "rights"]
+        if closed and closed[0].result is Result.FAIL:
+            text = "the role may not look where they are"
+            return [*findings, Finding("tables", Result.FAIL, text, "see the next line"), *closed]
         newer = isinstance(error, SchemaNewer)
         fix = "pip install -U belayed" if newer else as_called(jobs.migrate_remedy())
         return [*findings, Finding("tables", Result.FAIL, one_line(error).partition(": ")[0], fix)]

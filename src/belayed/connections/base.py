@@ -100,6 +100,7 @@ def store_error(
     hint = BEHIND if sqlstate == "23505" and not within else ""
     refusal = StoreError(f"{place} refused a statement: {text}{hint}")
     refusal.of_hint = is_of_hint(sqlstate, text)
+    refusal.denied = sqlstate == "42501" and not refusal.of_hint
     return refusal
 
 

@@ -246,7 +246,11 @@ class DjangoJobs(Jobs):
         if not self.store.pinned:
             # Of Django's connections: an application with a schema for each tenant sets their search path.
             self.pin()
-        return run(self.existing(operation), DjangoConnection(self.alias).perform)
+        try:
+            return run(self.existing(operation), DjangoConnection(self.alias).perform)
+        except StoreError as error:
+            self.explain(error)
+            raise
 
     async def ado(self, operation: Operation[T], connection: Any = None) -> T:
         """The operation's answer. Django's connections are of threads: it is asked for in that of the request."""
@@ -301,7 +305,11 @@ class DjangoJobs(Jobs):
     def _perform(self, steps: Steps[T]) -> T:
         if not self.store.pinned:
             self.pin()
-        return DjangoConnection(self.alias).perform(steps)
+        try:
+            return DjangoConnection(self.alias).perform(steps)
+        except StoreError as error:
+            self.explain(error)
+            raise
 
     async def _aperform(self, steps: Steps[T]) -> T:
         return await sync_to_async(self._perform, thread_sensitive=True)(steps)

@@ -81,7 +81,7 @@ class Store(ABC):
 
     @abstractmethod
     def explanation(self, error: StoreError) -> Steps[None] | None:
-        """What asks the database why it refused to save a job, and raises an error that says so; None: *error* does."""
+        """What asks the database why it refused something, and raises an error that says so; None: *error* does."""
 
     @abstractmethod
     def insert_many(

@@ -36,7 +36,7 @@ class Hinting(Dialect):
         return [[] if one.name == "notify" else next(answers) for one, _ in calls]
 
     def explanation(self, error: StoreError) -> Steps[None] | None:
-        """What asks the database why it refused to save a job, and raises an error that says so; None: *error* does."""
+        """What asks the database why it refused something, and raises an error that says so; None: *error* does."""
         return None
 
     def silenced(self, error: StoreError) -> None:

@@ -8,11 +8,20 @@ from hashlib import sha256
 from typing import Any
 
 from belayed.claim import EPOCH, MICROSECOND, moment
+from belayed.errors import SchemaMissing, StoreError
 from belayed.steps import Params, Steps
 from belayed.store.answers import Checked, Sessions
 from belayed.store.dialect import Call
 from belayed.store.findings import Finding, Result
-from belayed.store.serverfindings import notify_queue, out_of_reach, rights, row_security, second_copies, untied
+from belayed.store.serverfindings import (
+    denied,
+    notify_queue,
+    out_of_reach,
+    rights,
+    row_security,
+    second_copies,
+    untied,
+)
 from belayed.store.sql import SqlStore
 from belayed.store.statements import Tables
 
@@ -85,6 +94,24 @@ class PostgresStore(SqlStore):
         here = yield from self.place()
         notified = (yield from self.ask("notified", last=True, read=True)) if self.hints else []
         return [*lacking, *row_security(secured), *second_copies(copies, here), *notify_queue(notified), *rest]
+
+    def explanation(self, error: StoreError) -> Steps[None] | None:
+        return self.looked_at_rights(error) if error.denied or isinstance(error, SchemaMissing) else None
+
+    def looked_at_rights(self, error: StoreError) -> Steps[None]:
+        """Raise an error with what the role lacks and what gives it, if it lacks anything."""
+        closed = yield from self.ask("no_entry", last=True, read=True, name=self.tables.schema)
+        lacking = [(f"SCHEMA {schema}", "USAGE", role) for schema, role in closed]
+        if not lacking and error.denied:
+            try:
+                rows = yield from self.ask("lacking", last=True, read=True)
+                lacking = [row for row in rows if not row[0].startswith("FUNCTION")]
+            except SchemaMissing:
+                # They are to be made.
+                full = yield from self.ask("no_room", last=True, read=True, name=self.tables.schema)
+                lacking = [(f"SCHEMA {schema}", "CREATE", role) for schema, role in full]
+        if lacking:
+            raise denied(error, lacking) from error
 
     def untied(self, kind: str, table: str, name: str, owner: str) -> str:
         return untied(kind, name, owner)

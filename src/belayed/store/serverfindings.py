@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from belayed.errors import SchemaMissing, StoreError
 from belayed.steps import Row
 from belayed.store.findings import Finding, Result, ok, quoted
 
@@ -20,6 +21,23 @@ def out_of_reach(rows: list[Row]) -> list[Finding]:
         )
         for schema, role in rows
     ]
+
+
+def denied(error: StoreError, rows: list[Row]) -> StoreError:
+    """The error for what a role lacks: with what the owner of the tables is to run.
+
+    *rows* are objects, as `TABLE belayed_jobs`, the rights to each that are lacking, and the role.
+    """
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for what, lacking, _ in rows:
+        kind, _, name = what.partition(" ")
+        wanted.setdefault((lacking, kind), []).append(name)
+    role = rows[0][2]
+    grants = " ".join(f"GRANT {right} ON {kind} {', '.join(on)} TO {role};" for (right, kind), on in wanted.items())
+    what = "Belayed's tables are out of reach" if isinstance(error, SchemaMissing) else str(error)
+    refusal = StoreError(f"{what}: the role {role} lacks rights; let the owner of the tables run: {grants}")
+    refusal.again = error.again
+    return refusal
 
 
 def rights(rows: list[Row]) -> list[Finding]:

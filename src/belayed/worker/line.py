@@ -42,6 +42,9 @@ class Line:
         except SchemaMissing as error:
             self.refuse_others(error)
             raise
+        except StoreError as error:
+            self.jobs.explain(error)
+            raise
 
     def refuse_others(self, error: SchemaMissing) -> None:
         """Raise the refusal that *error* is if what it misses is not Belayed's: the table of a trigger, for example."""

@@ -293,10 +293,20 @@ WHERE ev_class = ANY ({tables})
 ORDER BY 1, 2, 3;
 
 -- name: no_entry
--- The schema, if its tables are out of the role's reach.
+-- The schema, if its tables are out of the role's reach: if none was named, each of the search path with such tables.
+SELECT quote_ident(nspname), quote_ident(current_user)
+FROM pg_namespace AS n
+WHERE NOT has_schema_privilege(n.oid, 'USAGE')
+  AND (nspname = :name
+       OR CAST(:name AS text) IS NULL
+          AND EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = '{prefix}jobs')
+          AND nspname = ANY (string_to_array(replace(current_setting('search_path'), ' ', ''), ',')));
+
+-- name: no_room
+-- The schema that new tables go into, if the role may not make any there.
 SELECT quote_ident(nspname), quote_ident(current_user)
 FROM pg_namespace
-WHERE nspname = :name AND NOT has_schema_privilege(oid, 'USAGE');
+WHERE nspname = coalesce(:name, current_schema()) AND NOT has_schema_privilege(oid, 'CREATE');
 
 -- name: lacking
 -- The rights that the role lacks.
