@@ -16,7 +16,8 @@ import pytest
 
 import belayed.testing
 from belayed import Cancel, Retry, State, current_job, delay, handle_asynchronously, task
-from belayed.errors import BelayedError, JobCancelled, OptionError, UnknownTask
+from belayed.errors import BelayedError, JobCancelled, OptionError, StoreError, UnknownTask
+from belayed.store.answers import PASSED_OVER
 from belayed.testing import (
     aassert_enqueued,
     adrain,
@@ -31,6 +32,7 @@ from belayed.testing import (
     refute_enqueued,
     travel,
 )
+from tests.worker.refusing import hushed
 
 ran: list[Any] = []
 
@@ -247,6 +249,16 @@ def test_drain_raises_the_first_error_once_it_is_on_record(each_jobs, testing):
 
     assert (job.refresh().state, job.error) == (State.SCHEDULED, "ConnectionError: no answer")
     assert other.refresh().state is State.READY
+
+
+def test_drain_says_that_the_database_has_passed_over_an_outcome(each_jobs, testing):
+    job = send.enqueue("ada@example.org")
+
+    with hushed(each_jobs.url, "jobs", "DELETE"), pytest.raises(StoreError) as caught:
+        testing.drain()
+
+    assert PASSED_OVER in str(caught.value)
+    assert job.refresh().state is State.RUNNING
 
 
 def test_drain_can_leave_errors_to_their_retries(each_jobs, testing):

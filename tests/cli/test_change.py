@@ -11,8 +11,10 @@ from datetime import timedelta
 import pytest
 
 from belayed.job import State
+from belayed.store.answers import PASSED_OVER
 from tests.cli.conftest import environment
 from tests.patience import patient
+from tests.worker.refusing import hushed
 
 
 @pytest.mark.dj(170, 334)
@@ -66,6 +68,18 @@ def test_a_job_that_was_not_changed_is_named_with_the_reason_and_is_exit_code_1(
     ]
     assert deleted.stdout == ""
     assert deleted.stderr == f"Error: job {running} is running: cancel it first\n"
+
+
+def test_a_job_that_the_database_passes_over_is_named_with_the_reason(run, store, each_url):
+    (waiting,) = store.added()
+
+    with hushed(each_url, "jobs", "DELETE"):
+        cancelled = run("cancel", waiting)
+        deleted = run("delete", waiting)
+
+    assert (cancelled.exit_code, deleted.exit_code) == (1, 1)
+    assert cancelled.stderr == f"Error: job {waiting} is ready, and stays as it is: {PASSED_OVER}\n"
+    assert deleted.stderr == cancelled.stderr
 
 
 def test_an_id_given_twice_counts_once(run, store):

@@ -17,6 +17,7 @@ from belayed.cli.show import counted, echo, echo_json, interactive, note, number
 from belayed.errors import JobNotFound
 from belayed.job import Filter, State
 from belayed.jobs import Jobs
+from belayed.store.answers import PASSED_OVER
 
 
 @dataclass
@@ -181,6 +182,8 @@ def why_unchanged(action: Action, id: int, state: State | None) -> str:
         return f"there is no job {id}"
     if action == "delete" and state is State.RUNNING:
         return f"job {id} is running: cancel it first"
+    if state in CHANGEABLE[action]:
+        return f"job {id} is {state.value}, and stays as it is: {PASSED_OVER}"
     stands = f"{'has' if state is State.SUCCEEDED else 'is'} {state.value}"
     return f"job {id} {stands}: only {words(CHANGEABLE[action], 'and')} jobs can be {DONE[action].lower()}"
 

@@ -16,7 +16,7 @@ from belayed.payload import Loaded
 from belayed.results import leaves
 from belayed.retry import Cancel, Retry
 from belayed.steps import arun, run
-from belayed.store.answers import Turn, Wanted
+from belayed.store.answers import PASSED_OVER, Turn, Wanted
 from belayed.store.lanes import Serving
 from belayed.testing.modes import inline
 from belayed.worker.attempt import Attempts
@@ -213,7 +213,9 @@ class Drain:
         attempt = Attempted(self.jobs, claimed)
         finished = yield attempt
         try:
-            yield (lambda: self.store.turn([finished]))
+            turn = yield (lambda: self.store.turn([finished]))
+            if not turn.held and (yield (lambda: self.store.holds(finished))):
+                raise StoreError(f"what became of {claimed.task} #{claimed.id} was not written: {PASSED_OVER}")
         except StoreError:
             # A job's failed statement fails the rest of its transaction, too.
             if attempt.error is None:
