@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo example test chaos lint docs bench bench-quick clean
+.PHONY: help demo example test test-deep test-all chaos lint docs bench bench-quick clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,8 +29,16 @@ example: $(VENV)/.installed-example ## run the blog of examples/favorites, with 
 	@echo "http://127.0.0.1:8000/ (ada@example.org, password)"
 	cd $(EXAMPLE) && PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 BELAYED_GRACE=1s honcho start
 
-test: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run every test, on SQLite and on a PostgreSQL of its own
-	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup
+
+test: $(VENV)/.installed-test $(VENV)/.installed-djangos ## run the tests, but for the deep ones, on SQLite and on a PostgreSQL of its own
+	$(PYTEST) --depth quick $(PYTEST_ARGS)
+
+test-deep: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run the deep ones: all Djangos, browsers, crashes at each moment
+	$(PYTEST) --depth deep $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-test $(VENV)/.installed-djangos browser ## run every test
+	$(PYTEST) $(PYTEST_ARGS)
 
 # Chromium, where there is none.
 .PHONY: browser

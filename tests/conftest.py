@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import inventory, leavings, patience, servers
+from tests import depth, inventory, leavings, patience, servers
 
 # Time limits for single examples fail on busy machines and find nothing.
 hypothesis.settings.register_profile("belayed", deadline=None)
@@ -74,6 +74,10 @@ def private_postgres() -> Iterator[servers.PostgresServer]:
         server.destroy()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    depth.add_option(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Tests must not find the store of whoever runs them.
     for variable in [name for name in os.environ if name.startswith("BELAYED_") and name not in OF_TESTS]:
@@ -90,6 +94,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["belayed_shared"] = str(node.config.stash[SHARED])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    depth.receive(node.config, getattr(node, "workeroutput", None) or {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    depth.send(session.config)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and (folder := config.stash.get(SHARED, None)):
         servers.remove_shared(folder)
@@ -99,7 +112,8 @@ def pytest_report_header() -> str:
     return f"databases: SQLite {sqlite3.sqlite_version}, PostgreSQL {servers.postgres_version()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    depth.select(config, items)
     for item in items:
         if numbers := inventory.marked(item):
             item.user_properties.append((inventory.PROPERTY, numbers))
@@ -109,7 +123,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     stats = terminalreporter.stats
     unwell = [*stats.get("failed", []), *stats.get("error", [])]
     if config.cache is not None:
-        config.cache.set(inventory.CACHE_KEY, inventory.covered(stats.get("passed", []), unwell))
+        found = inventory.covered(stats.get("passed", []), unwell)
+        before = config.cache.get(inventory.CACHE_KEY, [])
+        config.cache.set(inventory.CACHE_KEY, depth.covered(config, found, before))
+    for line in depth.told(config):
+        terminalreporter.line(line)
     for report in terminalreporter.stats.get("passed", []):
         for name, value in getattr(report, "user_properties", ()):
             if name != inventory.PROPERTY:

@@ -11,6 +11,8 @@ from playwright.sync_api import Page
 from tests.browser.conftest import Visitor
 from tests.browser.site import Site
 
+pytestmark = pytest.mark.deep
+
 PAGES = {
     "posts": "/",
     "post": "/posts/1/",

@@ -14,6 +14,8 @@ from tests.browser.conftest import Visitor
 from tests.browser.site import Site, Terminal
 from tests.worker.helpers import eventually
 
+pytestmark = pytest.mark.deep
+
 Visits = Callable[..., Visitor]
 Pictures = Callable[..., None]
 SUBJECT = "Thanks for signing up!"

@@ -23,7 +23,7 @@ LAST = re.compile(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.xdist_group("chaos")
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_nothing_is_lost_in_a_short_chaos(store: str) -> None:

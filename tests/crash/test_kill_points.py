@@ -54,7 +54,7 @@ def points_of(scenario: Scenario, folder: Path) -> list[str]:
 
 
 @pytest.mark.dj(172)
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_kill_at_any_call_of_the_store_loses_nothing(
     scenario: Scenario, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

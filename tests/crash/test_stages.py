@@ -15,7 +15,7 @@ __all__ = ["scenario"]
 STAGES = ("handed over", "started", "effect", "outcome ready", "outcome sent")
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("whom", ["child", "supervisor"])
 def test_a_kill_at_any_stage_of_an_attempt_loses_nothing(whom: str, scenario: Scenario) -> None:
     def strike(stage: str) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.djangosite.environments import programs
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "favorites"
 TESTS = Path(__file__).parent / "favorites"

@@ -30,7 +30,7 @@ def run(folder, **environment):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_demo_sends_the_newsletter_and_shows_what_became_of_it(newsletter):
     done = run(newsletter)
 

@@ -14,6 +14,8 @@ from tests.djangosite.environments import programs
 from tests.examples.test_favorites import EXAMPLE, environment
 from tests.patience import patient
 
+pytestmark = pytest.mark.deep
+
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 STEP = re.compile(r"^```(?P<language>console|diff)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 # They make what this machine has already.

@@ -16,7 +16,7 @@ from tests.guards.filling import LANES, fill
 from tests.guards.walk import BATCH, RUN, Explained, Visit, everything, nodes, outline
 
 # In one process: they share large databases.
-pytestmark = pytest.mark.xdist_group("guards")
+pytestmark = [pytest.mark.xdist_group("guards"), pytest.mark.deep]
 
 UNPLANNED = {
     "load",  # COPY, and on SQLite an INSERT of one row: there is nothing to plan.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import socket
@@ -15,14 +16,28 @@ from typing import Any
 
 import pytest
 
-from tests.djangosite.environments import DJANGOS, ROOT, folder, programs
+from tests.djangosite.environments import DJANGOS, ROOT, folder, programs, python
 from tests.inventory import written
 from tests.patience import patient
 
 SITE = Path(__file__).parents[1] / "djangosite"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+VERSIONS = ["5.2", *DJANGOS]
+NEWEST = VERSIONS[-1 if python() else 0]
+"""Of those that run here: the one that is tested often."""
+
+
+def run(django: str, database: str) -> Any:
+    """A run of the site's tests."""
+    is_first = (django, database) == (NEWEST, "sqlite")
+    return pytest.param(django, database, marks=[] if is_first else [pytest.mark.deep])
+
+
+RUNS = [run(*one) for one in itertools.product(VERSIONS, ["sqlite", "postgresql"])]
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """What tells the site where its databases are."""
     url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
@@ -33,8 +48,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.dj(*written(SITE))
-@pytest.mark.xdist_group("django")
-@pytest.mark.parametrize("django", ["5.2", *DJANGOS])
+@pytest.mark.parametrize(
+    ("django", "place"),
+    [run(*one) for one in itertools.product(VERSIONS, ["sqlite", "postgresql"])],
+    indirect=["place"],
+)
 def test_the_site_s_tests_pass(django: str, place: dict[str, str], record_property: Any) -> None:
     interpreter = programs(django) / "python"
     variables = {**os.environ, **place, "DJANGO_TESTS": str(folder(Path(sys.prefix), django) / "django-tests")}

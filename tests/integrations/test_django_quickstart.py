@@ -12,6 +12,8 @@ import pytest
 from tests.djangosite.environments import programs
 from tests.patience import patient
 
+pytestmark = pytest.mark.deep
+
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart" / "django.md"
 STEP = re.compile(r"^```(?P<language>console|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_POSTGRESQL = """

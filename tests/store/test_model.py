@@ -25,6 +25,7 @@ from belayed.store.chores import POISON
 from belayed.store.lanes import Serving
 from belayed.store.sql import SqlStore
 from belayed.store.statements import statement
+from tests import depth
 from tests.store.factories import silent
 from tests.store.model import Entry, Model, Try
 
@@ -367,7 +368,7 @@ def connections(request: pytest.FixtureRequest) -> Iterator[Connections]:
 
 
 @pytest.mark.dj(85, 91)
-def test_a_store_does_what_the_model_does(connections):
+def test_a_store_does_what_the_model_does(connections, pytestconfig):
     store = open_store(connections.address.dialect)
     assert isinstance(store, SqlStore)
     connections.perform(store.migrate())
@@ -377,7 +378,7 @@ def test_a_store_does_what_the_model_does(connections):
         # To shrink a failing example takes minutes here, longer than a test may take: it is told as it was found, in at
         # most 50 steps, and kept in .hypothesis. To have it smaller, add Phase.shrink and run this test alone.
         settings=settings(
-            max_examples=60,
+            max_examples=depth.examples(pytestconfig, 60),
             stateful_step_count=50,
             phases=(Phase.explicit, Phase.reuse, Phase.generate),
             deadline=None,
