@@ -226,6 +226,96 @@ def test_a_file_that_is_removed_within_an_operation_is_told(connections):
     assert connections.pool.free == []
 
 
+@pytest.mark.parametrize("ends", [["-wal"], ["-shm"], ["-wal", "-shm"]], ids="".join)
+def test_a_log_that_was_removed_is_left_and_what_it_had_is_kept(connections, caplog, ends):
+    connections.perform(STORE.pause("before"))
+    own, path = connections.open(), connections.address.target
+    own.perform(STORE.pause("own"))
+    for end in ends:
+        Path(path + end).unlink()
+    assert not own.usable()
+
+    connections.perform(STORE.pause("after"))
+
+    assert elsewhere(path) == ["after", "before", "own"]
+    own.perform(STORE.pause("late"))
+    assert elsewhere(path) == ["after", "before", "late", "own"]
+    own.close()
+    (record,) = [one for one in caplog.records if "was removed" in one.getMessage()]
+    assert record.getMessage() == (
+        f"{path}{ends[0]} was removed or replaced while it was in use: what was in it is in the database; it is opened "
+        "again"
+    )
+    connections.close()
+    assert is_sound(path)
+
+
+def test_where_another_log_has_been_begun_the_old_one_is_not_mixed_in(connections, caplog):
+    connections.perform(STORE.pause("before"))
+    path = connections.address.target
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connections.perform(STORE.pause("lost"))
+    for end in ("-wal", "-shm"):
+        Path(path + end).unlink()
+    elsewhere(path, "INSERT INTO belayed_queues (name, paused_at) VALUES ('another', 1)", then_wait=connections)
+
+    assert connections.perform(STORE.paused()) == ["another", "before"]
+    assert "another one has been begun, and what was not in the database by then is lost" in caplog.text
+    connections.close()
+    assert is_sound(path)
+
+
+def test_a_log_in_use_is_not_taken_for_removed(connections, caplog):
+    path = connections.address.target
+    for number in range(3):
+        connections.perform(STORE.pause(f"{number}"))
+        elsewhere(path)
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connections.close()
+    connections.perform(STORE.pause("again"))
+
+    assert connections.perform(STORE.paused()) == ["0", "1", "2", "again"]
+    assert caplog.records == []
+
+
+def test_a_database_that_was_replaced_is_told_once(connections, tmp_path, caplog):
+    test_a_file_that_was_replaced_is_the_one_that_counts(connections, tmp_path)
+
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{connections.address.target} was removed or replaced while it was in use: it is another file now, and is "
+        "opened again"
+    )
+
+
+LOOK = """
+import sqlite3, sys
+raw = sqlite3.connect(sys.argv[1])
+raw.execute(sys.argv[2])
+raw.commit()
+rows = raw.execute("SELECT name FROM belayed_queues WHERE paused_at IS NOT NULL ORDER BY name")
+print(*[row[0] for row in rows], flush=True)
+sys.stdin.read()
+"""
+
+
+def elsewhere(path: str, text: str = "SELECT 1", then_wait: Connections | None = None) -> list[str]:
+    """The paused queues as another process sees them, once it has done something; it may keep the file open a while."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOK, path, text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    found = process.stdout.readline().split()
+    if then_wait is not None:
+        then_wait.perform(STORE.paused())
+    process.communicate()
+    assert process.returncode == 0
+    return found
+
+
 def test_a_program_that_goes_to_another_folder_keeps_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     connections = Connections(Address("sqlite", "jobs.db"))

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from belayed.config import MEMORY
-from belayed.connections import forks, sqlitefile
+from belayed.connections import forks, sqlitebeside, sqlitefile
 from belayed.connections.base import ENDED, OPEN
 from belayed.connections.holders import SUSPICIOUS, refuse_own_transaction
 from belayed.connections.lenient import LENIENT, lenient
 from belayed.connections.parameters import NONE, ConnectionParameters
+from belayed.connections.sqlitebeside import Beside
 from belayed.connections.sqlitefaults import primary_code, translated
 from belayed.connections.within import refuse_to_wait
 from belayed.errors import BelayedError, ConfigError, StoreUnavailable
@@ -150,6 +151,9 @@ class OwnSqlite:
         self.raw = sqlitefile.opened(self.path, self.parameters, self.synchronous, self.patiently)
         self.raw.text_factory = LENIENT
         self.file = self.file_now()
+        self.beside = Beside(self.place)
+        # They are there since journal_mode was asked for.
+        self.beside.look()
         self.begun = self.is_closed = False
 
     def before_fork(self) -> None:
@@ -157,6 +161,7 @@ class OwnSqlite:
         if self.place is not None:
             self.raw.close()
             self.is_closed = True
+            self.beside = Beside(None)
 
     def perform(self, steps: Steps[T]) -> T:
         with self.lock:
@@ -213,7 +218,7 @@ class OwnSqlite:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         self.begun = False
-        if not self.usable():
+        if not self.is_there():
             raise StoreUnavailable(
                 f"the database {self.path} was removed or replaced while it was written to", uncertain=True
             )
@@ -251,7 +256,11 @@ class OwnSqlite:
         return self.begun if self.performing else not self.waiting
 
     def usable(self) -> bool:
-        """Whether its file is still there: what is written into a removed one is lost, and nothing says so."""
+        """Whether its files are still there: what is written into removed ones is lost, and nothing says so."""
+        return self.is_there() and self.beside.lost() is None
+
+    def is_there(self) -> bool:
+        """Whether its database is the one at the path."""
         if self.place is None:
             return True
         try:
@@ -279,8 +288,18 @@ class OwnSqlite:
         # One after the other: who forks holds the first while it waits for the second.
         with forks.opening:
             forks.known.discard(self)
-        with self.lock:
-            self.raw.close()
+            with self.lock:
+                self.leave_lost()
+                self.raw.close()
+
+    def leave_lost(self) -> None:
+        """Say that files were taken away while they were open, and save what can be."""
+        if self.place is None or self.is_closed:
+            return
+        if not self.is_there():
+            sqlitebeside.replaced(self.place, self.file)
+        elif (lost := self.beside.lost()) is not None:
+            sqlitebeside.leave(self, lost)
 
 
 class CallersAiosqlite:
