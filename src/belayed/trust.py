@@ -149,9 +149,11 @@ def name_of(obj: object, *, exact: bool = False) -> str:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     if not _leads_back(found, obj, exact):
+        # A named tuple that a library or a function has made has no other name.
+        plain = "pass tuple(x) or x._asdict(), or " if isinstance(obj, type) and hasattr(obj, "_asdict") else ""
         raise NotImportable(
             f"{name} is not the {type(obj).__name__} that was given, but {reprlib.repr(found)}; "
-            "bind it to its own name in its module"
+            f"{plain}bind it to its own name in its module"
         )
     return name
 

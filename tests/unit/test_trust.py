@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import timeit
+from collections import namedtuple
 from collections.abc import Iterator
 from os import system  # noqa: F401 - it lies in this module and is not of it
 from pathlib import Path
@@ -314,3 +315,10 @@ def test_a_repeated_resolve_costs_next_to_nothing():
 
     # Well under 1 µs where nothing else runs; an import or a look at the path takes a hundred times as long.
     assert seconds < 10e-6
+
+
+def test_a_named_tuple_that_has_no_name_of_its_own_is_answered_with_plain_values():
+    row = namedtuple("Row", ["id", "title"])  # noqa: PYI024 (as libraries make it)
+
+    with pytest.raises(NotImportable, match=r"but None; pass tuple\(x\) or x\._asdict\(\), or bind it to its own name"):
+        name_of(row)
