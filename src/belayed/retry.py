@@ -72,6 +72,9 @@ class Rules:
     def __post_init__(self) -> None:
         given: dict[str, Any] = {"retry_on": self.retry_on, "discard_on": self.discard_on}
         for name, errors in given.items():
+            if isinstance(errors, list | set | frozenset):
+                named = ", ".join(getattr(one, "__name__", repr(one)) for one in errors)
+                raise ConfigError(f"{name}={errors!r}: several exception classes go in a tuple: {name}=({named},)")
             for error in errors if isinstance(errors, tuple) else (errors,):
                 if error is not None and not (isinstance(error, type) and issubclass(error, BaseException)):
                     raise ConfigError(f"{name}: {error!r} is no exception class")
@@ -80,7 +83,8 @@ class Rules:
             return
         if isinstance(backoff, Sequence) and backoff and all(isinstance(wait, timedelta) for wait in backoff):
             return
-        one = f"a timedelta{such_as(backoff)}"
+        first = backoff[0] if isinstance(backoff, list | tuple) and backoff else backoff
+        one = f"a timedelta{such_as(first)}"
         raise ConfigError(f"backoff={backoff!r}: it takes {one}, a list of them, or a function of the failures")
 
     def wait(self, failures: int) -> float:

@@ -11,7 +11,7 @@ import pytest
 from belayed import Cancel, Fail, Job, Outcome, Retry, State, enqueue, enqueue_many, task
 from belayed.errors import ConfigError, JobNotFound
 from belayed.jobs import Jobs
-from belayed.retry import default_wait
+from belayed.retry import Rules, default_wait
 from tests.worker import tasks
 from tests.worker.helpers import due, execute, logged, states, wait_left, worked
 from tests.worker.tasks import aact, act, double, fails
@@ -187,6 +187,22 @@ class Throttled(Retry):
 def test_a_retry_with_what_is_no_time_is_refused_where_it_is_raised(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         Retry(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"backoff": 60}, r"backoff=60: it takes a timedelta, such as timedelta\(seconds=60\), a list of them"),
+        ({"backoff": [1, 2]}, r"it takes a timedelta, such as timedelta\(seconds=1\), a list of them"),
+        ({"backoff": []}, r"backoff=\[\]: it takes a timedelta, a list of them"),
+        ({"retry_on": [ValueError]}, r"go in a tuple: retry_on=\(ValueError,\)"),
+        ({"discard_on": [ValueError, "KeyError"]}, r"go in a tuple: discard_on=\(ValueError, 'KeyError',\)"),
+        ({"retry_on": "ValueError"}, r"retry_on: 'ValueError' is no exception class"),
+    ],
+)
+def test_rules_that_are_written_as_elsewhere_are_answered_with_how_to(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        Rules(**given)
 
 
 def test_a_kind_of_retry_that_does_not_call_its_base_waits_as_after_an_error(lite: Jobs, body: Body) -> None:
