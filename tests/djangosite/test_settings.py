@@ -56,6 +56,27 @@ def test_a_project_that_is_well_has_nothing_to_check():
     assert [one for one in checks.run_checks(databases=["default"]) if one.id.startswith("belayed")] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("MAX_ATTEMTPS", "did you mean MAX_ATTEMPTS?"),
+        ("max_attempts", "did you mean MAX_ATTEMPTS?"),
+        ("THREADS", "it is a setting of workers: say --threads, or set the variable BELAYED_THREADS"),
+        ("MAX_RSS", "it is a setting of workers: say --max-rss, or set the variable BELAYED_MAX_RSS"),
+        ("QUEUES", "it is a setting of workers: say --queues, or set the variable BELAYED_QUEUES"),
+        ("URL", "DATABASES says it"),
+        ("PREFIX", "DATABASES says it"),
+        (5, "there are DATABASE, PLUGINS"),
+    ],
+)
+def test_a_setting_that_there_is_not_is_answered_with_what_was_meant(name, fix):
+    with override_settings(BELAYED={name: 1}), pytest.raises(BelayedError) as caught:
+        DjangoJobs()
+
+    assert f"BELAYED[{name!r}]: there is no such setting" in str(caught.value)
+    assert fix in str(caught.value)
+
+
 def test_wrong_settings_are_told_at_the_first_use():
     with override_settings(BELAYED={"MAX_ATTEMTPS": 1}), pytest.raises(BelayedError, match="there is no such setting"):
         tasks.greet.enqueue("ada")

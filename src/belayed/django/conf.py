@@ -14,14 +14,16 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from belayed.addresses import without_secrets
-from belayed.config import MEMORY, Config, in_full
+from belayed.config import MEMORY, Config, WorkerConfig, in_full
 from belayed.connections.parameters import ConnectionParameters, of_driver
 from belayed.errors import ConfigError, StoreUnavailable
+from belayed.mistakes import nearest
 from belayed.plugin import Plugin
 
 NOT_HERE = ("url", "prefix", "synchronous")
 """Settings that Django's own take the place of."""
 OF_JOBS = tuple(setting.name for setting in fields(Config) if setting.name not in NOT_HERE)
+OF_WORKERS = tuple(setting.name for setting in fields(WorkerConfig))
 OWN = ("DATABASE", "PLUGINS", "MAIL_USING", "MAIL_QUEUE")
 NAMES = (*OWN, *(name.upper() for name in OF_JOBS))
 DIALECTS = ("sqlite", "postgresql")
@@ -35,8 +37,20 @@ def given() -> Mapping[str, Any]:
         raise ConfigError(f"BELAYED is {found!r}: it takes a dict, such as {{'MAX_ATTEMPTS': 10}}")
     for name in found:
         if name not in NAMES:
-            raise ConfigError(f"BELAYED[{name!r}]: there is no such setting; there are {', '.join(NAMES)}")
+            raise ConfigError(f"BELAYED[{name!r}]: there is no such setting; {meant(str(name))}")
     return found
+
+
+def meant(name: str) -> str:
+    """What to do about a setting that there is not."""
+    if (lower := name.lower()) in NOT_HERE:
+        return "DATABASES says it, and Django's own migrations"
+    if lower in OF_WORKERS:
+        return (
+            f"it is a setting of workers: say --{lower.replace('_', '-')}, or set the variable BELAYED_{name.upper()}"
+        )
+    near = nearest(name.upper(), NAMES)
+    return f"did you mean {near}?" if near else f"there are {', '.join(NAMES)}"
 
 
 def require_installed(who: str) -> None:
