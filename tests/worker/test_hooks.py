@@ -38,6 +38,55 @@ def test_hooks_of_a_success(kind: Any, jobs: Jobs, calls: list[Any]) -> None:
     assert job.refresh().result == "done"
 
 
+@dataclass
+class InThread:
+    """A job that tells in which threads its hooks are called, and where `perform()` is."""
+
+    threads: ClassVar[list[str]] = []
+
+    def perform(self) -> None:
+        self.tell()
+
+    def before(self) -> None:
+        self.tell()
+
+    def success(self) -> None:
+        self.tell()
+
+    def after(self) -> None:
+        self.tell()
+
+    def tell(self) -> None:
+        self.threads.append(threading.current_thread().name)
+
+
+@dataclass
+class InLoop(InThread):
+    async def perform(self) -> None:  # type: ignore[override]
+        self.tell()
+
+    def before(self) -> None:
+        self.tell()
+
+    def success(self) -> None:
+        self.tell()
+
+    def after(self) -> None:
+        self.tell()
+
+
+@pytest.mark.parametrize(("kind", "where"), [(InThread, "belayed-slot"), (InLoop, "belayed-loop")])
+def test_hooks_are_called_where_perform_runs(kind: Any, where: str, lite: Jobs) -> None:
+    kind.threads.clear()
+    job = enqueue(kind())
+
+    worked(lite)
+
+    assert job.refresh().state is State.SUCCEEDED
+    assert len(kind.threads) == 4
+    assert {name.startswith(where) for name in kind.threads} == {True}, kind.threads
+
+
 @pytest.mark.dj(43, 45)
 @KINDS
 def test_hooks_of_a_failure_that_is_tried_again(kind: Any, lite: Jobs, calls: list[Any]) -> None:
