@@ -134,12 +134,12 @@ def test_an_operation_that_fails_gives_its_connection_back(database):
 
 
 def test_a_thread_that_is_stopped_while_it_waits_for_a_connection_costs_no_place(sqlite_path):
-    pool: Pool[OwnSqlite] = Pool(lambda: OwnSqlite(str(sqlite_path)), most=1, timeout=20)
+    pool: Pool[OwnSqlite] = Pool(lambda: OwnSqlite(str(sqlite_path)), most=1, timeout=patient(20))
     holds, free = threading.Event(), threading.Event()
     stopped = []
 
     def hold() -> None:
-        pool.use(lambda _connection, _given: (holds.set(), free.wait(30)), None)
+        pool.use(lambda _connection, _given: (holds.set(), free.wait(patient(30))), None)
 
     def wait() -> None:
         try:
@@ -149,14 +149,14 @@ def test_a_thread_that_is_stopped_while_it_waits_for_a_connection_costs_no_place
 
     holding, waiting = threading.Thread(target=hold), threading.Thread(target=wait)
     holding.start()
-    assert holds.wait(10)
+    assert holds.wait(patient(10))
     waiting.start()
     eventually(lambda: (frame := sys._current_frames().get(waiting.ident)) and frame.f_code.co_name == "wait_for_place")
     stop = ctypes.py_object(AttemptStopped)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(waiting.ident), stop)
     free.set()
-    holding.join(10)
-    waiting.join(10)
+    holding.join(patient(10))
+    waiting.join(patient(10))
 
     assert stopped
     assert pool.perform(asked(ONE)) == 1

@@ -189,7 +189,7 @@ def bakery(tmp_path):
         variables = environment(DJANGO_SETTINGS_MODULE="ovens")
         variables["PYTHONPATH"] += f":{tmp_path}"
         command = [sys.executable, str(HERE / "manage.py"), *words]
-        return subprocess.run(command, check=False, capture_output=True, text=True, env=variables, timeout=120)
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=variables, timeout=patient(120))
 
     return run
 

@@ -336,7 +336,7 @@ def test_an_engine_whose_connections_belayed_does_not_know_is_named(monkeypatch)
     connection.ensure_connection()
     monkeypatch.setattr(connections["default"], "connection", SimpleNamespace())
 
-    said = found()["belayed.E002"]
+    said = found()["belayed.E009"]
 
     assert f"the engine {connection.settings_dict['ENGINE']} of the database 'default' opens connections that" in said
     assert "types.SimpleNamespace: it takes those of sqlite3 and psycopg" in said

@@ -179,7 +179,7 @@ if __name__ == "__main__":
 def test_in_a_process_of_belayeds_own_nobody_else_can_have_begun_it(processes: str, lite: Jobs, tmp_path: Any) -> None:
     (tmp_path / "shop.py").write_text(APPLICATION.format(url=lite.url, path=str(address(lite.url).target)))
     lite.check_schema()
-    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=patient(120))
     run([sys.executable, "shop.py"])
 
     ended = run([sys.executable, "-m", "belayed", "workoff", "--app", "shop", "-p", processes, "-t", "1"])

@@ -18,6 +18,7 @@ from belayed.errors import BelayedError
 from belayed.jobs import Jobs
 from belayed.store.answers import PASSED_OVER
 from belayed.worker import duties, pruning, setaside
+from tests.patience import patient
 from tests.worker.helpers import ended, eventually, execute, logged, process, states, worked, worker
 from tests.worker.refusing import allow, hush, miss, refuse
 from tests.worker.tasks import double, fails, note, note_and_wait
@@ -372,7 +373,7 @@ def test_a_beat_that_misses_a_table_of_others_stops_the_worker_only_for_that_lon
         miss(jobs, "workers", "UPDATE")
         eventually(lambda: logged(caplog, "the store is not available, running jobs go on: the database refused"))
         allow(jobs, "workers", "UPDATE")
-        job = double.enqueue(1).wait(30)
+        job = double.enqueue(1).wait(patient(30))
 
     assert job.state is State.SUCCEEDED
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from belayed.jobs import Jobs
+from tests.patience import patient
 from tests.worker.helpers import eventually, logged, program, worker
 from tests.worker.tasks import double
 
@@ -20,14 +21,14 @@ def test_a_worker_whose_log_is_removed_runs_what_others_enqueue(
     lite: Jobs, caplog: pytest.LogCaptureFixture, ends: list[str]
 ) -> None:
     with worker(lite, queues=("default",)):
-        first = double.enqueue(1).wait(30)
+        first = double.enqueue(1).wait(patient(30))
         lite.close()
         for end in ends:
             Path(lite.address.target + end).unlink()
         eventually(lambda: logged(caplog, "was removed or replaced while it was in use: what was in it is in"))
 
         with program(lite, ENQUEUE) as other:
-            assert other.popen.wait(30) == 0, other.errors
+            assert other.popen.wait(patient(30)) == 0, other.errors
 
         eventually(lambda: lite.get(first.id + 1).ended)
     assert lite.get(first.id).result == 2
@@ -38,7 +39,7 @@ def test_a_worker_whose_database_is_replaced_serves_the_new_one(
 ) -> None:
     path, copy = lite.address.target, tmp_path / "copy.db"
     with worker(lite):
-        double.enqueue(1).wait(30)
+        double.enqueue(1).wait(patient(30))
         with closing(sqlite3.connect(path)) as raw:
             raw.execute("VACUUM INTO ?", (str(copy),))
         for end in ("-wal", "-shm"):
@@ -46,5 +47,5 @@ def test_a_worker_whose_database_is_replaced_serves_the_new_one(
         copy.replace(path)
         eventually(lambda: logged(caplog, "it is another file now, and is opened again"))
 
-        assert double.enqueue(3).wait(30).result == 6
+        assert double.enqueue(3).wait(patient(30)).result == 6
     assert len(logged(caplog, "was removed or replaced")) == 1

@@ -198,7 +198,7 @@ def databases(app_configs: Any, databases: Sequence[str] | None = None, **_given
         text = without_secrets(str(error))
         return [checks.Warning(f"the database {alias!r} cannot be looked at: {text}", id="belayed.W004")]
     except BelayedError as error:
-        return [checks.Error(str(error), id="belayed.E002")]
+        return [checks.Error(str(error), id="belayed.E009")]
     return found
 
 
