@@ -105,13 +105,13 @@ class SqliteStore(SqlStore):
         try:
             return (yield from saving)
         except StoreError as error:
-            if (asking := self.explanation(error)) is not None:
+            # Only here, as the application wants to write: a look at the tables must leave no trace.
+            asking = self.looked_at_tables(error) if isinstance(error, SchemaMissing) else self.explanation(error)
+            if asking is not None:
                 yield from asking
             raise
 
     def explanation(self, error: StoreError) -> Steps[None] | None:
-        if isinstance(error, SchemaMissing):
-            return self.looked_at_tables(error)
         return self.looked_at_ids(error) if "is full" in str(error) else None
 
     def looked_at_tables(self, error: StoreError) -> Steps[None]:
