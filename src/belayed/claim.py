@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from belayed.errors import BelayedError, ConfigError
 from belayed.job import Job, Keeper, Outcome, State
+from belayed.meta import meta_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -35,17 +35,6 @@ def time_limit(seconds: float | None) -> timedelta | None:
         return None if seconds is None else timedelta(seconds=seconds)
     except (ValueError, OverflowError):
         return None
-
-
-def meta_of(text: str | None) -> dict[str, Any]:
-    """The `meta` that a row has as text; what is none, as somebody may have written by hand, comes as `unreadable`."""
-    if not text:
-        return {}
-    try:
-        meta = json.loads(text)
-    except (ValueError, RecursionError):
-        meta = None
-    return meta if isinstance(meta, dict) else {"unreadable": text[:200]}
 
 
 def micros(time: datetime) -> int:

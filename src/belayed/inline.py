@@ -13,6 +13,7 @@ from belayed.connections.leftovers import leftovers
 from belayed.drafts import meta_text
 from belayed.errors import AttemptStopped
 from belayed.job import Draft, Job, State
+from belayed.meta import Meta
 from belayed.methods import NO_RULES, class_of
 from belayed.payload import FunctionCall, Loaded, MethodCall, Performance
 from belayed.safelog import log
@@ -150,7 +151,7 @@ def unsaved(draft: Draft, jobs: Any, state: State, reason: str | None = None) ->
         max_attempts=draft.max_attempts,
         max_run_time=draft.max_run_time,
         keep_failed=draft.keep_failed,
-        meta=draft.meta,
+        meta=Meta(draft.meta),
         error=reason,
         jobs=jobs,
         loaded_attempts=(),

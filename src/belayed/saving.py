@@ -20,6 +20,7 @@ from belayed.garbage import uncollected
 from belayed.hints import Hints
 from belayed.inline import aran, ran, unsaved
 from belayed.job import Draft, Job, Options, State
+from belayed.meta import NONE, Meta
 from belayed.mistakes import loose_arguments
 from belayed.names import Names
 from belayed.options import called, check_priority, check_queue, shortened
@@ -323,7 +324,7 @@ class Saving(Database):
             draft.max_attempts,
             draft.max_run_time,
             draft.keep_failed,
-            draft.meta,
+            Meta(draft.meta) if draft.meta else NONE,
             self,  # type: ignore[arg-type]
             (),
         )

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from belayed.claim import Claimed, meta_of, moment, time_limit
+from belayed.claim import Claimed, moment, time_limit
 from belayed.job import LIVE, Attempt, Draft, Filter, Job, State
+from belayed.meta import meta_of
 from belayed.steps import Ask, Params, Row, Statement, Steps
 from belayed.store.answers import Inserted, WorkerRow
 from belayed.store.base import Store
