@@ -7,11 +7,12 @@ import logging
 import logging.config
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from belayed import Job, delay, enqueue_many
+from belayed import Job, Retry, delay, enqueue_many
 from belayed.config import Config
 from belayed.jobs import Jobs
 from belayed.worker.logs import FIELDS
@@ -114,6 +115,22 @@ def test_failures_are_told_with_their_tracebacks(lite: Jobs, caplog: pytest.LogC
     assert logged(caplog, f"raises #{cancelled.id} was cancelled: Gone")
     levels = {record.getMessage(): record.levelname for record in caplog.records}
     assert (levels[first], levels[second]) == ("WARNING", "ERROR")
+
+
+@pytest.mark.parametrize("reason", ["", "not there yet"])
+def test_a_retry_that_is_free_is_no_failure_in_the_log(lite: Jobs, body: Any, caplog: Any, reason: str) -> None:
+    def wait() -> None:
+        raise Retry(reason, after=timedelta(minutes=5), free=True)
+
+    job = act.enqueue(body(wait))
+    caplog.set_level("INFO", "belayed")
+
+    worked(lite)
+
+    (line,) = logged(caplog, f"#{job.id} is tried again in 5 min, not counted as a failure (attempt 1)")
+    assert line.endswith(f": {reason or 'the job asked to be tried again'}")
+    assert logged(caplog, "failed at attempt") == []
+    assert [one.levelname for one in caplog.records if one.getMessage() == line] == ["INFO"]
 
 
 @pytest.mark.dj(153)

@@ -68,6 +68,11 @@ class Summary:
             self.retried += 1
 
 
+def again_in(one: Finished) -> str:
+    """When a job is tried again."""
+    return f"in {humane(one.delay)}" if one.delay else "at once"
+
+
 class Report:
     """Logs how attempts end."""
 
@@ -142,8 +147,11 @@ class Report:
             if one.state is State.FAILED:
                 why = permanently(one, failures + 1, what)
                 log.error("%s #%d FAILED permanently %s", name, one.id, why, **given)
+            elif one.free:
+                text = "%s #%d is tried again %s, not counted as a failure (attempt %d): %s"
+                log.info(text, name, one.id, again_in(one), one.attempt, one.message, extra=extra)
             else:
-                again = f"in {humane(one.delay)}" if one.delay else "at once"
+                again = again_in(one)
                 text = "%s #%d failed at attempt %d, again %s: %s"
                 log.warning(text, name, one.id, one.attempt, again, what, **given)
 
