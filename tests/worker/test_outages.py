@@ -15,6 +15,7 @@ import pytest
 from belayed import Outcome, State, enqueue_many
 from belayed.errors import StoreUnavailable
 from belayed.jobs import Jobs
+from belayed.worker.line import Line
 from tests.patience import patient
 from tests.servers import PostgresServer
 from tests.worker.helpers import eventually, logged, program, states, worker
@@ -176,3 +177,24 @@ time.sleep(2)
         eventually(lambda: states(job) == [State.SUCCEEDED])
         assert double.enqueue(1).wait(patient(10)).result == 2
     assert effects.read_text().count("ran") == 1
+
+
+def test_an_outage_right_after_a_worker_has_looked_at_the_tables_is_waited_out(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outages = iter([StoreUnavailable("cut")])
+    perform = Line.perform
+
+    def cut_once(self: Line, *args: Any) -> Any:
+        if (outage := next(outages, None)) is not None:
+            raise outage
+        return perform(self, *args)
+
+    monkeypatch.setattr(Line, "perform", cut_once)
+    job = double.enqueue(1)
+
+    with worker(jobs):
+        job.wait(patient(15))
+
+    assert job.result == 2
+    assert len(logged(caplog, "the store is not available")) == 1

@@ -85,7 +85,6 @@ class Loop:
         """Work until stopped, or until no job is ready."""
         begun, self.until_empty = time.monotonic(), until_empty or self.config.exit_on_complete
         try:
-            self.perform(self.store.version())
             self.slots.open()
             while not self.over():
                 self.guarded(self.one_pass)
