@@ -13,11 +13,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from belayed.config import current
 from belayed.safelog import log
 
+PROJECT = str(Path(__file__).parents[1]) + os.sep
 OURS = ("belayed", "tests")
 """Which loggers each test finds the same, beside the root: these and those below them. There are hundreds of others."""
 LOGGERS = logging.root.manager.loggerDict
@@ -112,7 +114,9 @@ def set_modules(before: Modules) -> None:
     """
     temporary = tempfile.gettempdir() + os.sep
     for name in sys.modules.keys() - before.named.keys():
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(temporary):
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        # The project may be in a folder for temporary files itself.
+        if file.startswith(temporary) and not file.startswith(PROJECT):
             del sys.modules[name]
     sys.modules.update(before.named)
 

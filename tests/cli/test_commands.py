@@ -131,7 +131,7 @@ def test_the_version_is_told(run):
 
 
 def test_ctrl_c_is_exit_code_130_without_a_traceback(folder):
-    (folder / "slow.py").write_text("print('here', flush=True)\nimport threading\nthreading.Event().wait()\n")
+    (folder / "slow.py").write_text("import time\nprint('here', flush=True)\nwhile True: time.sleep(0.01)\n")
     command = [sys.executable, "-m", "belayed", "--app", "slow", "status"]
     pipe = subprocess.PIPE
 

@@ -115,7 +115,7 @@ class Traced:
     """libpq's own account of what a connection sends and is sent (psycopg has it on Linux)."""
 
     def __init__(self, raw: Any, path: Path) -> None:
-        self.raw, self.prepared, self.asked = raw, {"": ""}, ""
+        self.raw, self.prepared, self.asked, self.rest = raw, {"": ""}, "", ""
         self.writing = os.open(path, os.O_CREAT | os.O_WRONLY)
         self.reading = path.open(encoding="utf-8", errors="replace")
         raw.pgconn.trace(self.writing)
@@ -123,7 +123,9 @@ class Traced:
 
     def read_into(self, traffic: Traffic) -> None:
         """Add what was traced since the last time."""
-        for side, kind, text in MESSAGE.findall(self.reading.read()):
+        # Another thread may be writing the last line.
+        traced, end, self.rest = (self.rest + self.reading.read()).rpartition("\n")
+        for side, kind, text in MESSAGE.findall(traced + end):
             if (side, kind) == ("F", "Parse"):
                 name, text = text.split('" "', 1)
                 self.prepared[name.strip('"')] = text

@@ -76,7 +76,9 @@ def interrupted() -> int:
 def waits_for_an_interrupt(ready: Any) -> None:
     try:
         ready.send(True)
-        time.sleep(600)
+        # Again and again: a signal that comes just before a sleep is heeded after it.
+        while True:
+            time.sleep(0.01)
     except KeyboardInterrupt:
         os._exit(7)
 
