@@ -335,7 +335,7 @@ class DjangoJobs(Jobs):
         return await sync_to_async(self._looked_at, thread_sensitive=True)(waiting)
 
     def _obstacle(self, job: Job) -> str:
-        if waits(job) and self.address.dialect == "sqlite" and blocks.is_open(self.alias):
+        if waits(job) and self.store.one_writer and blocks.is_open(self.alias):
             return "and the transaction that is open here may keep workers from writing: wait after its end"
         return super()._obstacle(job)
 
